@@ -1,0 +1,52 @@
+"""The sandbox: a strict emulator of Common Room's API over a seeded workspace.
+
+One emulator, mounted twice from the same code: over real HTTP (`Sandbox`, or `python -m integration_tests.sandbox`)
+and in process under requests-mock (`mount`).
+
+    workspace = Workspace.generate(activities=3_000)     # or Workspace.of(activities=[…])
+    with Sandbox(Api(workspace), latency=0.2) as sandbox:
+        sandbox.api.faults.add(Fault("bad_gateway_502", every=5))
+        …                                                # a client of sandbox.api_url with sandbox.token
+        assert sandbox.api.log.of("/v2/activities")
+
+What it enforces:
+
+- The bearer token, and paths that the token lacks the permission for: 403 in either case, as the API does.
+- Only documented paths (404), methods (405) and query parameters, each at most once, with documented values (400).
+- `cols`: a record comes thin, plus the columns asked for; an unknown column is refused.
+- Cursors: opaque, good only for the parameters they were made for, `limit` included. They name the last row
+  answered, so rows that come or go during a walk neither repeat nor hide others.
+- The rate limit, on request: per token, in fixed intervals of a second, with the API's headers and body.
+
+What it does not reproduce, or had to decide, because the provider doesn't say:
+
+- The requests for one record (`/contacts/{id}`), writing, and the paths that `endpoints.ENDPOINTS` doesn't list.
+- Sorting by a lead score or a custom field: refused with 400.
+- Where empty values sort (here: first), how texts compare (by code point), how `query` treats upper case
+  (ignores it), in which order rows come that are equal in the sort key (by id).
+- A well-formed id that doesn't exist matches no record here. A date finer than a millisecond is cut to it.
+- The age of a cursor, an empty page at the end of a walk, how long an expensive column takes.
+- The texts of error messages, and the bodies of 404 and 405. Nothing was compared with the live service.
+- Records stand alone: a new contact doesn't change its organization's `contactsCount`.
+"""
+
+from integration_tests.sandbox.api import DEFAULT_TOKEN, Api
+from integration_tests.sandbox.endpoints import ENDPOINTS, Endpoint
+from integration_tests.sandbox.faults import KINDS, Fault
+from integration_tests.sandbox.log import Request
+from integration_tests.sandbox.mock import mount
+from integration_tests.sandbox.server import Sandbox
+from integration_tests.sandbox.workspace import Workspace
+
+__all__ = [
+    "DEFAULT_TOKEN",
+    "ENDPOINTS",
+    "KINDS",
+    "Api",
+    "Endpoint",
+    "Fault",
+    "Request",
+    "Sandbox",
+    "Workspace",
+    "mount",
+]

@@ -1,0 +1,201 @@
+"""Faults on demand: the ways in which the API, a proxy or the network fails a client.
+
+To add a kind, write a function from `Strike` to `Answer` and give it a name in `KINDS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from integration_tests.sandbox.messages import Answer, Call, Delivery, json_answer, refusal
+from integration_tests.sandbox.rate_limit import too_many_requests
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+HTML_TYPE = {"Content-Type": "text/html; charset=utf-8"}
+USUAL_LIMIT = 20
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A rule: which requests fail, and how.
+
+    A rule counts the requests that it matches, and only those. Of them it lets the first `after` pass, then
+    strikes every `every`-th, `times` times at most.
+    """
+
+    kind: str
+    """A name in `KINDS`."""
+    every: int = 1
+    times: int | None = None
+    after: int = 0
+    path: str | None = None
+    """Match this path only, as "/v2/contacts"."""
+    when: Callable[[Mapping[str, str]], bool] | None = None
+    """Match requests with such query parameters only."""
+    seconds: float = 0.2
+    """How long `hang` hangs, and what `rate_limited` asks to wait."""
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"no fault is called {self.kind!r}; there are {', '.join(KINDS)}")
+        if self.every < 1:
+            raise ValueError(f"every is 1 or more, not {self.every}")
+
+    def matches(self, call: Call) -> bool:
+        """Tell whether the rule speaks of such a call."""
+        return self.path in {None, call.path} and (self.when is None or self.when(call.params))
+
+
+@dataclass(frozen=True)
+class Strike:
+    """A fault meeting a call: what a kind of fault makes its answer of."""
+
+    fault: Fault
+    call: Call
+    answer: Answer
+    """The answer without the fault."""
+    now: float
+
+
+@dataclass
+class _Tally:
+    seen: int = 0
+    struck: int = 0
+
+
+class Faults:
+    """The rules in force. Where several are due, the first one strikes."""
+
+    def __init__(self, faults: Iterable[Fault] = ()) -> None:
+        self._lock = Lock()
+        self._rules = [(fault, _Tally()) for fault in faults]
+
+    def add(self, fault: Fault) -> None:
+        """Put a rule in force; its counting starts now."""
+        with self._lock:
+            self._rules.append((fault, _Tally()))
+
+    def clear(self) -> None:
+        """Put all rules out of force."""
+        with self._lock:
+            self._rules.clear()
+
+    def due(self, call: Call) -> Fault | None:
+        """Count a call, and tell the fault that strikes it."""
+        due = []
+        with self._lock:
+            for fault, tally in self._rules:
+                if not fault.matches(call):
+                    continue
+                tally.seen += 1
+                turn = tally.seen - fault.after
+                spent = fault.times is not None and tally.struck >= fault.times
+                if turn > 0 and turn % fault.every == 0 and not spent:
+                    due.append((fault, tally))
+            if not due:
+                return None
+            fault, tally = due[0]
+            tally.struck += 1
+            return fault
+
+
+def strike(fault: Fault, call: Call, answer: Answer, now: float) -> Answer:
+    """Make the answer that a fault leaves of the right one."""
+    return KINDS[fault.kind](Strike(fault, call, answer, now))
+
+
+Kind = Callable[[Strike], Answer]
+
+
+def _always(answer: Answer) -> Kind:
+    """Answer the same, whatever the call."""
+    return lambda _: answer
+
+
+def _html(status: int, title: str) -> Kind:
+    """Answer with a page that was made for people."""
+    page = f"<!doctype html>\n<html><head><title>{title}</title></head><body><h1>{title}</h1></body></html>\n"
+    return _always(Answer(status, page.encode(), HTML_TYPE))
+
+
+def _edited(edit: Callable[[Any, Call], None]) -> Kind:
+    """Answer with the right content, after an edit of it."""
+
+    def edit_content(it: Strike) -> Answer:
+        content = orjson.loads(it.answer.body)
+        edit(content, it.call)
+        return replace(it.answer, body=orjson.dumps(content))
+
+    return edit_content
+
+
+def _with_data(data: Any) -> Kind:
+    """Answer with something else in the place of the rows."""
+    return _edited(lambda content, _: content.update(data=data))
+
+
+def _without_cursor(content: Any, _: Call) -> None:
+    content.get("meta", {}).pop("nextCursor", None)
+
+
+def _with_sent_cursor(content: Any, call: Call) -> None:
+    if "cursor" in call.params and "meta" in content:
+        content["meta"]["nextCursor"] = call.params["cursor"]
+
+
+def _with_empty_rows(content: Any, _: Call) -> None:
+    content["data"] = [{}, None, *content.get("data", []), 5]
+
+
+def _rate_limited(it: Strike) -> Answer:
+    limit = int(it.answer.headers.get("X-RateLimit-Limit", USUAL_LIMIT))
+    return too_many_requests(limit, it.now, it.fault.seconds)
+
+
+def _truncated(it: Strike) -> Answer:
+    return replace(it.answer, body=it.answer.body[: len(it.answer.body) // 2])
+
+
+def _followed_by(garbage: bytes) -> Kind:
+    """Answer with a value that is no JSON at the end of the envelope."""
+    return lambda it: replace(it.answer, body=it.answer.body[:-1] + b',"extra":' + garbage + b"}")
+
+
+KINDS: Mapping[str, Kind] = {
+    # Refusals of the API itself.
+    "rate_limited": _rate_limited,
+    "bad_request_400": _always(refusal(400, "invalid_parameters", "the request is not valid")),
+    "unauthorized_401": _always(json_answer(401, {"reason": "Token not valid"})),
+    "forbidden_403": _always(json_answer(403, {"status": "forbidden"})),
+    "not_found_404": _always(refusal(404, "org_not_found", "there is no such organization")),
+    "server_error_500": _always(refusal(500, "internal_server_error", "something went wrong")),
+    "success_false": _always(refusal(200, "internal_server_error", "something went wrong")),
+    # Answers of what stands before it.
+    "bad_gateway_502": _html(502, "Bad Gateway"),
+    "unavailable_503_html": _html(503, "Service Unavailable"),
+    "error_520": _html(520, "Web server is returning an unknown error"),
+    "ok_html": _html(200, "Log in to Common Room"),
+    "ok_empty": lambda it: replace(it.answer, body=b""),
+    "no_content_204": _always(Answer(204)),
+    # Content that isn't what it should be.
+    "truncated_json": _truncated,
+    "malformed_utf8": _followed_by(b'"\xff\xfe"'),
+    "malformed_nan": _followed_by(b"NaN"),
+    "data_null": _with_data(None),
+    "data_object": _with_data({}),
+    "missing_meta": _edited(lambda content, _: content.pop("meta", None)),
+    "missing_cursor": _edited(_without_cursor),
+    "repeated_cursor": _edited(_with_sent_cursor),
+    "empty_rows": _edited(_with_empty_rows),
+    # Connections that break or stall.
+    "short_body": lambda it: replace(it.answer, delivery=Delivery.HALF_BODY),
+    "reset": _always(Answer(0, delivery=Delivery.NOTHING)),
+    "hang": lambda it: replace(it.answer, delay=it.fault.seconds),
+}

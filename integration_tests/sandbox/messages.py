@@ -1,0 +1,80 @@
+"""What goes over the wire, free of any transport: a call and its answer.
+
+Both mounts (`server` over HTTP, `mock` under requests-mock) translate to and from these two classes, so that
+a client sees the same bytes either way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import Enum, auto
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
+
+import orjson
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Record = dict[str, Any]
+
+JSON_TYPE = {"Content-Type": "application/json; charset=utf-8"}
+
+
+@dataclass(frozen=True)
+class Call:
+    """A request as the API sees it. `path` stands below the base path: `/v2/contacts`."""
+
+    method: str
+    path: str
+    query: str = ""
+    authorization: str | None = None
+
+    @cached_property
+    def pairs(self) -> list[tuple[str, str]]:
+        """The query parameters in the order sent, repeated ones included."""
+        return parse_qsl(self.query, keep_blank_values=True)
+
+    @cached_property
+    def params(self) -> dict[str, str]:
+        """The query parameters by name; of a repeated one, the last."""
+        return dict(self.pairs)
+
+
+def iso(moment: datetime) -> str:
+    """Write a moment as the API does: UTC, milliseconds, Z. Such texts sort as the moments do."""
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+
+
+class Delivery(Enum):
+    """How much of an answer reaches the client before the connection closes."""
+
+    WHOLE = auto()
+    HALF_BODY = auto()
+    NOTHING = auto()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A response, and what becomes of it on its way.
+
+    `delay` is the seconds that pass before the first byte, beside the latency of the server.
+    """
+
+    status: int
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    delivery: Delivery = Delivery.WHOLE
+    delay: float = 0.0
+
+
+def json_answer(status: int, content: Any, headers: Mapping[str, str] | None = None) -> Answer:
+    """Answer with `content` as JSON."""
+    return Answer(status, orjson.dumps(content), {**JSON_TYPE, **(headers or {})})
+
+
+def refusal(status: int, code: str, message: str) -> Answer:
+    """Answer with the API's error envelope."""
+    return json_answer(status, {"success": False, "error": {"code": code, "message": message}})
