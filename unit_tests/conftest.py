@@ -1,0 +1,86 @@
+"""In process: the connector and the sandbox in one process, under requests-mock, with a clock that stands still."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import requests_mock
+from airbyte_cdk.models import AirbyteStateMessage, ConfiguredAirbyteCatalog
+from airbyte_cdk.test import entrypoint_wrapper
+from freezegun import freeze_time
+from freezegun.api import FrozenDateTimeFactory
+
+from integration_tests.sandbox import DEFAULT_TOKEN, Api, Workspace, mount
+from source_commonroom import SourceCommonroom
+from source_commonroom.components.rate_limit import forget_budgets
+from unit_tests.output import Output
+from unit_tests.streams import catalog
+
+API_URL = "https://api.commonroom.io/community"
+NOW = "2026-07-01T00:00:00Z"  # half a day after the sandbox's last activity
+
+Read = Callable[..., Output]
+
+
+def read_in_process(
+    config: dict[str, Any], configured: ConfiguredAirbyteCatalog, state: list[AirbyteStateMessage] | None = None
+) -> Output:
+    """Read with whatever answers the requests of this process."""
+    source = SourceCommonroom(catalog=configured, config=config, state=state)
+    output = entrypoint_wrapper.read(source, config, configured, state)
+    messages = list(output.get_message_iterator())
+    return Output(exit_code=int(bool(output.errors)), messages=messages, text="")
+
+
+@pytest.fixture(autouse=True)
+def clock() -> Iterator[FrozenDateTimeFactory]:
+    """Stop the clock."""
+    forget_budgets()
+    with freeze_time(NOW) as frozen:
+        assert isinstance(frozen, FrozenDateTimeFactory)
+        yield frozen
+
+
+@pytest.fixture(autouse=True)
+def waits(clock: FrozenDateTimeFactory, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Collect the seconds that somebody wanted to sleep; the clock moves on by them at once."""
+    seconds: list[float] = []
+
+    def sleep(wanted: float) -> None:
+        seconds.append(wanted)
+        clock.tick(wanted)
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    return seconds
+
+
+@pytest.fixture(scope="session")
+def generated() -> Workspace:
+    """A small workspace that looks real; don't change it."""
+    return Workspace.generate(contacts=430, organizations=210, activities=900)
+
+
+@pytest.fixture
+def api(generated: Workspace) -> Api:
+    return Api(generated)
+
+
+@pytest.fixture
+def config() -> dict[str, Any]:
+    # More than a frozen second could take.
+    return {"api_token": DEFAULT_TOKEN, "requests_per_second": 1000}
+
+
+@pytest.fixture
+def read(config: dict[str, Any]) -> Read:
+    """Read streams of an API in process: ``read(api, "contacts", state=…, **more_configuration)``."""
+
+    def read_streams(api: Api, *streams: str, state: list[AirbyteStateMessage] | None = None, **more: Any) -> Output:
+        complete = {**config, **more}
+        configured = catalog(*streams)
+        with requests_mock.Mocker() as mocker:
+            mount(mocker, api, API_URL)
+            return read_in_process(complete, configured, state)
+
+    return read_streams

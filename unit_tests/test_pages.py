@@ -1,0 +1,122 @@
+"""Pages: a fault once costs a retry and nothing else; a fault for ever costs the stream, and no other."""
+
+import pytest
+from airbyte_cdk.models import AirbyteStreamStatus, FailureType
+
+from integration_tests.sandbox import Api, Fault, Workspace
+from unit_tests.conftest import Read
+from unit_tests.streams import BY_NAME, by_key, expected
+
+# The kinds of faults of the sandbox, by what has to become of them.
+RETRIED = (
+    "rate_limited",
+    "server_error_500",
+    "bad_gateway_502",
+    "unavailable_503_html",
+    "error_520",
+    "ok_html",
+    "ok_empty",
+    "no_content_204",
+    "truncated_json",
+    "malformed_utf8",
+    "malformed_nan",
+    "data_null",
+    "data_object",
+    "missing_meta",
+    "missing_cursor",
+    "success_false",
+    "short_body",
+    "reset",
+    "hang",
+)
+REFUSED = {
+    "bad_request_400": FailureType.system_error,
+    "unauthorized_401": FailureType.config_error,
+    "forbidden_403": FailureType.config_error,
+    "not_found_404": FailureType.config_error,
+}
+CONTACTS = BY_NAME["contacts"]
+
+
+@pytest.mark.parametrize("kind", RETRIED)
+def test_given_a_broken_body_once_when_read_then_nothing_is_lost(kind: str, api: Api, read: Read) -> None:
+    api.faults.add(Fault(kind, after=1, times=2, path="/v2/contacts"))
+
+    output = read(api, "contacts")
+
+    assert by_key(CONTACTS, output.records("contacts")) == expected(CONTACTS, api.workspace)
+    assert output.status("contacts") == AirbyteStreamStatus.COMPLETE
+    assert [request.fault for request in api.log.of("/v2/contacts")].count(kind) == 2
+
+
+@pytest.mark.parametrize("kind", RETRIED)
+def test_given_the_same_fault_for_ever_when_read_then_the_stream_is_incomplete(kind: str, api: Api, read: Read) -> None:
+    api.faults.add(Fault(kind, after=1, path="/v2/contacts"))
+
+    output = read(api, "contacts", "organizations")
+
+    assert output.status("contacts") == AirbyteStreamStatus.INCOMPLETE
+    assert output.status("organizations") == AirbyteStreamStatus.COMPLETE
+    (error,) = output.errors("contacts")
+    assert error.failure_type == FailureType.transient_error
+    assert error.message.startswith("contacts: ")
+    tries = len(api.log.of("/v2/contacts")) - 1
+    assert tries == (61 if kind == "rate_limited" else 6)
+
+
+@pytest.mark.parametrize(("kind", "failure_type"), REFUSED.items())
+def test_given_a_refusal_when_read_then_it_is_not_tried_again(
+    kind: str, failure_type: FailureType, api: Api, read: Read
+) -> None:
+    api.faults.add(Fault(kind, path="/v2/contacts"))
+
+    output = read(api, "contacts", "tags")
+
+    assert len(api.log.of("/v2/contacts")) == 1
+    assert output.status("contacts") == AirbyteStreamStatus.INCOMPLETE
+    assert output.status("tags") == AirbyteStreamStatus.COMPLETE
+    (error,) = output.errors("contacts")
+    assert error.failure_type == failure_type
+    assert error.message.startswith("contacts: ")
+
+
+@pytest.mark.parametrize("stream", ["custom_fields", "activity_types", "api_token_status"])
+def test_given_an_unpaged_endpoint_and_a_body_that_is_none_when_read_then_it_is_retried(
+    stream: str, api: Api, read: Read
+) -> None:
+    api.faults.add(Fault("ok_html", times=1, path=BY_NAME[stream].path))
+
+    output = read(api, stream)
+
+    assert len(output.records(stream)) == len(api.workspace.records(BY_NAME[stream].collection)) > 0
+
+
+def test_given_rows_that_are_no_records_when_read_then_they_are_reported(api: Api, read: Read) -> None:
+    api.faults.add(Fault("empty_rows", path="/v2/contacts"))
+
+    output = read(api, "contacts")
+
+    assert by_key(CONTACTS, output.records("contacts")) == expected(CONTACTS, api.workspace)
+    assert output.status("contacts") == AirbyteStreamStatus.COMPLETE
+    assert len([warning for warning in output.warnings() if warning.startswith("contacts: left out 3 of ")]) == 3
+
+
+def test_given_cursors_that_look_like_literals_when_read_then_nothing_is_lost(read: Read) -> None:
+    api = Api(Workspace.generate(contacts=2_100, organizations=10, activities=10), cursor_style="tricky")
+
+    output = read(api, "contacts")
+
+    assert len({record["id"] for record in output.records("contacts")}) == len(output.records("contacts")) == 2_100
+    cursors = {request.params.get("cursor") for request in api.log.of("/v2/contacts")}
+    assert {"1.10", "1e5", "None"} <= cursors
+
+
+def test_given_a_repeated_cursor_when_read_then_the_stream_is_incomplete(api: Api, read: Read) -> None:
+    api.faults.add(Fault("repeated_cursor", path="/v2/contacts", after=1))
+
+    output = read(api, "contacts")
+
+    assert output.status("contacts") == AirbyteStreamStatus.INCOMPLETE
+    (error,) = output.errors("contacts")
+    assert error.failure_type == FailureType.transient_error
+    assert "same cursor twice" in error.message

@@ -1,0 +1,109 @@
+"""The budget of a token: even, shared, and yielding to others."""
+
+import time
+from itertools import pairwise
+
+import pytest
+import requests
+from freezegun.api import FrozenDateTimeFactory
+
+from source_commonroom.components.rate_limit import RequestBudget, budget_of, wait_of
+
+
+def response(status: int = 200, body: bytes = b"{}", **headers: str) -> requests.Response:
+    answer = requests.Response()
+    answer.status_code = status
+    answer._content = body  # noqa: SLF001  # requests has no constructor for it
+    answer.headers.update({name.replace("_", "-"): value for name, value in headers.items()})
+    return answer
+
+
+def departures(budget: RequestBudget, count: int) -> list[float]:
+    times = []
+    for _ in range(count):
+        budget.acquire_call(None)
+        times.append(time.monotonic())
+    return times
+
+
+def gaps(times: list[float]) -> list[float]:
+    return [later - earlier for earlier, later in pairwise(times)]
+
+
+@pytest.mark.parametrize("rate", [0.5, 2.5, 20, 100])
+def test_given_a_rate_when_acquired_then_requests_leave_evenly(rate: float) -> None:
+    budget = RequestBudget(rate)
+
+    assert gaps(departures(budget, 40)) == [pytest.approx(1.005 / rate, abs=1e-5)] * 39
+
+
+def test_given_a_429_when_acquired_then_nothing_leaves_before_it_says() -> None:
+    budget = RequestBudget(20)
+    departures(budget, 5)
+    told_at = time.monotonic()
+
+    budget.update_from_response(None, response(429, b'{"rateLimit": {"waitMs": 3000}}'))
+
+    assert departures(budget, 1)[0] == pytest.approx(told_at + 3)
+
+
+def test_given_a_request_in_line_when_a_429_comes_then_it_lines_up_again(
+    clock: FrozenDateTimeFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    budget = RequestBudget(1)
+    budget.acquire_call(None)
+    told_at: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        clock.tick(seconds)
+        if not told_at:
+            told_at.append(time.monotonic())
+            budget.update_from_response(None, response(429, b'{"rateLimit": {"waitMs": 60000}}'))
+
+    monkeypatch.setattr(time, "sleep", sleep)
+
+    assert departures(budget, 1)[0] == pytest.approx(told_at[0] + 60)
+
+
+def test_given_nothing_left_that_we_did_not_spend_when_acquired_then_it_slows_down_and_recovers() -> None:
+    budget = RequestBudget(20)
+    usual = 1.005 / 20
+    departures(budget, 5)
+
+    budget.update_from_response(None, response(X_RateLimit_Limit="20", X_RateLimit_Remaining="0"))
+
+    slowed = gaps(departures(budget, 10))
+    assert slowed[-1] > usual * 1.25
+    time.sleep(10)
+    assert gaps(departures(budget, 10))[-1] == pytest.approx(usual, abs=1e-5)
+
+
+def test_given_nothing_left_because_we_spent_it_when_acquired_then_it_keeps_its_pace() -> None:
+    budget = RequestBudget(20)
+    departures(budget, 40)
+
+    budget.update_from_response(None, response(X_RateLimit_Limit="20", X_RateLimit_Remaining="0"))
+
+    assert gaps(departures(budget, 10)) == [pytest.approx(1.005 / 20, abs=1e-5)] * 9
+
+
+def test_given_one_token_when_asked_for_its_budget_then_it_is_the_same_one() -> None:
+    assert budget_of("Bearer a", 20) is budget_of("Bearer a", 20)
+    assert budget_of("Bearer a", 20) is not budget_of("Bearer b", 20)
+
+
+@pytest.mark.parametrize(
+    ("answer", "seconds"),
+    [
+        (response(429, b'{"rateLimit": {"waitMs": 1500}}', X_RateLimit_Reset="99999999999"), 1.5),
+        (response(429, b"<html>", X_RateLimit_Reset="1782864005"), 5.0),
+        (response(429, b"[]", X_RateLimit_Reset="1782863999"), None),
+        (response(429, b'{"rateLimit": {"waitMs": -1}}'), None),
+        (response(429, b"", X_RateLimit_Reset="soon"), None),
+        (response(200, b'{"rateLimit": {"waitMs": 1500}}'), None),
+    ],
+)
+def test_given_an_answer_when_asked_how_long_to_wait_then_only_a_429_says(
+    answer: requests.Response, seconds: float | None
+) -> None:
+    assert wait_of(answer) == (None if seconds is None else pytest.approx(seconds))

@@ -1,0 +1,77 @@
+"""Retries: how long is waited, how often, and what is said in the end."""
+
+from typing import Any
+
+import pytest
+import requests_mock
+from airbyte_cdk.models import FailureType
+
+from integration_tests.sandbox import DEFAULT_TOKEN, Api, Fault
+from unit_tests.conftest import API_URL, Read, read_in_process
+from unit_tests.output import Output
+from unit_tests.streams import catalog
+
+TAGS_URL = f"{API_URL}/v2/tags"
+TAGS = {"success": True, "data": [{"id": "l_1", "name": "VIP"}], "meta": {"nextCursor": None}}
+
+
+def read_tags(*answers: dict[str, Any]) -> Output:
+    """Read tags from a server that gives these answers, the last one for ever."""
+    with requests_mock.Mocker() as mocker:
+        mocker.get(TAGS_URL, list(answers))
+        return read_in_process({"api_token": DEFAULT_TOKEN}, catalog("tags"))
+
+
+def seconds(waits: list[float]) -> list[float]:
+    """Leave out the naps of a few milliseconds that keep the requests apart."""
+    return [wait for wait in waits if wait > 0.1]
+
+
+def test_given_a_429_when_read_then_it_waits_what_the_api_says(api: Api, read: Read, waits: list[float]) -> None:
+    api.faults.add(Fault("rate_limited", times=1, seconds=7.25))
+
+    output = read(api, "tags")
+
+    assert seconds(waits) == [pytest.approx(7.25)]
+    assert len(output.records("tags")) == 30
+
+
+@pytest.mark.parametrize("body", [{}, {"text": "<html>"}, {"json": {"rateLimit": {"waitMs": "soon"}}}], ids=str)
+def test_given_a_429_whose_body_says_nothing_when_read_then_it_waits_until_the_reset(
+    body: dict[str, Any], waits: list[float]
+) -> None:
+    headers = {"X-RateLimit-Reset": "1782864012", "Retry-After": "2026-07-01T00:00:12.000Z"}
+
+    output = read_tags({"status_code": 429, "headers": headers, **body}, {"json": TAGS})
+
+    assert seconds(waits) == [pytest.approx(12)]
+    assert len(output.records("tags")) == 1
+
+
+def test_given_a_429_that_says_nothing_at_all_when_read_then_it_backs_off(waits: list[float]) -> None:
+    output = read_tags({"status_code": 429}, {"status_code": 429}, {"json": TAGS})
+
+    assert seconds(waits) == [pytest.approx(1, rel=0.25), pytest.approx(2, rel=0.25)]
+    assert len(output.records("tags")) == 1
+
+
+def test_given_a_server_error_for_ever_when_read_then_it_is_tried_six_times_with_growing_waits(
+    waits: list[float],
+) -> None:
+    output = read_tags({"status_code": 503})
+
+    assert seconds(waits) == [pytest.approx(wait, rel=0.25) for wait in (1, 2, 4, 8, 16)]
+    error = output.errors("tags")[0]
+    assert error.failure_type == FailureType.transient_error
+    assert "(6 tries.)" in error.message
+    assert "Run the sync again later" in error.message
+
+
+def test_given_rate_limits_and_failures_in_turn_when_read_then_each_is_counted_alone(waits: list[float]) -> None:
+    limited: dict[str, Any] = {"status_code": 429, "json": {"rateLimit": {"waitMs": 500}}}
+    failed: dict[str, Any] = {"status_code": 500}
+
+    output = read_tags(*[limited] * 20, *[failed] * 5, *[limited] * 20, {"json": TAGS})
+
+    assert len(output.records("tags")) == 1
+    assert sum(seconds(waits)) < 40 * 0.6 + 31 * 1.25

@@ -1,0 +1,56 @@
+"""What every stream asks for and brings, by the stream table."""
+
+from typing import Any
+
+import pytest
+from airbyte_cdk.models import AirbyteStreamStatus
+from jsonschema import Draft7Validator
+
+from integration_tests.sandbox import Api
+from source_commonroom import SourceCommonroom
+from unit_tests.conftest import Read
+from unit_tests.streams import STREAMS, Stream, by_key, expected
+
+ALL_STREAMS = pytest.mark.parametrize("stream", STREAMS, ids=lambda stream: stream.name)
+
+
+@ALL_STREAMS
+def test_given_a_workspace_when_read_then_each_record_comes_once_with_every_field(
+    stream: Stream, api: Api, read: Read
+) -> None:
+    output = read(api, stream.name)
+
+    records = output.records(stream.name)
+    assert by_key(stream, records) == expected(stream, api.workspace)
+    assert output.status(stream.name) == AirbyteStreamStatus.COMPLETE
+    assert output.exit_code == 0
+
+
+@ALL_STREAMS
+def test_when_read_then_it_asks_for_every_column_and_for_full_pages(stream: Stream, api: Api, read: Read) -> None:
+    read(api, stream.name)
+
+    requests = api.log.of(stream.path)
+    assert requests
+    for request in requests:
+        params: dict[str, Any] = dict(request.params)
+        assert frozenset(params.pop("cols", "").split(",")) - {""} == stream.columns
+        assert params.pop("limit", None) == ("200" if stream.paged else None)
+        params.pop("cursor", None)
+        assert set(params) == ({"startDate", "endDate"} if stream.cursor_field else set())
+
+
+@ALL_STREAMS
+def test_when_read_then_every_record_fits_the_schema(
+    stream: Stream, api: Api, read: Read, config: dict[str, Any]
+) -> None:
+    (schema,) = [
+        discovered.get_json_schema()
+        for discovered in SourceCommonroom(config=config).streams(config)
+        if discovered.name == stream.name
+    ]
+    validator = Draft7Validator(schema)
+
+    for record in read(api, stream.name).records(stream.name):
+        validator.validate(record)
+        assert set(record) <= set(schema["properties"])
