@@ -1,0 +1,55 @@
+"""Over HTTP: the connector as a process against the sandbox as a server."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airbyte_cdk.models import AirbyteStateMessage
+
+from integration_tests.connector import run
+from integration_tests.sandbox import Api, Sandbox, Workspace
+from unit_tests.output import Output
+from unit_tests.streams import catalog
+
+Serve = Callable[..., Sandbox]
+RunCommand = Callable[..., Output]
+
+
+@pytest.fixture(scope="session")
+def generated() -> Workspace:
+    """A workspace that looks real; don't change it."""
+    return Workspace.generate()
+
+
+@pytest.fixture
+def serve(generated: Workspace) -> Iterator[Serve]:
+    """Serve an API, or one of the generated workspace, until the test is over."""
+    with ExitStack() as stack:
+
+        def enter(api: Api | None = None, **options: Any) -> Sandbox:
+            return stack.enter_context(Sandbox(api or Api(generated), **options))
+
+        yield enter
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> RunCommand:
+    """Run a command against a sandbox; the token may stand nowhere in the output."""
+
+    def run_command(
+        name: str, sandbox: Sandbox, *streams: str, state: list[AirbyteStateMessage] | None = None, **more: Any
+    ) -> Output:
+        config = {"api_token": sandbox.token, "api_url": sandbox.api_url, **more}
+        result = run(
+            tmp_path,
+            name,
+            config=None if name == "spec" else config,
+            catalog=catalog(*streams) if name == "read" else None,
+            state=state,
+        )
+        assert str(config["api_token"]) not in result.text
+        return result
+
+    return run_command

@@ -1,0 +1,47 @@
+"""The connector as a process, run as Airbyte runs it: files in, messages on stdout, an exit code."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from airbyte_cdk.models import (
+    AirbyteMessageSerializer,
+    AirbyteStateMessage,
+    ConfiguredAirbyteCatalog,
+    ConfiguredAirbyteCatalogSerializer,
+)
+from airbyte_cdk.models.airbyte_protocol_serializers import AirbyteStateMessageSerializer
+
+from unit_tests.output import Output
+
+MAIN = Path(__file__).resolve().parent.parent / "main.py"
+
+
+def run(
+    folder: Path,
+    command: str,
+    config: Any = None,
+    catalog: ConfiguredAirbyteCatalog | None = None,
+    state: list[AirbyteStateMessage] | None = None,
+) -> Output:
+    """Run a command; ``folder`` takes its files. Every line on stdout has to be a valid Airbyte message."""
+    files = {
+        "config": config,
+        "catalog": catalog and ConfiguredAirbyteCatalogSerializer.dump(catalog),
+        "state": state and [AirbyteStateMessageSerializer.dump(message) for message in state],
+    }
+    arguments = [command]
+    for name, content in files.items():
+        if content is not None:
+            path = folder / f"{name}.json"
+            path.write_text(json.dumps(content))
+            arguments += [f"--{name}", str(path)]
+    process = subprocess.run(
+        [sys.executable, str(MAIN), *arguments], capture_output=True, encoding="utf-8", check=False
+    )
+    # Not splitlines(): texts hold U+2028 and the like, which JSON doesn't escape.
+    lines = process.stdout.split("\n")[:-1]
+    messages = [AirbyteMessageSerializer.load(json.loads(line)) for line in lines]
+    return Output(process.returncode, messages, process.stdout + process.stderr)

@@ -1,0 +1,143 @@
+"""spec, check, discover and read as processes."""
+
+import pytest
+from airbyte_cdk.models import AirbyteStreamStatus, FailureType, Status, SyncMode, Type
+
+from integration_tests.conftest import RunCommand, Serve
+from integration_tests.sandbox import Api, Workspace
+from source_commonroom.source import load_manifest
+from unit_tests.output import Output
+from unit_tests.streams import STREAMS, by_key, expected
+
+
+def status_of(result: Output) -> tuple[Status, str]:
+    (message,) = result.of_type(Type.CONNECTION_STATUS)
+    assert message.connectionStatus
+    return message.connectionStatus.status, message.connectionStatus.message or ""
+
+
+def test_spec_is_the_manifests(serve: Serve, command: RunCommand) -> None:
+    result = command("spec", serve())
+
+    (message,) = result.of_type(Type.SPEC)
+    assert message.spec
+    assert message.spec.connectionSpecification == load_manifest()["spec"]["connection_specification"]
+    assert result.exit_code == 0
+
+
+def test_given_a_good_token_when_checked_then_it_succeeds_with_one_cheap_request(
+    serve: Serve, command: RunCommand
+) -> None:
+    sandbox = serve()
+
+    result = command("check", sandbox)
+
+    assert status_of(result) == (Status.SUCCEEDED, "")
+    assert [(request.path, dict(request.params)) for request in sandbox.api.log.requests] == [
+        ("/v2/api-token-status", {})
+    ]
+    assert result.exit_code == 0
+
+
+def test_given_a_wrong_token_when_checked_then_it_says_so_and_where_to_make_a_new_one(
+    serve: Serve, command: RunCommand
+) -> None:
+    result = command("check", serve(), api_token="another-token-77aa")
+
+    status, message = status_of(result)
+    assert status == Status.FAILED
+    assert "rejected the API token" in message
+    assert "Settings | API tokens" in message
+    assert result.exit_code == 0
+
+
+def test_given_nothing_that_listens_when_checked_then_it_names_the_server(serve: Serve, command: RunCommand) -> None:
+    sandbox = serve()
+
+    # A port of the loopback that nobody has: the one of tcpmux.
+    status, message = status_of(command("check", sandbox, api_url="http://127.0.0.1:1/community"))
+
+    assert status == Status.FAILED
+    assert "127.0.0.1:1" in message
+    assert "refused the connection" in message
+
+
+def test_discover_lists_the_streams_of_the_table(serve: Serve, command: RunCommand) -> None:
+    sandbox = serve()
+
+    result = command("discover", sandbox)
+
+    (message,) = result.of_type(Type.CATALOG)
+    assert message.catalog
+    found = {stream.name: stream for stream in message.catalog.streams}
+    assert set(found) == {stream.name for stream in STREAMS}
+    for stream in STREAMS:
+        assert found[stream.name].source_defined_primary_key == [[stream.primary_key]]
+        assert (SyncMode.incremental in found[stream.name].supported_sync_modes) == bool(stream.cursor_field)
+        assert found[stream.name].default_cursor_field == ([stream.cursor_field] if stream.cursor_field else None)
+    assert sandbox.api.log.requests == []
+    assert result.exit_code == 0
+
+
+def test_read_brings_every_record_of_every_stream_once(serve: Serve, command: RunCommand, generated: Workspace) -> None:
+    result = command("read", serve())
+
+    for stream in STREAMS:
+        assert by_key(stream, result.records(stream.name)) == expected(stream, generated), stream.name
+        assert result.status(stream.name) == AirbyteStreamStatus.COMPLETE
+    assert result.exit_code == 0
+
+
+def test_given_the_state_of_a_first_run_when_read_again_then_only_the_lookback_comes_again(
+    serve: Serve, command: RunCommand, generated: Workspace
+) -> None:
+    sandbox = serve()
+    first = command("read", sandbox, "activities")
+    state, newest = first.last_state("activities")
+
+    second = command("read", sandbox, "activities", state=[state], lookback_window_days=1)
+
+    assert len(first.records("activities")) == len(generated.records("activities"))
+    assert sorted(row["id"] for row in second.records("activities")) == sorted(
+        row["id"] for row in generated.records("activities") if row["activityTime"] >= "2026-06-29T12:00:00.000Z"
+    )
+    assert second.last_state("activities")[1] == newest
+
+
+def test_given_a_wrong_token_when_read_then_every_stream_is_incomplete(serve: Serve, command: RunCommand) -> None:
+    result = command("read", serve(), "contacts", "activities", "tags", api_token="another-token-77aa")
+
+    for stream in ("contacts", "activities", "tags"):
+        assert result.status(stream) == AirbyteStreamStatus.INCOMPLETE
+        assert {error.failure_type for error in result.errors(stream)} == {FailureType.config_error}
+        assert all("API token is no longer valid" in error.message for error in result.errors(stream))
+    assert result.exit_code == 1
+
+
+def test_given_a_path_that_the_token_may_not_read_when_read_then_the_others_complete(
+    serve: Serve, command: RunCommand, generated: Workspace
+) -> None:
+    result = command("read", serve(Api(generated, forbidden={"/v2/segments"})), "segments", "tags")
+
+    assert result.status("segments") == AirbyteStreamStatus.INCOMPLETE
+    assert result.status("tags") == AirbyteStreamStatus.COMPLETE
+    assert result.exit_code == 1
+
+
+@pytest.mark.parametrize("name", ["check", "discover", "read"])
+def test_given_a_bad_configuration_when_run_then_it_is_a_config_error(
+    name: str, serve: Serve, command: RunCommand
+) -> None:
+    sandbox = serve()
+
+    result = command(name, sandbox, "tags", num_workers="many")
+
+    if name == "check":
+        assert status_of(result)[0] == Status.FAILED
+        assert result.exit_code == 0
+    else:
+        (error,) = result.errors()
+        assert error.failure_type == FailureType.config_error
+        assert "num_workers" in error.message
+        assert result.exit_code == 1
+    assert sandbox.api.log.requests == []
