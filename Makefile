@@ -1,0 +1,77 @@
+# `make` lists the targets. The first two lines of the README are `make sync` and `make test`.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+# PyAirbyte needs Python 3.11 or 3.12; the first of these that is one of the two makes both environments.
+PYTHON ?= $(shell for p in python3 python3.12 python3.11 python; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null && echo $$p && break; done)
+DEV := .venv
+AIRBYTE := .venv-pyairbyte
+BIN := $(DEV)/bin
+IMAGE ?= airbyte/source-commonroom:dev
+DOCKER ?= docker
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: sync
+sync: $(DEV)/.installed $(AIRBYTE)/.installed ## Load secrets/config.json's workspace, or the sandbox's, into a DuckDB file
+	@$(AIRBYTE)/bin/python scripts/sync.py --connector $(BIN)/source-commonroom --sandbox-python $(BIN)/python
+
+.PHONY: test
+test: lint $(AIRBYTE)/.installed ## Run all linters and all tests
+	@echo "==> Tests"
+	@$(BIN)/pytest -n 4 --dist worksteal
+
+.PHONY: lint
+lint: $(DEV)/.installed ## Run the linters, the format check and the type checker; they write nothing
+	@echo "==> Lint, format, types"
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+.PHONY: unit
+unit: $(DEV)/.installed ## Run the unit tests alone (seconds)
+	@$(BIN)/pytest unit_tests
+
+.PHONY: format
+format: $(DEV)/.installed ## Format the code and mend what the linter can mend
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+.PHONY: sandbox
+sandbox: $(DEV)/.installed ## Serve the sandbox, a Common Room of its own, till Ctrl-C
+	@$(BIN)/python -m integration_tests.sandbox
+
+.PHONY: image
+image: ## Build the connector's OCI image
+	@$(DOCKER) build --tag $(IMAGE) .
+
+.PHONY: lock
+lock: ## Renew poetry.lock and constraints.txt from pyproject.toml (needs poetry and poetry-plugin-export)
+	@poetry lock
+	@poetry export --format constraints.txt --all-groups --without-hashes --output constraints.txt
+
+.PHONY: clean
+clean: ## Remove the environments, the caches and what sync loaded
+	@rm -rf $(DEV) $(AIRBYTE) output .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+$(DEV)/.installed: pyproject.toml constraints.txt
+	@$(call environment,$(DEV),dev,the connector and its tools (a minute))
+	@$(DEV)/bin/python -m pip install --quiet --constraint constraints.txt --editable .
+	@touch $@
+
+$(AIRBYTE)/.installed: pyproject.toml constraints.txt
+	@$(call environment,$(AIRBYTE),pyairbyte,PyAirbyte (two minutes and 780 MB))
+	@touch $@
+
+# $(call environment,FOLDER,GROUP,WHAT): a virtual environment with one dependency group, as the lock has it.
+define environment
+	echo "==> Setting up $(1): $(3)"; \
+	test -n "$(PYTHON)" || { echo "No Python 3.11 or 3.12 found; name one: make PYTHON=/path/to/python3.12 …" >&2; exit 1; }; \
+	$(PYTHON) -m venv --clear $(1) || { echo "Making a virtual environment failed; on Debian: apt install python3-venv" >&2; exit 1; }; \
+	$(1)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'; \
+	$(1)/bin/python -m pip install --quiet --constraint constraints.txt --group $(2)
+endef

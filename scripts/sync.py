@@ -1,0 +1,142 @@
+"""Load a Common Room workspace into a DuckDB file through PyAirbyte, and show what arrived.
+
+The workspace is that of ``secrets/config.json``, or where there is none the sandbox's, which this script starts and
+stops. ``make sync`` runs it with PyAirbyte's own interpreter; the connector has an environment of its own, as it would
+have with any Airbyte.
+"""
+
+import argparse
+import contextlib
+import json
+import logging
+import os
+import re
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+OUTPUT = ROOT / "output"
+SECRETS = ROOT / "secrets" / "config.json"
+SCHEMA = "commonroom"
+
+# Read when airbyte is imported. Offline: a local executable needs no registry; and all its files stay in output/.
+os.environ.setdefault("AIRBYTE_OFFLINE_MODE", "1")
+os.environ.setdefault("DO_NOT_TRACK", "1")
+os.environ.setdefault("NO_LIVE_PROGRESS", "1")
+for variable in ("AIRBYTE_PROJECT_DIR", "AIRBYTE_CACHE_ROOT", "AIRBYTE_LOGGING_ROOT", "AIRBYTE_TEMP_DIR"):
+    os.environ.setdefault(variable, str(OUTPUT / "pyairbyte"))
+
+
+def main() -> None:
+    """Sync once."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--connector", type=Path, required=True, help="the source-commonroom executable")
+    parser.add_argument("--sandbox-python", type=Path, required=True, help="an interpreter that can run the sandbox")
+    parser.add_argument("--output", type=Path, default=OUTPUT, help="where the DuckDB file goes (default: output/)")
+    parser.add_argument("--sandbox", action="store_true", help="sync the sandbox, whatever is in secrets/")
+    arguments = parser.parse_args()
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    (OUTPUT / "pyairbyte").mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        if SECRETS.exists() and not arguments.sandbox:
+            name, config = "workspace", json.loads(SECRETS.read_text())
+            print(f"==> Syncing the workspace of {SECRETS.relative_to(ROOT)}")
+        else:
+            name, config = "sandbox", stack.enter_context(serve_sandbox(arguments.sandbox_python))
+            print(
+                f"==> Syncing the sandbox at {config['api_url']}; {SECRETS.relative_to(ROOT)} would be a real workspace"
+            )
+        sync(arguments.connector.absolute(), config, arguments.output / f"{name}.duckdb")
+
+
+@contextlib.contextmanager
+def serve_sandbox(python: Path) -> Iterator[dict[str, Any]]:
+    """Run the sandbox as a process; yield the configuration for it."""
+    command = [str(python.absolute()), "-m", "integration_tests.sandbox", "--port", "0"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
+        assert process.stdout is not None  # noqa: S101  # it is a pipe
+        try:
+            # The sandbox prints its configuration once it serves.
+            config = next((line for line in process.stdout if line.startswith("Config: ")), None)
+            if config is None:
+                sys.exit("The sandbox didn't start; its output stands above.")
+            yield json.loads(config.removeprefix("Config: "))
+        finally:
+            process.terminate()
+
+
+class Progress(logging.Handler):
+    """Prints what the connector says of its streams while it runs, and keeps each stream's duration.
+
+    PyAirbyte hands the connector's log to the logger ``airbyte.<name>``, and shows progress of its own in a notebook
+    or a live terminal only.
+    """
+
+    _STATUS = re.compile(r"Marking stream (\S+) as (STARTED|STOPPED)")
+    _COUNT = re.compile(r"Read (\d+) records from (\S+) stream")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._started: dict[str, float] = {}
+        self.seconds: dict[str, float] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a line for each stream that has been read, and for each warning or error."""
+        message = record.getMessage()
+        if status := self._STATUS.match(message):
+            stream = status[1]
+            if status[2] == "STARTED":
+                self._started[stream] = record.created
+            else:
+                self.seconds[stream] = record.created - self._started.get(stream, record.created)
+        elif count := self._COUNT.match(message):
+            print(f"    {count[2]}: {int(count[1]):,} records", flush=True)
+        elif record.levelno >= logging.WARNING:
+            print(f"    {record.levelname}: {message.splitlines()[0]}", flush=True)
+
+
+def sync(connector: Path, config: dict[str, Any], database: Path) -> None:
+    """Read all streams into ``database``, and print what it holds then."""
+    # Google's libraries, which PyAirbyte brings, warn of Python versions two years ahead.
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    import airbyte as ab  # noqa: PLC0415  # takes seconds, and reads the environment set above
+
+    source = ab.get_source("source-commonroom", config=config, local_executable=connector)
+    progress = Progress()
+    logging.getLogger(f"airbyte.{source.name}").addHandler(progress)
+    source.check()
+    source.select_all_streams()
+    cache = ab.DuckDBCache(db_path=str(database), schema_name=SCHEMA)
+    print("==> Reading; activities only since the last run, if there was one")
+    result = source.read(cache=cache)
+    print(f"==> {result.processed_records:,} records read. The file holds:\n")
+    _print_table(result, progress)
+    print("\nQuery it, for example:")
+    query = f"FROM {SCHEMA}.contacts LIMIT 5"
+    print(f"    {sys.executable} -c \"import duckdb; duckdb.connect('{database}').sql('{query}').show()\"")
+
+
+def _print_table(result: Any, progress: Progress) -> None:
+    from sqlalchemy import func, select  # noqa: PLC0415  # PyAirbyte's
+
+    rows = [("stream", "rows", "columns", "seconds")]
+    with result.get_sql_engine().connect() as connection:
+        for stream in sorted(result):
+            table = result[stream].to_sql_table()
+            count = connection.execute(select(func.count()).select_from(table)).scalar_one()
+            columns = [column for column in table.columns if not column.name.startswith("_airbyte_")]
+            rows.append((stream, f"{count:,}", str(len(columns)), f"{progress.seconds.get(stream, 0):.1f}"))
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    for row in rows:
+        print(
+            "    " + row[0].ljust(widths[0]),
+            *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)),
+        )
+
+
+if __name__ == "__main__":
+    main()
