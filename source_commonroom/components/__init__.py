@@ -6,8 +6,9 @@ no ``from __future__ import annotations`` (the factory reads real annotations), 
 component's constructor.
 """
 
-from source_commonroom.components.pages import NextCursorPagination, PageErrorHandler, PageExtractor
+from source_commonroom.components.pages import PageErrorHandler
 from source_commonroom.components.rate_limit import RateLimitBackoff
 from source_commonroom.components.retries import PatientRequester
+from source_commonroom.components.walk import PageRetriever
 
-__all__ = ["NextCursorPagination", "PageErrorHandler", "PageExtractor", "PatientRequester", "RateLimitBackoff"]
+__all__ = ["PageErrorHandler", "PageRetriever", "PatientRequester", "RateLimitBackoff"]

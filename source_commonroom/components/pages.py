@@ -1,20 +1,16 @@
-"""Pages: what counts as one, which rows it holds, and where the next one is."""
+"""Pages: what counts as one, and which rows it holds."""
 
 import logging
-from collections.abc import Iterable, Mapping, MutableMapping
-from dataclasses import InitVar, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
 import orjson
 import requests
 from airbyte_cdk.models import FailureType
-from airbyte_cdk.sources.declarative.extractors.record_extractor import RecordExtractor
 from airbyte_cdk.sources.declarative.requesters.error_handlers.default_error_handler import DefaultErrorHandler
-from airbyte_cdk.sources.declarative.requesters.paginators.strategies.pagination_strategy import PaginationStrategy
 from airbyte_cdk.sources.streams.http.error_handlers.response_models import ErrorResolution, ResponseAction
-from airbyte_cdk.sources.types import Record, StreamSlice
-from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
 logger = logging.getLogger("airbyte")
 
@@ -28,8 +24,8 @@ class NotAPageError(ValueError):
 def parse_page(response: requests.Response, kind: str) -> Mapping[str, Any]:
     """Return the body of a 200 as a page, checked whole, or raise.
 
-    The result is kept on the response: the error handler, the extractor and the pagination strategy all ask for it, and
-    parsing is most of the CPU of a read.
+    The result is kept on the response, because both the error handler and the walk ask for it, and parsing is much of
+    the CPU of a read.
 
     :param response: an answer of the API with a 2xx status
     :param kind: what the endpoint serves: ``paged`` (``data`` is a list, ``meta`` holds ``nextCursor``), ``list``
@@ -85,6 +81,21 @@ def _check_cursor(meta: Any, kind: str) -> None:
         raise NotAPageError("no meta.nextCursor, so that nobody can say whether more pages follow")
     if cursor is not None and (not isinstance(cursor, str) or not cursor):
         raise NotAPageError("a meta.nextCursor that is neither a text nor null")
+
+
+def rows_of(page: Mapping[str, Any], stream: str) -> list[dict[str, Any]]:
+    """Return the rows of a page that are records: non-empty objects. One warning a page counts the others."""
+    rows: list[Any] = page["data"]
+    records = [row for row in rows if row and isinstance(row, dict)]
+    if len(records) < len(rows):
+        logger.warning(
+            "%s: left out %d of %d rows of a page, because they are empty or no objects. "
+            "The API should not send such rows; tell Common Room's support.",
+            stream,
+            len(rows) - len(records),
+            len(rows),
+        )
+    return records
 
 
 def _name(parameters: Mapping[str, Any]) -> str:
@@ -166,82 +177,3 @@ class PageErrorHandler(DefaultErrorHandler):
             failure_type=FailureType.transient_error,
             error_message=f"{self._stream}: {what} Run the sync again later; nothing that was read is lost.",
         )
-
-
-@dataclass
-class PageExtractor(RecordExtractor):
-    """Yields the rows of a page that :class:`PageErrorHandler` has parsed, and leaves out what is no record.
-
-    Why not YAML: ``DpathExtractor`` walks every leaf of a page (75 % of the CPU of a stock connector) and decodes the
-    body a second time; and an empty row makes a falsy ``Record``, at which the CDK's queue loop ends the whole sync
-    with exit code 0. Pinned by test_given_rows_that_are_no_records_when_read_then_they_are_reported.
-    """
-
-    page: str = "paged"
-    parameters: InitVar[Mapping[str, Any] | None] = None
-
-    def __post_init__(self, parameters: Mapping[str, Any] | None) -> None:
-        self._stream = _name(parameters or {})
-
-    def extract_records(self, response: requests.Response) -> Iterable[MutableMapping[str, Any]]:
-        """Yield each row of ``data`` that is a non-empty object; count the others in one warning a page."""
-        rows = parse_page(response, self.page)["data"]
-        records = [row for row in rows if row and isinstance(row, dict)]
-        if len(records) < len(rows):
-            logger.warning(
-                "%s: left out %d of %d rows of a page, because they are empty or no objects. "
-                "The API should not send such rows; tell Common Room's support.",
-                self._stream,
-                len(rows) - len(records),
-                len(rows),
-            )
-        return records
-
-
-@dataclass
-class NextCursorPagination(PaginationStrategy):
-    """Follows ``meta.nextCursor``, taken as it is, and refuses to go round in a circle.
-
-    Why not YAML: ``CursorPagination`` evaluates the cursor as a Python literal (``"1.10"`` becomes ``1.1``, ``"None"``
-    ends the stream), and nothing in the CDK notices a cursor that repeats. A missing cursor doesn't come this far: the
-    page isn't whole then. Pinned by test_given_cursors_that_look_like_literals_when_read_then_nothing_is_lost and
-    test_given_a_repeated_cursor_when_read_then_the_stream_is_incomplete.
-    """
-
-    page_size: int = 200
-    parameters: InitVar[Mapping[str, Any] | None] = None
-
-    def __post_init__(self, parameters: Mapping[str, Any] | None) -> None:
-        self._stream = _name(parameters or {})
-
-    @property
-    def initial_token(self) -> None:
-        """The first page is asked for without a cursor."""
-        return
-
-    def get_page_size(self) -> int:
-        """Return how many rows are asked for at once: 200, the most that the API serves."""
-        return self.page_size
-
-    def next_page_token(
-        self,
-        response: requests.Response,
-        last_page_size: int,  # noqa: ARG002  # the CDK's signature
-        last_record: Record | None,  # noqa: ARG002
-        last_page_token_value: Any | None,
-        page_size_override: int | None = None,  # noqa: ARG002
-        stream_slice: StreamSlice | None = None,  # noqa: ARG002
-    ) -> str | None:
-        """Return the next cursor, or None at the end.
-
-        :raises AirbyteTracedException: (transient_error) where the API repeats the cursor that it was just given
-        """
-        cursor: str | None = parse_page(response, "paged")["meta"]["nextCursor"]
-        if cursor is not None and cursor == last_page_token_value:
-            raise AirbyteTracedException(
-                message=f"{self._stream}: the API answered with the same cursor twice, so that the walk would never "
-                "end. Run the sync again later; if it happens again, tell Common Room's support.",
-                internal_message="meta.nextCursor repeats the cursor of the request",
-                failure_type=FailureType.transient_error,
-            )
-        return cursor
