@@ -8,6 +8,7 @@ PYTHON ?= $(shell for p in python3 python3.12 python3.11 python; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null && echo $$p && break; done)
 DEV := .venv
 AIRBYTE := .venv-pyairbyte
+BENCH := .venv-bench
 BIN := $(DEV)/bin
 IMAGE ?= airbyte/source-commonroom:dev
 DOCKER ?= docker
@@ -45,6 +46,10 @@ format: $(DEV)/.installed ## Format the code and mend what the linter can mend
 sandbox: $(DEV)/.installed ## Serve the sandbox, a Common Room of its own, till Ctrl-C
 	@$(BIN)/python -m integration_tests.sandbox
 
+.PHONY: bench
+bench: $(DEV)/.installed $(BENCH)/.installed ## Measure the connector beside its peers; ARGS="--help" lists the options
+	@$(BIN)/python -m benchmarks $(ARGS)
+
 .PHONY: image
 image: ## Build the connector's OCI image
 	@$(DOCKER) build --tag $(IMAGE) .
@@ -56,7 +61,7 @@ lock: ## Renew poetry.lock and constraints.txt from pyproject.toml (needs poetry
 
 .PHONY: clean
 clean: ## Remove the environments, the caches and what sync loaded
-	@rm -rf $(DEV) $(AIRBYTE) output .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@rm -rf $(DEV) $(AIRBYTE) $(BENCH) output .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(DEV)/.installed: pyproject.toml constraints.txt
 	@$(call environment,$(DEV),dev,the connector and its tools (a minute))
@@ -65,6 +70,12 @@ $(DEV)/.installed: pyproject.toml constraints.txt
 
 $(AIRBYTE)/.installed: pyproject.toml constraints.txt
 	@$(call environment,$(AIRBYTE),pyairbyte,PyAirbyte (two minutes and 780 MB))
+	@touch $@
+
+$(BENCH)/.installed: benchmarks/requirements.txt
+	@echo "==> Setting up $(BENCH): the peers of the benchmarks (half a minute and 130 MB)"
+	@$(PYTHON) -m venv --clear $(BENCH)
+	@$(BENCH)/bin/python -m pip install --quiet --requirement benchmarks/requirements.txt
 	@touch $@
 
 # $(call environment,FOLDER,GROUP,WHAT): a virtual environment with one dependency group, as the lock has it.
