@@ -20,6 +20,7 @@ _ADVICE = {
     "lookback_window_days": "Enter a whole number of days from 0 to 365.",
     "num_workers": "Enter a whole number from 2 to 40.",
     "requests_per_second": "Enter a number from 1 to 1000.",
+    "walk_from_both_ends": "Enter true or false.",
     "api_url": "Use https (http only for the loopback addresses), without a user or password, and without the version.",
 }
 

@@ -6,11 +6,13 @@ import sys
 from collections.abc import Callable
 from typing import TypeVar
 
-from airbyte_cdk.entrypoint import AirbyteEntrypoint, launch
+from airbyte_cdk.entrypoint import AirbyteEntrypoint
 from airbyte_cdk.exception_handler import init_uncaught_exception_handler
+from airbyte_cdk.logger import PRINT_BUFFER
 from airbyte_cdk.models import FailureType
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
+from source_commonroom.output import Backlog, PageEntrypoint
 from source_commonroom.source import SourceCommonroom
 
 T = TypeVar("T")
@@ -23,8 +25,9 @@ def run() -> None:
     """
     init_uncaught_exception_handler(logging.getLogger("airbyte"))
     arguments = AirbyteEntrypoint.parse_args(sys.argv[1:])
+    backlog = Backlog()
     try:
-        source = _make_source(arguments)
+        source = _make_source(arguments, backlog)
     except AirbyteTracedException as error:
         status = error.as_connection_status_message()
         if arguments.command != "check" or status is None:
@@ -32,11 +35,15 @@ def run() -> None:
         # To check, a configuration that can't work is an answer and no failure.
         print(AirbyteEntrypoint.airbyte_message_to_string(status))  # noqa: T201
         return
-    launch(source, sys.argv[1:])
+    with PRINT_BUFFER:
+        for message in PageEntrypoint(source, backlog).run(arguments):
+            # One call with the line's end, because worker threads print too.
+            print(f"{message}\n", end="")  # noqa: T201
 
 
-def _make_source(arguments: argparse.Namespace) -> SourceCommonroom:
+def _make_source(arguments: argparse.Namespace, backlog: Backlog) -> SourceCommonroom:
     return SourceCommonroom(
+        backlog=backlog if arguments.command == "read" else None,
         config=_read(arguments, "config", SourceCommonroom.read_config, "Is it a JSON object?"),
         catalog=_read(
             arguments, "catalog", SourceCommonroom.read_catalog, "Is it a configured catalog, not discover's?"

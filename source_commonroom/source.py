@@ -9,10 +9,17 @@ from typing import Any
 
 from airbyte_cdk.models import AirbyteConnectionStatus, AirbyteStateMessage, ConfiguredAirbyteCatalog
 from airbyte_cdk.sources.declarative.concurrent_declarative_source import ConcurrentDeclarativeSource
+from airbyte_cdk.sources.streams.concurrent.abstract_stream import AbstractStream
+from airbyte_cdk.sources.streams.concurrent.cursor import ConcurrentCursor
+from airbyte_cdk.sources.streams.concurrent.default_stream import DefaultStream
 from airbyte_cdk.utils.yaml_loader import safe_load_yaml
 
 from source_commonroom import components
+from source_commonroom.both_ends import BothEnds
 from source_commonroom.config import validate_config
+from source_commonroom.cursor import WindowCursor
+from source_commonroom.output import Backlog
+from source_commonroom.partitions import AsPages, PagePartitions, as_records
 
 # The manifest names its components as a manifest-only connector does; here they are a module of the package.
 sys.modules.setdefault("source_declarative_manifest.components", components)
@@ -32,6 +39,8 @@ class SourceCommonroom(ConcurrentDeclarativeSource):
     :param catalog: the configured catalog of a read; None for spec, check and discover
     :param config: the configuration, as spec describes it; None for spec
     :param state: the state of the last sync, one message a stream
+    :param backlog: where the messages of a read go to a :class:`~source_commonroom.output.PageEntrypoint`, its backlog,
+        and each page is one message then; without it, every record is one, as in any Airbyte source
     :raises AirbyteTracedException: (config_error) where the configuration isn't valid
     """
 
@@ -40,12 +49,40 @@ class SourceCommonroom(ConcurrentDeclarativeSource):
         catalog: ConfiguredAirbyteCatalog | None = None,
         config: Mapping[str, Any] | None = None,
         state: list[AirbyteStateMessage] | None = None,
+        backlog: Backlog | None = None,
     ) -> None:
         manifest = load_manifest()
         # Here, and not where the CDK does it, because its constructor already works with the configuration.
         if config is not None:
             validate_config(config, manifest["spec"]["connection_specification"])
         super().__init__(catalog=catalog, config=config, state=state or [], source_config=manifest)
+        self._emit = AsPages(backlog) if backlog else as_records
+
+    def streams(self, config: Mapping[str, Any]) -> list[AbstractStream]:
+        """Return the manifest's streams, made to travel by the page, and activities in planned windows."""
+        return [self._by_pages(stream) for stream in super().streams(config)]
+
+    def _by_pages(self, stream: AbstractStream) -> AbstractStream:
+        # The CDK offers no seam between its factory, which makes whole streams, and its engine, which reads them.
+        assert isinstance(stream, DefaultStream)  # noqa: S101  # the factory makes no others of this manifest
+        generator: Any = stream._stream_partition_generator  # noqa: SLF001
+        retriever = generator._partition_factory._retriever  # noqa: SLF001
+        slicer, cursor, pages = generator._stream_slicer, stream.cursor, retriever.pages  # noqa: SLF001
+        if isinstance(cursor, ConcurrentCursor):
+            workers = self._config.get("num_workers", 10)
+            slicer = cursor = WindowCursor(cursor, self._connector_state_manager, retriever, workers)
+        elif retriever.both_ends and self._config.get("walk_from_both_ends", True):
+            slicer = BothEnds(retriever)
+            pages = slicer.pages
+        return DefaultStream(
+            partition_generator=PagePartitions(stream.name, slicer, pages, self._emit),
+            name=stream.name,
+            json_schema=stream.get_json_schema,
+            primary_key=stream._primary_key,  # noqa: SLF001
+            cursor_field=stream._cursor_field,  # noqa: SLF001
+            logger=stream._logger,  # noqa: SLF001
+            cursor=cursor,
+        )
 
     def check(self, logger: logging.Logger, config: Mapping[str, Any]) -> AirbyteConnectionStatus:
         """Return SUCCEEDED where the token may read its own status, else FAILED with a sentence.

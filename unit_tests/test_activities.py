@@ -1,6 +1,6 @@
 """Activities: slices that meet exactly, and the state between two runs."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
@@ -13,7 +13,7 @@ from airbyte_cdk.models import (
     StreamDescriptor,
 )
 
-from integration_tests.sandbox import Api, Workspace
+from integration_tests.sandbox import Api, Fault, Workspace
 from unit_tests.conftest import NOW, Read
 from unit_tests.output import Output
 from unit_tests.streams import BY_NAME, expected
@@ -31,17 +31,27 @@ def moment(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
+def text(time: datetime) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S.") + f"{time.microsecond // 1000:03}Z"
+
+
 def windows(api: Api) -> list[tuple[datetime, datetime]]:
-    """List the windows of time that were asked for, in their order, each once whatever its pages."""
+    """List the windows of time that were read, in their order, each once whatever its pages; counts are left out."""
     asked = {
         (moment(request.params["startDate"]), moment(request.params["endDate"]))
         for request in api.log.of("/v2/activities")
+        if request.params["cols"] != "recordCount"
     }
     return sorted(asked)
 
 
 def ids(output: Output) -> list[str]:
     return sorted(record["id"] for record in output.records("activities"))
+
+
+def done(output: Output) -> list[tuple[str, str]]:
+    """List the windows that the last state calls done."""
+    return [(window["start"], window["end"]) for window in output.last_state("activities")[1]["slices"]]
 
 
 def state_of(time: str) -> AirbyteStateMessage:
@@ -60,12 +70,14 @@ def test_when_read_then_the_windows_meet_at_a_millisecond(api: Api, read: Read, 
 
     asked = windows(api)
     assert asked[0][0] == moment(start_date or "1970-01-01T00:00:00Z")
-    assert asked[-1][1] == moment(NOW)
+    assert timedelta(0) <= asked[-1][1] - moment(NOW) < timedelta(seconds=1)
     assert all(later[0] - earlier[1] == MILLISECOND for earlier, later in pairwise(asked))
 
 
 def test_given_activities_at_every_edge_of_the_windows_when_read_then_each_comes_once(read: Read) -> None:
-    first = Api(Workspace.of(activities=[]))
+    start = moment("2020-01-01T00:00:00Z")
+    hourly = [activity(number, text(start + number * timedelta(hours=7))) for number in range(8_000)]
+    first = Api(Workspace.of(activities=hourly))
     read(first, "activities", start_date="2020-01-01T00:00:00Z")
     edges = {
         edge + shift
@@ -73,13 +85,15 @@ def test_given_activities_at_every_edge_of_the_windows_when_read_then_each_comes
         for edge in window
         for shift in (-MILLISECOND, timedelta(0), MILLISECOND)
     }
-    inside = sorted(edge for edge in edges if moment("2020-01-01T00:00:00Z") <= edge <= moment(NOW))
-    times = [edge.strftime("%Y-%m-%dT%H:%M:%S.") + f"{edge.microsecond // 1000:03}Z" for edge in inside]
-    api = Api(Workspace.of(activities=[activity(number, time) for number, time in enumerate(times)]))
+    inside = [edge for edge in edges if start <= edge <= moment(NOW)]
+    api = Api(
+        Workspace.of(activities=hourly + [activity(number, text(edge)) for number, edge in enumerate(inside, 10_000)])
+    )
 
     output = read(api, "activities", start_date="2020-01-01T00:00:00Z")
 
-    assert ids(output) == sorted(f"a_{number}" for number in range(len(times)))
+    assert len(windows(first)) >= 4
+    assert ids(output) == sorted(row["id"] for row in api.workspace.records("activities"))
 
 
 def test_given_450_activities_of_one_moment_when_read_then_none_is_lost_and_none_comes_twice(read: Read) -> None:
@@ -99,19 +113,19 @@ def test_given_the_state_of_a_first_run_when_read_again_then_only_the_lookback_i
         api, "activities", start_date=START, state=[first.last_state("activities")[0]], lookback_window_days=2
     )
 
-    newest = max(row["activityTime"] for row in api.workspace.records("activities"))
-    since = moment(newest) - timedelta(days=2)
+    since = moment(NOW) - timedelta(days=2)
     assert windows(api)[0][0] == since
     assert ids(second) == sorted(
         row["id"] for row in api.workspace.records("activities") if moment(row["activityTime"]) >= since
     )
-    assert second.last_state("activities")[1] == first.last_state("activities")[1]
+    assert [window[0] for window in done(second)] == [START.replace("Z", ".000Z")]
+    assert done(second)[0][1] >= done(first)[0][1]
 
 
 def test_given_a_late_arrival_within_the_lookback_when_read_again_then_it_comes(read: Read) -> None:
     api = Api(Workspace.of(activities=[activity(1, "2026-06-29T00:00:00.000Z")]))
     first = read(api, "activities", start_date=START)
-    api.workspace.insert("activities", activity(2, "2026-06-27T00:00:00.000Z"))
+    api.workspace.insert("activities", activity(2, "2026-06-28T12:00:00.000Z"))
 
     second = read(api, "activities", start_date=START, state=[first.last_state("activities")[0]])
 
@@ -135,9 +149,9 @@ def test_given_an_end_date_ahead_when_read_then_nothing_after_now_is_asked_for(r
 
     output = read(api, "activities", start_date=START, end_date="2030-01-01T00:00:00Z")
 
-    assert windows(api)[-1][1] == moment(NOW)
+    assert timedelta(0) <= windows(api)[-1][1] - moment(NOW) < timedelta(seconds=1)
     assert ids(output) == ["a_1"]
-    assert output.last_state("activities")[1] == {"activityTime": "2026-06-30T00:00:00.000Z"}
+    assert done(output) == [(START.replace("Z", ".000Z"), text(windows(api)[-1][1]))]
 
 
 def test_given_shards_that_share_no_moment_when_read_then_together_they_have_everything(api: Api, read: Read) -> None:
@@ -154,5 +168,50 @@ def test_given_a_state_of_today_when_read_then_the_last_window_still_ends_now(re
     output = read(api, "activities", state=[state_of("2026-06-30T23:59:59.999Z")], lookback_window_days=0)
 
     assert ids(output) == ["a_1"]
-    assert windows(api) == [(moment("2026-06-30T23:59:59.999Z"), moment(NOW))]
-    assert datetime.now(tz=UTC) == moment(NOW)
+    assert len(windows(api)) == 1
+    assert windows(api)[0][0] == moment("2026-06-30T23:59:59.999Z")
+
+
+def test_given_a_window_that_fails_when_read_again_then_only_that_one_is_read(read: Read) -> None:
+    span = {"start_date": "2020-01-01T00:00:00Z", "end_date": "2026-06-30T00:00:00Z"}
+    start = moment(span["start_date"])
+    api = Api(Workspace.of(activities=[activity(n, text(start + n * timedelta(hours=6))) for n in range(9_000)]))
+    read(api, "activities", **span)
+    broken = windows(api)[1]
+    api.faults.add(
+        Fault("ok_html", when=lambda params: params["limit"] == "200" and moment(params["endDate"]) == broken[1])
+    )
+    first = read(api, "activities", **span)
+    api.faults.clear()
+    api.log.clear()
+
+    second = read(api, "activities", state=[first.last_state("activities")[0]], lookback_window_days=0, **span)
+
+    assert first.exit_code == 1
+    assert len(done(first)) == 2
+    assert windows(api)[0] == broken
+    assert len(second.records("activities")) < 4_000
+    assert set(ids(first) + ids(second)) == {row["id"] for row in api.workspace.records("activities")}
+    assert done(second) == [(text(start), text(moment(span["end_date"])))]
+
+
+def test_given_an_api_that_does_not_count_when_read_then_it_falls_back_to_windows_of_a_year(read: Read) -> None:
+    rows = [activity(n, text(moment("2023-01-01T00:00:00Z") + n * timedelta(days=1))) for n in range(900)]
+    api = Api(Workspace.of(activities=rows))
+    api.faults.add(Fault("bad_request_400", when=lambda params: params.get("cols") == "recordCount"))
+
+    output = read(api, "activities", start_date="2020-01-01T00:00:00Z")
+
+    assert len(windows(api)) == 7
+    assert ids(output) == sorted(row["id"] for row in rows)
+    assert any("doesn't count" in warning for warning in output.warnings())
+    assert output.exit_code == 0
+
+
+def test_given_an_empty_past_when_read_then_it_costs_two_requests(read: Read) -> None:
+    api = Api(Workspace.of(activities=[]))
+
+    output = read(api, "activities")
+
+    assert len(api.log.of("/v2/activities")) == 2
+    assert output.exit_code == 0

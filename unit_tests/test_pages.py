@@ -53,7 +53,7 @@ def test_given_a_broken_body_once_when_read_then_nothing_is_lost(kind: str, api:
 def test_given_the_same_fault_for_ever_when_read_then_the_stream_is_incomplete(kind: str, api: Api, read: Read) -> None:
     api.faults.add(Fault(kind, after=1, path="/v2/contacts"))
 
-    output = read(api, "contacts", "organizations")
+    output = read(api, "contacts", "organizations", walk_from_both_ends=False)
 
     assert output.status("contacts") == AirbyteStreamStatus.INCOMPLETE
     assert output.status("organizations") == AirbyteStreamStatus.COMPLETE
@@ -94,7 +94,7 @@ def test_given_an_unpaged_endpoint_and_a_body_that_is_none_when_read_then_it_is_
 def test_given_rows_that_are_no_records_when_read_then_they_are_reported(api: Api, read: Read) -> None:
     api.faults.add(Fault("empty_rows", path="/v2/contacts"))
 
-    output = read(api, "contacts")
+    output = read(api, "contacts", walk_from_both_ends=False)
 
     assert by_key(CONTACTS, output.records("contacts")) == expected(CONTACTS, api.workspace)
     assert output.status("contacts") == AirbyteStreamStatus.COMPLETE
@@ -114,7 +114,7 @@ def test_given_cursors_that_look_like_literals_when_read_then_nothing_is_lost(re
 def test_given_a_repeated_cursor_when_read_then_the_stream_is_incomplete(api: Api, read: Read) -> None:
     api.faults.add(Fault("repeated_cursor", path="/v2/contacts", after=1))
 
-    output = read(api, "contacts")
+    output = read(api, "contacts", walk_from_both_ends=False)
 
     assert output.status("contacts") == AirbyteStreamStatus.INCOMPLETE
     (error,) = output.errors("contacts")

@@ -15,15 +15,19 @@ from source_commonroom.components.pages import parse_page, rows_of
 from source_commonroom.components.retries import PatientRequester
 
 
+class CountRefusedError(Exception):
+    """The API answered, but didn't count; the text says how."""
+
+
 @dataclass
 class PageRetriever(Retriever):
     """Walks the pages of an endpoint by ``meta.nextCursor``, taken as it is.
 
     Why not YAML: ``SimpleRetriever`` hands on records one by one, and that costs more CPU than all else; here a whole
     page is the unit, and :mod:`source_commonroom.output` takes it as one. Its parts lose data besides:
-    ``DpathExtractor`` yields empty rows, at which the CDK's queue loop ends the whole sync with exit code 0, and ``CursorPagination``
-    evaluates the cursor as a Python literal (``"1.10"`` becomes ``1.1``, ``"None"`` ends the stream) and follows a
-    cursor that repeats for ever.
+    ``DpathExtractor`` yields empty rows, at which the CDK's queue loop ends the whole sync with exit code 0, and
+    ``CursorPagination`` evaluates the cursor as a Python literal (``"1.10"`` becomes ``1.1``, ``"None"`` ends the
+    stream) and follows a cursor that repeats for ever.
     Pinned by test_given_rows_that_are_no_records_when_read_then_they_are_reported,
     test_given_cursors_that_look_like_literals_when_read_then_nothing_is_lost and
     test_given_a_repeated_cursor_when_read_then_the_stream_is_incomplete.
@@ -32,6 +36,7 @@ class PageRetriever(Retriever):
     :param name: the stream's name
     :param page: the kind of page that the endpoint serves, see :func:`parse_page`
     :param page_size: how many rows are asked for at once; 200 is the most that the API serves
+    :param both_ends: whether the list is sorted by id either way, by ``direction``, so that two walks may meet
     :param request_options_provider: the CDK's, which turns a slice into ``startDate`` and ``endDate``
     """
 
@@ -41,6 +46,7 @@ class PageRetriever(Retriever):
     name: str = ""
     page: str = "paged"
     page_size: int = 200
+    both_ends: bool = False
     request_options_provider: RequestOptionsProvider | None = None
 
     def __post_init__(self, parameters: Mapping[str, Any] | None) -> None:
@@ -78,8 +84,27 @@ class PageRetriever(Retriever):
                 )
             cursor = following
 
+    def count(self, filters: Mapping[str, str]) -> int:
+        """Return how many records match, by the meta column ``recordCount``; it costs one request.
+
+        :param filters: the query, as ``startDate`` and ``endDate``
+        :raises CountRefusedError: where the API refuses the request, or leaves the number out
+        :raises AirbyteTracedException: where it can't be reached or refuses the token
+        """
+        try:
+            response = self.requester.get({**filters, "limit": 1, "cols": "recordCount"})
+        except AirbyteTracedException as error:
+            if error.failure_type == FailureType.system_error:
+                raise CountRefusedError("it refused the request") from error
+            raise
+        count = parse_page(response, self.page)["meta"].get("recordCount")
+        if not isinstance(count, int):
+            raise CountRefusedError("it left meta.recordCount out")
+        return count
+
     def _params(self, stream_slice: StreamSlice | None) -> Mapping[str, Any]:
         window: Mapping[str, Any] = {}
         if self.request_options_provider is not None:
             window = self.request_options_provider.get_request_params(stream_slice=stream_slice)
-        return {**window, "limit": self.page_size} if self.page == "paged" else window
+        part = stream_slice.partition if stream_slice else {}
+        return {**window, **part, **({"limit": self.page_size} if self.page == "paged" else {})}

@@ -1,0 +1,144 @@
+"""The output: a page of records travels as one message, and is written as one.
+
+What costs most in a read on the CDK is handing on records one by one: through its queue, its main thread, its
+serializer, its print buffer. Here a worker thread serializes a page whole, the queue carries it as one item, and the
+main thread writes its bytes. What the usual path does besides stays true: record counts in STATE messages, the RUNNING
+status, "Read … records" in the log, the memory guard. See benchmarks/README.md for what it gained.
+"""
+
+import logging
+import re
+import sys
+import threading
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import orjson
+from airbyte_cdk.entrypoint import AirbyteEntrypoint
+from airbyte_cdk.logger import PRINT_BUFFER
+from airbyte_cdk.models import AirbyteMessage, ConnectorSpecification, Type
+from airbyte_cdk.sources import Source
+from airbyte_cdk.sources.connector_state_manager import HashableStreamDescriptor
+from airbyte_cdk.utils.memory_monitor import MemoryMonitor
+
+# Pages that are serialized and not written yet; a slow reader of stdout halts the walks here.
+_BACKLOG_BYTES = 32 * 2**20
+# The CDK looks at the memory every 5,000 messages; so many pages are as many records.
+_PAGES_PER_MEMORY_CHECK = 25
+
+
+class PageMessage(AirbyteMessage):
+    """The records of a page, serialized: one line of JSON each, as the Airbyte protocol has them.
+
+    It is an ``AirbyteMessage``, so that the CDK's queue hands it on as it is; only :class:`PageEntrypoint` can write
+    it. Unlike the CDK's serializer it keeps columns that are null.
+
+    :param stream: the stream's name
+    :param rows: the records, one or more
+    """
+
+    def __init__(self, stream: str, rows: list[dict[str, Any]]) -> None:
+        super().__init__(type=Type.RECORD)
+        self.stream = stream
+        self.count = len(rows)
+        before = b'{"type":"RECORD","record":{"stream":%b,"data":' % orjson.dumps(stream)
+        after = b',"emitted_at":%d}}\n' % (time.time_ns() // 1_000_000)
+        self.lines = b"".join([part for row in rows for part in (before, orjson.dumps(row), after)])
+
+
+class Backlog:
+    """Bounds the bytes of all pages that were put on the queue and not written yet."""
+
+    def __init__(self, limit: int = _BACKLOG_BYTES) -> None:
+        self._limit = limit
+        self._bytes = 0
+        self._closed = False
+        self._room = threading.Condition()
+
+    def add(self, page: PageMessage) -> None:
+        """Wait until there is room; a page that is larger than the bound alone passes when nothing else waits.
+
+        :raises RuntimeError: once the output is closed, so that no walk goes on for nobody
+        """
+        size = len(page.lines)
+        with self._room:
+            self._room.wait_for(lambda: self._closed or not self._bytes or self._bytes + size <= self._limit)
+            if self._closed:
+                raise RuntimeError("the output was closed before the end of the sync")
+            self._bytes += size
+
+    def remove(self, page: PageMessage) -> None:
+        """Make room: the page has been written."""
+        with self._room:
+            self._bytes -= len(page.lines)
+            self._room.notify_all()
+
+    def close(self) -> None:
+        """Let nobody wait any longer."""
+        with self._room:
+            self._closed = True
+            self._room.notify_all()
+
+
+class _CountsInLog(logging.Filter):
+    """Puts the number of records into the CDK's "Read 0 records from … stream": it counts none of those in pages."""
+
+    _LINE = re.compile(r"Read 0 records from (\S+) stream")
+
+    def __init__(self, counts: Mapping[str, int]) -> None:
+        super().__init__()
+        self._counts = counts
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Correct the line; let every line pass."""
+        line = self._LINE.fullmatch(record.getMessage())
+        if line:
+            record.msg = f"Read {self._counts[line[1]]} records from {line[1]} stream"
+        return True
+
+
+class PageEntrypoint(AirbyteEntrypoint):
+    """The CDK's entry point, which writes pages itself and leaves all other messages to the CDK."""
+
+    def __init__(self, source: Source, backlog: Backlog) -> None:
+        super().__init__(source)
+        self._memory_monitor = MemoryMonitor(check_interval=_PAGES_PER_MEMORY_CHECK)
+        self._backlog = backlog
+        self._counts: Counter[str] = Counter()
+        self.logger.addFilter(_CountsInLog(self._counts))
+
+    def read(
+        self, source_spec: ConnectorSpecification, config: Any, catalog: Any, state: list[Any]
+    ) -> Iterable[AirbyteMessage]:
+        """Write the pages of a sync as they come, and yield all other messages, in order."""
+        try:
+            for message in super().read(source_spec, config, catalog, state):
+                if isinstance(message, PageMessage):
+                    self._counts[message.stream] += message.count
+                    self._write(message)
+                else:
+                    yield message
+        finally:
+            self._backlog.close()
+
+    def _write(self, page: PageMessage) -> None:
+        stdout = sys.__stdout__
+        assert stdout is not None, "a connector has an stdout"  # noqa: S101  # for the type checker
+        with PRINT_BUFFER.lock:
+            # What was yielded before, a STATE above all, goes out before.
+            PRINT_BUFFER.flush()
+            stdout.buffer.write(page.lines)
+            stdout.buffer.flush()
+        self._backlog.remove(page)
+
+    @staticmethod
+    def handle_record_counts(
+        message: AirbyteMessage, stream_message_count: defaultdict[HashableStreamDescriptor, float]
+    ) -> AirbyteMessage:
+        """Count the records of a page towards the next STATE of its stream, as the CDK does those of records."""
+        if isinstance(message, PageMessage):
+            stream_message_count[HashableStreamDescriptor(name=message.stream, namespace=None)] += message.count
+            return message
+        return AirbyteEntrypoint.handle_record_counts(message, stream_message_count)

@@ -1,0 +1,71 @@
+"""The plan: a span of time cut into windows of about equal numbers of records."""
+
+from collections.abc import Callable, Iterator
+
+# A window takes this much more than it should rather than cost another count, and is closed at this much of it.
+_ENOUGH = 0.6
+_TOO_MUCH = 1.4
+# A guess that is wrong by more than this factor tells that the records don't lie evenly.
+_UNEVEN = 3
+
+# Records a page, and pages a window.
+_PAGE = 200
+_SMALLEST = 10
+_LARGEST = 50
+
+
+def plan(
+    first: int, last: int, count: Callable[[int, int], int], size: Callable[[int, int], int]
+) -> Iterator[tuple[int, int]]:
+    """Cut a span into windows that meet exactly, without gap or overlap, each as soon as it is known.
+
+    A count of a part tells that of the rest as well. So a window costs about one count where the records lie evenly,
+    an empty decade costs one, and a burst of half of all records in an hour is cut after a handful.
+
+    Records that come or go meanwhile make windows larger or smaller than they should be, and nothing else: the windows
+    cover the span whatever is counted.
+
+    :param first: the first moment of the span, in milliseconds
+    :param last: its last moment, inclusive
+    :param count: tells how many records lie in a span, both ends inclusive; asked while the plan is being read
+    :param size: tells how many records the next window should have, by how many windows there were and how many
+        records are left
+    :return: the windows, first and last moment, in order
+    """
+    left = count(first, last)
+    spans = [(first, last, left, True)]
+    begin, gathered, windows = first, 0, 0
+    while spans:
+        low, high, records, even = spans.pop()
+        wanted = size(windows, left)
+        if low == high or gathered + records <= wanted * _TOO_MUCH:
+            gathered += records
+            if gathered >= wanted * _ENOUGH:
+                yield begin, high
+                begin, gathered, windows, left = high + 1, 0, windows + 1, max(left - gathered, 0)
+            continue
+        # Where the records lie evenly, a window can be measured off; where they don't, halving finds the burst.
+        part = min((wanted - gathered) / records, 0.5) if even else 0.5
+        middle = low + int((high - low) * part)
+        before = min(count(low, middle), records)
+        even = records * part / _UNEVEN <= before <= records * part * _UNEVEN
+        spans += [(middle + 1, high, records - before, even), (low, middle, before, even)]
+    if begin <= last:
+        yield begin, last
+
+
+def window_size(workers: int) -> Callable[[int, int], int]:
+    """Return the size of windows for so many workers, to give to :func:`plan`.
+
+    Small at first, so that there is a state soon; some 50 pages in the middle, because a window costs a count and half
+    a page at its end; and smaller again towards the end, so that all workers end at about the same time. Half of the
+    workers count: the rate limit keeps the others waiting.
+    """
+    lanes = max(workers // 2, 1)
+
+    def size(windows: int, left: int) -> int:
+        growing = _SMALLEST if windows < lanes else _LARGEST
+        shrinking = left // (lanes * _PAGE)
+        return max(min(growing, shrinking), _SMALLEST) * _PAGE
+
+    return size

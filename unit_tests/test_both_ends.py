@@ -1,0 +1,180 @@
+"""Both ends: two walks that meet, and one where the API doesn't sort as it should."""
+
+from random import Random
+from typing import Any
+
+import orjson
+import pytest
+from airbyte_cdk.models import AirbyteStreamStatus
+
+from integration_tests.sandbox import Api, Fault, Workspace
+from integration_tests.sandbox.messages import Answer, Call
+from unit_tests.conftest import Read
+from unit_tests.streams import BY_NAME, by_key, expected
+
+CONTACTS = BY_NAME["contacts"]
+
+
+def contact(number: int) -> dict[str, Any]:
+    return {"id": f"c_{number}", "name": f"Contact {number}"}
+
+
+def contacts(count: int) -> Workspace:
+    return Workspace.of(contacts=[contact(number) for number in range(1, 3 * count + 1, 3)])
+
+
+def directions(api: Api) -> list[str | None]:
+    return [request.params.get("direction") for request in api.log.of("/v2/contacts")]
+
+
+@pytest.mark.parametrize("count", [0, 1, 199, 200, 201, 399, 400, 401, 999, 2_000])
+def test_given_a_list_when_read_then_each_record_comes_once(count: int, read: Read) -> None:
+    api = Api(contacts(count))
+
+    output = read(api, "contacts")
+
+    assert by_key(CONTACTS, output.records("contacts")) == expected(CONTACTS, api.workspace)
+    assert output.status("contacts") == AirbyteStreamStatus.COMPLETE
+
+
+def test_given_a_long_list_when_read_then_both_walks_take_their_part_and_cost_little_more_than_one(read: Read) -> None:
+    api = Api(contacts(6_000))
+
+    read(api, "contacts")
+
+    down = directions(api).count("desc")
+    assert down >= 5
+    assert len(directions(api)) <= 30 + 2
+
+
+def test_given_a_list_of_one_page_when_read_then_it_is_walked_once(read: Read) -> None:
+    api = Api(contacts(150))
+
+    read(api, "contacts")
+
+    assert directions(api) == [None]
+
+
+def test_given_the_option_is_off_when_read_then_it_is_walked_once(read: Read) -> None:
+    api = Api(contacts(1_000))
+
+    output = read(api, "contacts", walk_from_both_ends=False)
+
+    assert "desc" not in directions(api)
+    assert len(output.records("contacts")) == 1_000
+
+
+def test_given_an_api_that_refuses_direction_when_read_then_one_walk_brings_all(read: Read) -> None:
+    api = Api(contacts(1_000))
+    api.faults.add(Fault("bad_request_400", when=lambda params: "direction" in params))
+
+    output = read(api, "contacts")
+
+    assert by_key(CONTACTS, output.records("contacts")) == expected(CONTACTS, api.workspace)
+    assert output.status("contacts") == AirbyteStreamStatus.COMPLETE
+    assert any("refuses to sort downwards" in warning for warning in output.warnings())
+
+
+class Deaf(Api):
+    """Ignores ``direction``."""
+
+    def answer(self, call: Call) -> Answer:
+        parts = [part for part in call.query.split("&") if not part.startswith("direction=")]
+        return super().answer(Call(call.method, call.path, "&".join(parts), call.authorization))
+
+
+def test_given_an_api_that_ignores_direction_when_read_then_one_walk_brings_all(read: Read) -> None:
+    api = Deaf(contacts(1_000))
+
+    output = read(api, "contacts")
+
+    assert by_key(CONTACTS, output.records("contacts")) == expected(CONTACTS, api.workspace)
+    assert output.status("contacts") == AirbyteStreamStatus.COMPLETE
+
+
+def test_given_ids_without_numbers_when_read_then_one_walk_brings_all(read: Read, monkeypatch: Any) -> None:
+    api = Api(Workspace.of(contacts=[{"id": f"c_{number}", "name": "x"} for number in range(500)]))
+    monkeypatch.setattr("source_commonroom.both_ends._number", lambda _row: None)
+
+    output = read(api, "contacts")
+
+    assert len(output.records("contacts")) == 500
+    assert "desc" not in directions(api)
+
+
+class Restless(Api):
+    """Inserts and deletes records before every answer."""
+
+    def __init__(self, workspace: Workspace, seed: int) -> None:
+        super().__init__(workspace)
+        self._rng = Random(seed)
+        self._top = max(int(row["id"][2:]) for row in workspace.records("contacts"))
+        self.touched: set[str] = set()
+
+    def answer(self, call: Call) -> Answer:
+        with self.workspace.lock:
+            for row in self._rng.sample(self.workspace.records("contacts"), 15):
+                self.workspace.delete("contacts", row["id"])
+                self.touched.add(row["id"])
+            for _ in range(20):
+                self._top += self._rng.randrange(1, 4)
+                self.workspace.insert("contacts", contact(self._top))
+                self.touched.add(f"c_{self._top}")
+            return super().answer(call)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_given_inserts_and_deletes_meanwhile_when_read_then_every_other_record_comes_once(
+    seed: int, read: Read
+) -> None:
+    api = Restless(contacts(1_500), seed)
+    before = {row["id"] for row in api.workspace.records("contacts")}
+
+    output = read(api, "contacts")
+
+    found = [row["id"] for row in output.records("contacts")]
+    assert len(found) == len(set(found))
+    assert before - api.touched <= set(found)
+    assert output.status("contacts") == AirbyteStreamStatus.COMPLETE
+
+
+def test_given_an_order_that_breaks_after_both_began_when_read_then_the_stream_is_incomplete(read: Read) -> None:
+    api = Shuffled(contacts(3_000))
+
+    output = read(api, "contacts")
+
+    assert output.status("contacts") == AirbyteStreamStatus.INCOMPLETE
+    assert any("no longer sorted by id" in error.message for error in output.errors("contacts"))
+
+
+@pytest.mark.parametrize("direction", [None, "desc"])
+def test_given_a_walk_that_fails_when_read_then_the_stream_is_incomplete(direction: str | None, read: Read) -> None:
+    api = Api(contacts(1_000))
+    api.faults.add(Fault("ok_html", when=lambda params: params.get("direction") == direction))
+
+    output = read(api, "contacts")
+
+    assert output.status("contacts") == AirbyteStreamStatus.INCOMPLETE
+    assert len(output.errors("contacts")) == 1
+    assert directions(api).count(direction) == 6
+    if direction is None:
+        assert "desc" not in directions(api)
+
+
+class Shuffled(Api):
+    """Answers every page upwards in reverse, once the walk down is at its second page."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        super().__init__(workspace)
+        self._down = 0
+
+    def answer(self, call: Call) -> Answer:
+        answer = super().answer(call)
+        self._down += "direction" in call.params
+        return reverse(answer) if self._down >= 2 and "direction" not in call.params else answer
+
+
+def reverse(answer: Answer) -> Answer:
+    content = orjson.loads(answer.body)
+    content["data"].reverse()
+    return Answer(answer.status, orjson.dumps(content), answer.headers)

@@ -1,0 +1,121 @@
+"""The plan of windows: exact whatever the records, and about equal where they allow it."""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable
+from itertools import pairwise
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from source_commonroom.slices import plan, window_size
+
+YEAR = 365 * 24 * 3600 * 1000
+HOUR = 3600 * 1000
+
+
+def counter(moments: list[int]) -> tuple[Callable[[int, int], int], list[tuple[int, int]]]:
+    moments = sorted(moments)
+    asked: list[tuple[int, int]] = []
+
+    def count(low: int, high: int) -> int:
+        asked.append((low, high))
+        return bisect_right(moments, high) - bisect_left(moments, low)
+
+    return count, asked
+
+
+def sizes(windows: list[tuple[int, int]], moments: list[int]) -> list[int]:
+    moments = sorted(moments)
+    return [bisect_right(moments, high) - bisect_left(moments, low) for low, high in windows]
+
+
+def assert_exact(windows: list[tuple[int, int]], first: int, last: int) -> None:
+    assert windows[0][0] == first
+    assert windows[-1][1] == last
+    assert all(low <= high for low, high in windows)
+    assert all(later[0] == earlier[1] + 1 for earlier, later in pairwise(windows))
+
+
+@given(
+    moments=st.lists(st.integers(0, 5_000), max_size=300),
+    span=st.tuples(st.integers(0, 5_000), st.integers(0, 5_000)).map(sorted),
+    wanted=st.integers(1, 50),
+)
+def test_given_any_records_when_planned_then_the_windows_meet_exactly(
+    moments: list[int], span: list[int], wanted: int
+) -> None:
+    count, _ = counter(moments)
+
+    windows = list(plan(span[0], span[1], count, lambda _windows, _left: wanted))
+
+    assert_exact(windows, span[0], span[1])
+
+
+@given(seed=st.integers(0, 10_000))
+def test_given_records_that_come_and_go_when_planned_then_the_windows_still_meet_exactly(seed: int) -> None:
+    rng = Random(seed)
+
+    windows = list(plan(0, 100_000, lambda _low, _high: rng.randrange(0, 500), lambda _windows, _left: 40))
+
+    assert_exact(windows, 0, 100_000)
+
+
+SHAPES: dict[str, Callable[[Random], int]] = {
+    "even": lambda rng: rng.randrange(10 * YEAR),
+    "growing": lambda rng: int(10 * YEAR * rng.random() ** 0.3),
+    "half in an hour": lambda rng: 7 * YEAR + rng.randrange(HOUR) if rng.random() < 0.5 else rng.randrange(10 * YEAR),
+    "all in a second": lambda rng: 3 * YEAR + rng.randrange(1000),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_given_240_000_records_in_ten_years_when_planned_then_windows_are_of_equal_size_and_cost_few_counts(
+    shape: str,
+) -> None:
+    rng = Random(1)
+    moments = [SHAPES[shape](rng) for _ in range(240_000)]
+    count, asked = counter(moments)
+
+    windows = list(plan(0, 10 * YEAR, count, window_size(10)))
+
+    found = sizes(windows, moments)
+    assert max(found) <= 50 * 200 * 1.4
+    assert sum(found) == 240_000
+    assert len(windows) <= 45
+    assert len(asked) <= 1.2 * len(windows) + 40
+
+
+def test_given_records_of_one_moment_when_planned_then_they_are_one_window() -> None:
+    count, _ = counter([5_000] * 100_000)
+
+    windows = list(plan(0, 10_000, count, lambda _windows, _left: 800))
+
+    assert 100_000 in sizes(windows, [5_000] * 100_000)
+    assert_exact(windows, 0, 10_000)
+
+
+def test_given_empty_years_when_planned_then_they_cost_one_count_in_all() -> None:
+    count, asked = counter([])
+
+    assert list(plan(0, 50 * YEAR, count, window_size(10))) == [(0, 50 * YEAR)]
+    assert len(asked) == 1
+
+
+def test_when_planned_then_windows_are_small_at_first_large_in_the_middle_and_small_at_the_end() -> None:
+    size = window_size(10)
+
+    assert size(0, 1_000_000) == 2_000
+    assert size(100, 1_000_000) == 10_000
+    assert size(100, 20_000) == 4_000
+    assert size(100, 0) == 2_000
+
+
+def test_given_a_plan_that_is_read_slowly_when_planned_then_only_what_is_needed_is_counted() -> None:
+    rng = Random(1)
+    count, asked = counter([rng.randrange(10 * YEAR) for _ in range(240_000)])
+
+    next(plan(0, 10 * YEAR, count, window_size(10)))
+
+    assert len(asked) <= 8
