@@ -4,13 +4,15 @@ from collections.abc import Callable, Iterator
 
 # A window takes this much more than it should rather than cost another count, and is closed at this much of it.
 _ENOUGH = 0.6
-_TOO_MUCH = 1.4
+_TOO_MUCH = 1.6
+# A span that lies evenly with what was counted before is cut into so many windows without a count of each.
+_UNCOUNTED = 3
 # A guess that is wrong by more than this factor tells that the records don't lie evenly.
-_UNEVEN = 3
+_UNEVEN = 1.5
 
 # Records a page, and pages a window.
 _PAGE = 200
-_SMALLEST = 10
+_SMALLEST = 8
 _LARGEST = 50
 
 
@@ -33,10 +35,10 @@ def plan(
     :return: the windows, first and last moment, in order
     """
     left = count(first, last)
-    spans = [(first, last, left, True)]
+    spans = [(first, last, left, True, False)]
     begin, gathered, windows = first, 0, 0
     while spans:
-        low, high, records, even = spans.pop()
+        low, high, records, even, measured = spans.pop()
         wanted = size(windows, left)
         if low == high or gathered + records <= wanted * _TOO_MUCH:
             gathered += records
@@ -44,12 +46,21 @@ def plan(
                 yield begin, high
                 begin, gathered, windows, left = high + 1, 0, windows + 1, max(left - gathered, 0)
             continue
-        # Where the records lie evenly, a window can be measured off; where they don't, halving finds the burst.
-        part = min((wanted - gathered) / records, 0.5) if even else 0.5
-        middle = low + int((high - low) * part)
-        before = min(count(low, middle), records)
-        even = records * part / _UNEVEN <= before <= records * part * _UNEVEN
-        spans += [(middle + 1, high, records - before, even), (low, middle, before, even)]
+        if measured:
+            # Its count was as expected, so that its records lie evenly: cut without another count.
+            part = min((wanted - gathered) / records, 0.5)
+            middle = low + int((high - low) * part)
+            before = int(records * part)
+        else:
+            # Several windows' worth at once; where the last guess was wrong, halving finds the burst.
+            part = min(wanted * _UNCOUNTED / records, 0.5) if even else 0.5
+            middle = low + int((high - low) * part)
+            before = min(count(low, middle), records)
+            even = records * part / _UNEVEN <= before <= records * part * _UNEVEN
+        spans += [
+            (middle + 1, high, records - before, even, measured),
+            (low, middle, before, even, measured or (even and before <= wanted * _UNCOUNTED * _UNEVEN)),
+        ]
     if begin <= last:
         yield begin, last
 
@@ -58,10 +69,10 @@ def window_size(workers: int) -> Callable[[int, int], int]:
     """Return the size of windows for so many workers, to give to :func:`plan`.
 
     Small at first, so that there is a state soon; some 50 pages in the middle, because a window costs a count and half
-    a page at its end; and smaller again towards the end, so that all workers end at about the same time. Half of the
-    workers count: the rate limit keeps the others waiting.
+    a page at its end; and smaller again towards the end, so that all workers end at about the same time. Some of the
+    workers don't count: the rate limit keeps them waiting.
     """
-    lanes = max(workers // 2, 1)
+    lanes = max(workers * 5 // 8, 1)
 
     def size(windows: int, left: int) -> int:
         growing = _SMALLEST if windows < lanes else _LARGEST
