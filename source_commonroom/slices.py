@@ -68,15 +68,16 @@ def plan(
 def window_size(workers: int) -> Callable[[int, int], int]:
     """Return the size of windows for so many workers, to give to :func:`plan`.
 
-    Small at first, so that there is a state soon; some 50 pages in the middle, because a window costs a count and half
+    Small at first, so that there is a state soon, and a sync that is killed early has not read in vain; some 50 pages
+    in the middle, because a window costs a count and half
     a page at its end; and smaller again towards the end, so that all workers end at about the same time. Some of the
     workers don't count: the rate limit keeps them waiting.
     """
     lanes = max(workers * 5 // 8, 1)
 
     def size(windows: int, left: int) -> int:
-        growing = _SMALLEST if windows < lanes else _LARGEST
+        growing = _SMALLEST * 2 ** (windows // workers)
         shrinking = left // (lanes * _PAGE)
-        return max(min(growing, shrinking), _SMALLEST) * _PAGE
+        return max(min(growing, shrinking, _LARGEST), _SMALLEST) * _PAGE
 
     return size

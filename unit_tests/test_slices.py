@@ -83,7 +83,7 @@ def test_given_240_000_records_in_ten_years_when_planned_then_windows_are_of_equ
     found = sizes(windows, moments)
     assert max(found) <= 50 * 200 * 1.8
     assert sum(found) == 240_000
-    assert len(windows) <= 45
+    assert len(windows) <= 60
     assert len(asked) <= len(windows) + 20
 
 
