@@ -88,6 +88,44 @@ def test_read_brings_every_record_of_every_stream_once(serve: Serve, command: Ru
     assert result.exit_code == 0
 
 
+def test_read_keeps_what_the_platform_builds_on(serve: Serve, command: RunCommand) -> None:
+    result = command("read", serve(), "contacts", "activities")
+
+    for stream in ("contacts", "activities"):
+        records = len(result.records(stream))
+        counted = [state.sourceStats.recordCount for state in result.states(stream) if state.sourceStats]
+        assert sum(count or 0 for count in counted) == records
+        assert result.statuses(stream) == [
+            AirbyteStreamStatus.STARTED,
+            AirbyteStreamStatus.RUNNING,
+            AirbyteStreamStatus.COMPLETE,
+        ]
+        assert f"Read {records} records from {stream} stream" in result.text
+        order = [kind for kind, name in result.order() if name == stream]
+        assert order.index("RUNNING") < order.index("RECORD")
+        # The CDK queues the last STATE before it says COMPLETE, and takes it from the queue after.
+        assert set(order[-2:]) == {"STATE", "COMPLETE"}
+
+
+def test_given_a_read_when_its_states_are_followed_then_each_covers_only_what_was_emitted_before(
+    serve: Serve, command: RunCommand
+) -> None:
+    result = command("read", serve(), "activities")
+
+    emitted: list[str] = []
+    for message in result.messages:
+        if message.record:
+            emitted.append(message.record.data["activityTime"])
+        if message.state and message.state.stream:
+            windows = vars(message.state.stream.stream_state)["slices"]
+            done = [row for row in result.records("activities") if covers(windows, row["activityTime"])]
+            assert len(done) <= len([time for time in emitted if covers(windows, time)])
+
+
+def covers(windows: list[dict[str, str]], time: str) -> bool:
+    return any(window["start"] <= time <= window["end"] for window in windows)
+
+
 def test_given_the_state_of_a_first_run_when_read_again_then_only_the_lookback_comes_again(
     serve: Serve, command: RunCommand, generated: Workspace
 ) -> None:

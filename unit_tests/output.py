@@ -30,13 +30,31 @@ class Output:
             if message.type == Type.RECORD and message.record and message.record.stream == stream
         ]
 
-    def status(self, stream: str) -> AirbyteStreamStatus:
-        """Tell the last status of a stream."""
+    def statuses(self, stream: str) -> list[AirbyteStreamStatus]:
+        """List the statuses of a stream, in order."""
+        traces = [message.trace for message in self.messages]
         return [
             trace.stream_status.status
-            for trace in (message.trace for message in self.messages)
+            for trace in traces
             if trace and trace.stream_status and trace.stream_status.stream_descriptor.name == stream
-        ][-1]
+        ]
+
+    def status(self, stream: str) -> AirbyteStreamStatus:
+        """Tell the last status of a stream."""
+        return self.statuses(stream)[-1]
+
+    def order(self) -> list[tuple[str, str]]:
+        """List records, states and statuses as they came: what each is, and its stream."""
+        found = []
+        for message in self.messages:
+            if message.record:
+                found.append(("RECORD", message.record.stream))
+            elif message.state and message.state.stream:
+                found.append(("STATE", message.state.stream.stream_descriptor.name))
+            elif message.trace and message.trace.stream_status:
+                status = message.trace.stream_status
+                found.append((status.status.value, status.stream_descriptor.name))
+        return found
 
     def errors(self, stream: str | None = None) -> list[AirbyteErrorTraceMessage]:
         """List the error traces of a stream, or those of none."""

@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 from itertools import pairwise
+from random import Random
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from airbyte_cdk.models import (
 )
 
 from integration_tests.sandbox import Api, Fault, Workspace
+from integration_tests.sandbox.messages import Answer, Call
 from unit_tests.conftest import NOW, Read
 from unit_tests.output import Output
 from unit_tests.streams import BY_NAME, expected
@@ -214,4 +216,43 @@ def test_given_an_empty_past_when_read_then_it_costs_two_requests(read: Read) ->
     output = read(api, "activities")
 
     assert len(api.log.of("/v2/activities")) == 2
+    assert output.exit_code == 0
+
+
+class Restless(Api):
+    """Inserts and deletes activities before every answer."""
+
+    def __init__(self, workspace: Workspace, seed: int) -> None:
+        super().__init__(workspace)
+        self._rng = Random(seed)
+        self._number = 1_000_000
+        self.touched: set[str] = set()
+
+    def answer(self, call: Call) -> Answer:
+        with self.workspace.lock:
+            for row in self._rng.sample(self.workspace.records("activities"), 12):
+                self.workspace.delete("activities", row["id"])
+                self.touched.add(row["id"])
+            for _ in range(15):
+                self._number += 1
+                time = moment(START) + timedelta(milliseconds=self._rng.randrange(365 * 24 * 3600 * 1000))
+                self.workspace.insert("activities", activity(self._number, text(time)))
+                self.touched.add(f"a_{self._number}")
+            return super().answer(call)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_given_inserts_and_deletes_meanwhile_when_read_then_every_other_activity_comes_once(
+    seed: int, read: Read
+) -> None:
+    rng = Random(seed)
+    times = [moment(START) + timedelta(milliseconds=rng.randrange(365 * 24 * 3600 * 1000)) for _ in range(6_000)]
+    api = Restless(Workspace.of(activities=[activity(n, text(time)) for n, time in enumerate(times)]), seed)
+    before = {row["id"] for row in api.workspace.records("activities")}
+
+    output = read(api, "activities", start_date=START)
+
+    found = ids(output)
+    assert len(found) == len(set(found))
+    assert before - api.touched <= set(found)
     assert output.exit_code == 0
