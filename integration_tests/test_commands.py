@@ -1,13 +1,20 @@
 """spec, check, discover and read as processes."""
 
+import sys
+from pathlib import Path
+
 import pytest
 from airbyte_cdk.models import AirbyteStreamStatus, FailureType, Status, SyncMode, Type
 
+import source_commonroom
 from integration_tests.conftest import RunCommand, Serve
+from integration_tests.connector import run
 from integration_tests.sandbox import Api, Workspace
 from source_commonroom.source import load_manifest
 from unit_tests.output import Output
-from unit_tests.streams import STREAMS, by_key, complete
+from unit_tests.streams import STREAMS, by_key, catalog, complete
+
+PACKAGE = Path(source_commonroom.__file__).parent
 
 
 def status_of(result: Output) -> tuple[Status, str]:
@@ -84,6 +91,39 @@ def test_read_brings_every_record_of_every_stream_once(serve: Serve, command: Ru
 
     for stream in STREAMS:
         assert by_key(stream, result.records(stream.name)) == complete(stream, generated), stream.name
+        assert result.status(stream.name) == AirbyteStreamStatus.COMPLETE
+    assert result.exit_code == 0
+
+
+@pytest.mark.parametrize("workers", [2, 40])
+def test_given_few_or_many_workers_when_read_then_every_record_comes(
+    workers: int, serve: Serve, command: RunCommand, generated: Workspace
+) -> None:
+    result = command("read", serve(), num_workers=workers)
+
+    for stream in STREAMS:
+        assert by_key(stream, result.records(stream.name)) == complete(stream, generated), stream.name
+    assert result.exit_code == 0
+
+
+def test_the_manifest_runs_under_source_declarative_manifest_too(
+    serve: Serve, tmp_path: Path, generated: Workspace
+) -> None:
+    sandbox = serve()
+    result = run(
+        tmp_path,
+        "read",
+        config={"api_token": sandbox.token, "api_url": sandbox.api_url},
+        catalog=catalog(),
+        program=[str(Path(sys.executable).with_name("source-declarative-manifest"))],
+        options=[
+            *("--manifest-path", str(PACKAGE / "manifest.yaml")),
+            *("--components-path", str(PACKAGE / "components" / "__init__.py")),
+        ],
+    )
+
+    for stream in STREAMS:
+        assert len(result.records(stream.name)) == len(generated.records(stream.collection)), stream.name
         assert result.status(stream.name) == AirbyteStreamStatus.COMPLETE
     assert result.exit_code == 0
 

@@ -76,7 +76,7 @@ def window_size(workers: int) -> Callable[[int, int], int]:
     lanes = max(workers * 5 // 8, 1)
 
     def size(windows: int, left: int) -> int:
-        growing = _SMALLEST << min(windows // workers, 8)
+        growing = (_SMALLEST, 4 * _SMALLEST, _LARGEST)[min(windows // workers, 2)]
         shrinking = left // (lanes * _PAGE)
         return max(min(growing, shrinking, _LARGEST), _SMALLEST) * _PAGE
 

@@ -4,10 +4,10 @@ import ast
 import logging
 import pkgutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from airbyte_cdk.models import AirbyteConnectionStatus, AirbyteStateMessage, ConfiguredAirbyteCatalog
+from airbyte_cdk.models import AirbyteConnectionStatus, AirbyteMessage, AirbyteStateMessage, ConfiguredAirbyteCatalog
 from airbyte_cdk.sources.declarative.concurrent_declarative_source import ConcurrentDeclarativeSource
 from airbyte_cdk.sources.streams.concurrent.abstract_stream import AbstractStream
 from airbyte_cdk.sources.streams.concurrent.cursor import ConcurrentCursor
@@ -83,6 +83,24 @@ class SourceCommonroom(ConcurrentDeclarativeSource):
             logger=stream._logger,  # noqa: SLF001
             cursor=cursor,
         )
+
+    def read(
+        self,
+        logger: logging.Logger,
+        config: Mapping[str, Any],
+        catalog: ConfiguredAirbyteCatalog,
+        state: list[AirbyteStateMessage] | None = None,
+    ) -> Iterator[AirbyteMessage]:
+        """Read the streams of the catalog, whatever its order, the longest chains of pages first.
+
+        The manifest lists them first. Streams in windows come last: the CDK's pool takes work in the order in which it
+        comes, and a chain that waits behind windows would end long after them.
+        """
+        streams = self.resolved_manifest["streams"]
+        rank = {stream["name"]: ("incremental_sync" in stream, place) for place, stream in enumerate(streams)}
+        last = (True, len(rank))
+        ordered = sorted(catalog.streams, key=lambda configured: rank.get(configured.stream.name, last))
+        yield from super().read(logger, config, ConfiguredAirbyteCatalog(streams=ordered), state)
 
     def check(self, logger: logging.Logger, config: Mapping[str, Any]) -> AirbyteConnectionStatus:
         """Return SUCCEEDED where the token may read its own status, else FAILED with a sentence.

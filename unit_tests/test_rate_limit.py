@@ -34,7 +34,7 @@ def gaps(times: list[float]) -> list[float]:
 def test_given_a_rate_when_acquired_then_requests_leave_evenly(rate: float) -> None:
     budget = RequestBudget(rate)
 
-    assert gaps(departures(budget, 40)) == [pytest.approx(1.005 / rate, abs=1e-5)] * 39
+    assert gaps(departures(budget, 40)) == [pytest.approx(1.002 / rate, abs=1e-5)] * 39
 
 
 def test_given_a_429_when_acquired_then_nothing_leaves_before_it_says() -> None:
@@ -67,7 +67,7 @@ def test_given_a_request_in_line_when_a_429_comes_then_it_lines_up_again(
 
 def test_given_nothing_left_that_we_did_not_spend_when_acquired_then_it_slows_down_and_recovers() -> None:
     budget = RequestBudget(20)
-    usual = 1.005 / 20
+    usual = 1.002 / 20
     departures(budget, 5)
 
     budget.update_from_response(None, response(X_RateLimit_Limit="20", X_RateLimit_Remaining="0"))
@@ -78,13 +78,25 @@ def test_given_nothing_left_that_we_did_not_spend_when_acquired_then_it_slows_do
     assert gaps(departures(budget, 10))[-1] == pytest.approx(usual, abs=1e-5)
 
 
+def test_given_a_429_of_our_own_making_when_acquired_then_it_waits_and_keeps_its_pace() -> None:
+    budget = RequestBudget(20)
+    departures(budget, 40)
+    told_at = time.monotonic()
+
+    budget.update_from_response(None, response(429, b'{"rateLimit": {"waitMs": 300}}', X_RateLimit_Limit="20"))
+
+    times = departures(budget, 10)
+    assert times[0] == pytest.approx(told_at + 0.3)
+    assert gaps(times) == [pytest.approx(1.002 / 20, abs=1e-5)] * 9
+
+
 def test_given_nothing_left_because_we_spent_it_when_acquired_then_it_keeps_its_pace() -> None:
     budget = RequestBudget(20)
     departures(budget, 40)
 
     budget.update_from_response(None, response(X_RateLimit_Limit="20", X_RateLimit_Remaining="0"))
 
-    assert gaps(departures(budget, 10)) == [pytest.approx(1.005 / 20, abs=1e-5)] * 9
+    assert gaps(departures(budget, 10)) == [pytest.approx(1.002 / 20, abs=1e-5)] * 9
 
 
 def test_given_one_token_when_asked_for_its_budget_then_it_is_the_same_one() -> None:

@@ -3,13 +3,14 @@
 from typing import Any
 
 import pytest
+import requests_mock
 from airbyte_cdk.models import AirbyteStreamStatus
 from jsonschema import Draft7Validator
 
-from integration_tests.sandbox import Api
+from integration_tests.sandbox import Api, mount
 from source_commonroom import SourceCommonroom
-from unit_tests.conftest import Read
-from unit_tests.streams import STREAMS, Stream, by_key, expected
+from unit_tests.conftest import API_URL, Read, read_in_process
+from unit_tests.streams import STREAMS, Stream, by_key, catalog, expected
 
 ALL_STREAMS = pytest.mark.parametrize("stream", STREAMS, ids=lambda stream: stream.name)
 
@@ -39,6 +40,21 @@ def test_when_read_then_it_asks_for_every_column_and_for_full_pages(stream: Stre
         params.pop("cursor", None)
         params.pop("direction", None)
         assert set(params) == ({"startDate", "endDate"} if stream.cursor_field else set())
+
+
+def test_given_a_catalog_that_lists_activities_first_when_read_then_the_longest_chains_start_first(
+    api: Api, config: dict[str, Any]
+) -> None:
+    configured = catalog("activities", "tags", "organizations", "contacts")
+    configured.streams.reverse()
+    configured.streams.sort(key=lambda entry: entry.stream.name != "activities")
+
+    with requests_mock.Mocker() as mocker:
+        mount(mocker, api, API_URL)
+        output = read_in_process({**config, "num_workers": 2}, configured)
+
+    started = [name for kind, name in output.order() if kind == "STARTED"]
+    assert started == ["contacts", "organizations", "tags", "activities"]
 
 
 @ALL_STREAMS

@@ -15,7 +15,7 @@ from airbyte_cdk.sources.streams.http.error_handlers import BackoffStrategy
 from airbyte_cdk.sources.types import Config
 
 # Common Room counts in intervals of a second. A trifle more, because its clock and ours don't run quite alike.
-_INTERVAL = 1.005
+_INTERVAL = 1.002
 # Where others spend from the same limit: to this part of the rate, and back by so much of it a second.
 _SLOWER = 0.75
 _RECOVERY = 0.05
@@ -103,12 +103,14 @@ class RequestBudget(AbstractAPIBudget):
         limit = _number(response, "X-RateLimit-Limit")
         spent = _number(response, "X-RateLimit-Remaining") == 0
         with self._lock:
-            while self._departures and self._departures[0] < now - 2 * _INTERVAL:
+            # In the interval up to our last request, and not up to now: while it waits nothing leaves.
+            while self._departures and self._departures[0] <= self._departures[-1] - _INTERVAL:
                 self._departures.popleft()
-            ours = sum(turn >= now - _INTERVAL for turn in self._departures)
+            ours = len(self._departures)
             if limited:
                 self._held_until = max(self._held_until, now + (wait_of(response) or 0.0))
-            if limited or (spent and limit is not None and ours < limit - 1):
+            # Where we filled the interval ourselves, a 429 only tells that two clocks disagree by a request.
+            if (limited or spent) and (limit is None or ours < limit - 1):
                 self._slow_down(now)
 
     def _slow_down(self, now: float) -> None:
