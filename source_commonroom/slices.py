@@ -21,8 +21,8 @@ def plan(
 ) -> Iterator[tuple[int, int]]:
     """Cut a span into windows that meet exactly, without gap or overlap, each as soon as it is known.
 
-    A count of a part tells that of the rest as well. So a window costs about one count where the records lie evenly,
-    an empty decade costs one, and a burst of half of all records in an hour is cut after a handful.
+    A count of a part tells that of the rest as well. So several windows cost one count where the records lie evenly, an
+    empty decade costs one, and the two edges of a burst, half of all records in an hour of ten years, some ten each.
 
     Records that come or go meanwhile make windows larger or smaller than they should be, and nothing else: the windows
     cover the span whatever is counted.
@@ -69,9 +69,8 @@ def window_size(workers: int) -> Callable[[int, int], int]:
     """Return the size of windows for so many workers, to give to :func:`plan`.
 
     Small at first, so that there is a state soon, and a sync that is killed early has not read in vain; some 50 pages
-    in the middle, because a window costs a count and half
-    a page at its end; and smaller again towards the end, so that all workers end at about the same time. Some of the
-    workers don't count: the rate limit keeps them waiting.
+    in the middle, because each window costs half a page at its end; and smaller again towards the end, so that all
+    workers end at about the same time. Some of the workers don't count: the rate limit keeps them waiting.
     """
     lanes = max(workers * 5 // 8, 1)
 

@@ -51,7 +51,7 @@ class RequestBudget(AbstractAPIBudget):
 
     Why not ``api_budget`` in YAML: a ``FixedWindowCallRatePolicy`` sleeps for ten days once it is spent, because Common
     Room sends a reset header only with a 429; a ``MovingWindowCallRatePolicy`` takes whole numbers, sends each
-    second's requests in one burst, and learns of other programs that use the same token only from a 429.
+    second's requests in one burst, and never slows down for other programs that use the same token.
 
     Where the API has nothing left although we alone can't have used it up, somebody else uses the token too: the rate
     falls by a quarter, at most once a second, and recovers within seconds once there is room again. Pinned by
