@@ -1,20 +1,23 @@
 """The cursor of activities: windows of equal size, and a state that keeps each window that is done."""
 
 import logging
-from collections.abc import Iterable, MutableMapping
+import threading
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from airbyte_cdk.models import FailureType
 from airbyte_cdk.sources.connector_state_manager import ConnectorStateManager
 from airbyte_cdk.sources.streams.concurrent.cursor import ConcurrentCursor
 from airbyte_cdk.sources.streams.concurrent.state_converters.datetime_stream_state_converter import (
     CustomFormatConcurrentStreamStateConverter,
 )
 from airbyte_cdk.sources.types import Record, StreamSlice
+from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
-from source_commonroom.components.walk import CountRefusedError, PageRetriever
+from source_commonroom.components.walk import CountRefusedError, FirstPage, PageRetriever
 from source_commonroom.output import PageMessage
-from source_commonroom.slices import plan, window_size
+from source_commonroom.slices import Probe, plan, window_size
 
 logger = logging.getLogger("airbyte")
 
@@ -29,11 +32,25 @@ class WindowCursor(ConcurrentCursor):
     and an hour's burst another; and its state is one moment, so that a slice that is done counts for nothing as long as
     an earlier one isn't. It reads states of that kind too. Start, end, lookback and resolution stay the manifest's.
 
+    A window is planned by its first page, which is kept until the window is read: planning costs hardly a request,
+    and keeps no more than a few windows ahead of the reading.
+
     The state: ``{"state_type": "date-range", "slices": [{"start": …, "end": …}, …]}``, merged where two meet.
+
+    :param cursor: what the factory made of the manifest
+    :param manager: holds the state of all streams
+    :param retriever: walks the pages of a window
+    :param workers: how many windows are read at once
+    :param over: tells whether nobody reads any more, so that the planning doesn't wait for it
     """
 
     def __init__(
-        self, cursor: ConcurrentCursor, manager: ConnectorStateManager, retriever: PageRetriever, workers: int
+        self,
+        cursor: ConcurrentCursor,
+        manager: ConnectorStateManager,
+        retriever: PageRetriever,
+        workers: int,
+        over: Callable[[], bool],
     ) -> None:
         # The factory makes a cursor of the manifest; its parts are taken as they are, but for the state.
         made = cursor._connector_state_converter  # noqa: SLF001  # no other way to them
@@ -60,6 +77,11 @@ class WindowCursor(ConcurrentCursor):
         self._calendar_step = cursor._slice_range  # noqa: SLF001
         self._retriever = retriever
         self._size = window_size(workers)
+        self._over = over
+        self._ahead = workers
+        self._last_probe: tuple[StreamSlice, FirstPage] | None = None
+        self._first_pages: dict[str, FirstPage] = {}
+        self._begun = threading.Condition()
 
     @property
     def state(self) -> MutableMapping[str, Any]:
@@ -88,11 +110,57 @@ class WindowCursor(ConcurrentCursor):
                 yield from super().stream_slices()
                 return
 
+    def pages(self, stream_slice: StreamSlice) -> Iterator[list[dict[str, Any]]]:
+        """Yield the pages of a window; see :meth:`PageRetriever.pages`."""
+        with self._begun:
+            first = self._first_pages.pop(self._key(stream_slice), None)
+            self._begun.notify_all()
+        yield from self._retriever.pages(stream_slice, first)
+
     def _planned(self, gap: StreamSlice) -> Iterable[StreamSlice]:
         start_field, end_field = self._slice_boundary_fields_wrapper
         first, last = self._milliseconds(gap[start_field]), self._milliseconds(gap[end_field])
-        for low, high in plan(first, last, self._count, self._size):
-            yield StreamSlice(partition={}, cursor_slice={start_field: self._text(low), end_field: self._text(high)})
+        for low, high in plan(first, last, self._probe, self._size):
+            window = self._window(low, high)
+            if self._last_probe is not None and self._last_probe[0] == window:
+                self._keep(*self._last_probe)
+            yield window
+
+    def _probe(self, low: int, high: int) -> Probe | None:
+        window = self._window(low, high)
+        try:
+            first = self._retriever.first_page(window)
+        except AirbyteTracedException as error:
+            if error.failure_type == FailureType.transient_error:
+                # One window fails then, and not all that follow. Pinned by
+                # test_given_a_window_that_fails_when_read_again_then_only_that_one_is_read.
+                return None
+            raise
+        self._last_probe = (window, first)
+        return Probe(first.records, self._earliest(first))
+
+    def _earliest(self, first: FirstPage) -> int | None:
+        """Return the moment of the first record; a wrong one makes the plan worse, and nothing else."""
+        for row in first.page["data"]:
+            try:
+                return self._milliseconds(row[self.cursor_field.cursor_field_key])
+            except (TypeError, KeyError, ValueError):
+                continue
+        return None
+
+    def _keep(self, window: StreamSlice, first: FirstPage) -> None:
+        with self._begun:
+            while len(self._first_pages) >= self._ahead and not self._over():
+                self._begun.wait(1.0)
+            self._first_pages[self._key(window)] = first
+
+    def _window(self, low: int, high: int) -> StreamSlice:
+        start_field, end_field = self._slice_boundary_fields_wrapper
+        return StreamSlice(partition={}, cursor_slice={start_field: self._text(low), end_field: self._text(high)})
+
+    def _key(self, window: StreamSlice) -> str:
+        start_field, _ = self._slice_boundary_fields_wrapper
+        return str(window[start_field])
 
     def _milliseconds(self, text: str) -> int:
         moment: datetime = self._connector_state_converter.parse_value(text)
@@ -101,6 +169,3 @@ class WindowCursor(ConcurrentCursor):
     def _text(self, milliseconds: int) -> str:
         text: str = self._connector_state_converter.output_format(_EPOCH + milliseconds * _MILLISECOND)
         return text
-
-    def _count(self, low: int, high: int) -> int:
-        return self._retriever.count({"startDate": self._text(low), "endDate": self._text(high)})

@@ -75,6 +75,10 @@ class Backlog:
             self._bytes -= len(page.lines)
             self._room.notify_all()
 
+    def is_closed(self) -> bool:
+        """Tell whether nobody writes any more."""
+        return self._closed
+
     def close(self) -> None:
         """Let nobody wait any longer."""
         with self._room:

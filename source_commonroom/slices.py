@@ -1,14 +1,12 @@
 """The plan: a span of time cut into windows of about equal numbers of records."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
-# A window takes this much more than it should rather than cost another count, and is closed at this much of it.
+# A window is closed at this much more than it should have rather than cut once more, and a remainder of less than this
+# much is left to the next one.
 _ENOUGH = 0.6
 _TOO_MUCH = 1.6
-# A span that lies evenly with what was counted before is cut into so many windows without a count of each.
-_UNCOUNTED = 3
-# A guess that is wrong by more than this factor tells that the records don't lie evenly.
-_UNEVEN = 1.5
 
 # Records a page, and pages a window.
 _PAGE = 200
@@ -16,53 +14,69 @@ _SMALLEST = 8
 _LARGEST = 50
 
 
+@dataclass(frozen=True)
+class Probe:
+    """What one request tells of a span: how many records lie in it, and the moment of the first of them."""
+
+    records: int
+    earliest: int | None
+
+
+@dataclass(frozen=True)
+class _Span:
+    """A span of time from where the plan has come to: its last moment, and how many records lie in it."""
+
+    high: int
+    records: int
+    probed: bool
+
+
 def plan(
-    first: int, last: int, count: Callable[[int, int], int], size: Callable[[int, int], int]
+    first: int, last: int, probe: Callable[[int, int], Probe | None], size: Callable[[int, int], int]
 ) -> Iterator[tuple[int, int]]:
     """Cut a span into windows that meet exactly, without gap or overlap, each as soon as it is known.
 
-    A count of a part tells that of the rest as well. So several windows cost one count where the records lie evenly, an
-    empty decade costs one, and the two edges of a burst, half of all records in an hour of ten years, some ten each.
+    The end of each window is guessed by how close the records lay in the one before, and the guess is probed. So a
+    probe nearly always is of just the window that follows, and where it was its first page it has cost nothing. Only
+    guesses that are far too large are lost: some ten at each burst, because a span where the guess failed is halved.
+    An empty decade costs nothing, because a probe tells when its first record was.
 
     Records that come or go meanwhile make windows larger or smaller than they should be, and nothing else: the windows
-    cover the span whatever is counted.
+    cover the span whatever the probes say.
 
     :param first: the first moment of the span, in milliseconds
     :param last: its last moment, inclusive
-    :param count: tells how many records lie in a span, both ends inclusive; asked while the plan is being read
+    :param probe: tells what lies in a span, both ends inclusive; asked while the plan is being read. None where it
+        can't be told now: the guess stands then, and whoever reads the window meets what was wrong
     :param size: tells how many records the next window should have, by how many windows there were and how many
         records are left
     :return: the windows, first and last moment, in order
     """
-    left = count(first, last)
-    spans = [(first, last, left, True, False)]
-    begin, gathered, windows = first, 0, 0
+    whole = probe(first, last) or Probe(0, None)
+    begin, windows, left = first, 0, whole.records
+    earliest, pace = whole.earliest, None
+    spans = [_Span(last, whole.records, probed=True)]
     while spans:
-        low, high, records, even, measured = spans.pop()
+        span = spans.pop()
         wanted = size(windows, left)
-        if low == high or gathered + records <= wanted * _TOO_MUCH:
-            gathered += records
-            if gathered >= wanted * _ENOUGH:
-                yield begin, high
-                begin, gathered, windows, left = high + 1, 0, windows + 1, max(left - gathered, 0)
+        if spans and not span.probed and span.records < wanted * _ENOUGH:
+            following = spans.pop()
+            spans.append(_Span(following.high, span.records + following.records, probed=False))
             continue
-        if measured:
-            # Its count was as expected, so that its records lie evenly: cut without another count.
-            part = min((wanted - gathered) / records, 0.5)
-            middle = low + int((high - low) * part)
-            before = int(records * part)
+        start = max(earliest or begin, begin) if span.probed else begin
+        if begin == span.high or span.records <= wanted * _TOO_MUCH:
+            yield begin, span.high
+            pace = (span.high - start) / span.records if span.records else None
+            begin, windows, left = span.high + 1, windows + 1, max(left - span.records, 0)
+            continue
+        if pace is None:
+            middle = start + int((span.high - start) / span.records * wanted)
         else:
-            # Several windows' worth at once; where the last guess was wrong, halving finds the burst.
-            part = min(wanted * _UNCOUNTED / records, 0.5) if even else 0.5
-            middle = low + int((high - low) * part)
-            before = min(count(low, middle), records)
-            even = records * part / _UNEVEN <= before <= records * part * _UNEVEN
-        spans += [
-            (middle + 1, high, records - before, even, measured),
-            (low, middle, before, even, measured or (even and before <= wanted * _UNCOUNTED * _UNEVEN)),
-        ]
-    if begin <= last:
-        yield begin, last
+            middle = min(start + int(pace * wanted), begin + (span.high - begin) // 2)
+        middle = max(min(middle, span.high - 1), begin)
+        found = probe(begin, middle) or Probe(wanted, None)
+        records, earliest = min(found.records, span.records), found.earliest
+        spans += [_Span(span.high, span.records - records, probed=False), _Span(middle, records, probed=True)]
 
 
 def window_size(workers: int) -> Callable[[int, int], int]:

@@ -57,6 +57,7 @@ class SourceCommonroom(ConcurrentDeclarativeSource):
             validate_config(config, manifest["spec"]["connection_specification"])
         super().__init__(catalog=catalog, config=config, state=state or [], source_config=manifest)
         self._emit = AsPages(backlog) if backlog else as_records
+        self._over = backlog.is_closed if backlog else lambda: False
 
     def streams(self, config: Mapping[str, Any]) -> list[AbstractStream]:
         """Return the manifest's streams, made to travel by the page, and activities in planned windows."""
@@ -70,7 +71,8 @@ class SourceCommonroom(ConcurrentDeclarativeSource):
         slicer, cursor, pages = generator._stream_slicer, stream.cursor, retriever.pages  # noqa: SLF001
         if isinstance(cursor, ConcurrentCursor):
             workers = self._config.get("num_workers", 10)
-            slicer = cursor = WindowCursor(cursor, self._connector_state_manager, retriever, workers)
+            slicer = cursor = WindowCursor(cursor, self._connector_state_manager, retriever, workers, self._over)
+            pages = cursor.pages
         elif retriever.both_ends and self._config.get("walk_from_both_ends", True):
             slicer = BothEnds(retriever)
             pages = slicer.pages

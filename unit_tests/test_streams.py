@@ -31,11 +31,12 @@ def test_given_a_workspace_when_read_then_each_record_comes_once_with_every_fiel
 def test_when_read_then_it_asks_for_every_column_and_for_full_pages(stream: Stream, api: Api, read: Read) -> None:
     read(api, stream.name)
 
-    requests = [request for request in api.log.of(stream.path) if request.params.get("cols") != "recordCount"]
+    requests = api.log.of(stream.path)
     assert requests
     for request in requests:
         params: dict[str, Any] = dict(request.params)
-        assert frozenset(params.pop("cols", "").split(",")) - {""} == stream.columns
+        # A window of activities is planned by the recordCount of its first page.
+        assert frozenset(params.pop("cols", "").split(",")) - {"", "recordCount"} == stream.columns
         assert params.pop("limit", None) == ("200" if stream.paged else None)
         params.pop("cursor", None)
         params.pop("direction", None)

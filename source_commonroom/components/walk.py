@@ -19,6 +19,17 @@ class CountRefusedError(Exception):
     """The API answered, but didn't count; the text says how."""
 
 
+@dataclass(frozen=True)
+class FirstPage:
+    """The first page of a slice, from which a walk can go on."""
+
+    params: Mapping[str, Any]
+    """The query it was asked with, and so that of the pages that follow: a cursor may be bound to it."""
+    page: Mapping[str, Any]
+    records: int
+    """How many records the slice has, on this page and on those that follow."""
+
+
 @dataclass
 class PageRetriever(Retriever):
     """Walks the pages of an endpoint by ``meta.nextCursor``, taken as it is.
@@ -61,16 +72,18 @@ class PageRetriever(Retriever):
         for rows in self.pages(stream_slice):
             yield from rows
 
-    def pages(self, stream_slice: StreamSlice | None = None) -> Iterator[list[dict[str, Any]]]:
+    def pages(
+        self, stream_slice: StreamSlice | None = None, first: "FirstPage | None" = None
+    ) -> Iterator[list[dict[str, Any]]]:
         """Yield the records of each page of a slice, in the API's order.
 
+        :param first: the first page, where it has been read already
         :raises AirbyteTracedException: where a page can't be had, or the walk would never end (both transient_error)
         """
-        params = self._params(stream_slice)
+        params = self._params(stream_slice) if first is None else first.params
+        page = self._page(params) if first is None else first.page
         cursor: str | None = None
         while True:
-            response = self.requester.get(params if cursor is None else {**params, "cursor": cursor})
-            page = parse_page(response, self.page)
             yield rows_of(page, self.name)
             following = page["meta"]["nextCursor"] if self.page == "paged" else None
             if following is None:
@@ -83,24 +96,29 @@ class PageRetriever(Retriever):
                     failure_type=FailureType.transient_error,
                 )
             cursor = following
+            page = self._page({**params, "cursor": cursor})
 
-    def count(self, filters: Mapping[str, str]) -> int:
-        """Return how many records match, by the meta column ``recordCount``; it costs one request.
+    def first_page(self, stream_slice: StreamSlice) -> "FirstPage":
+        """Return the first page of a slice together with the number of its records, by the meta column ``recordCount``.
 
-        :param filters: the query, as ``startDate`` and ``endDate``
         :raises CountRefusedError: where the API refuses the request, or leaves the number out
         :raises AirbyteTracedException: where it can't be reached or refuses the token
         """
+        columns = [self.requester.get_request_params().get("cols"), "recordCount"]
+        params = {**self._params(stream_slice), "cols": ",".join(filter(None, columns))}
         try:
-            response = self.requester.get({**filters, "limit": 1, "cols": "recordCount"})
+            page = self._page(params)
         except AirbyteTracedException as error:
             if error.failure_type == FailureType.system_error:
                 raise CountRefusedError("it refused the request") from error
             raise
-        count = parse_page(response, self.page)["meta"].get("recordCount")
-        if not isinstance(count, int):
+        records = page["meta"].get("recordCount")
+        if not isinstance(records, int):
             raise CountRefusedError("it left meta.recordCount out")
-        return count
+        return FirstPage(params, page, records)
+
+    def _page(self, params: Mapping[str, Any]) -> Mapping[str, Any]:
+        return parse_page(self.requester.get(params), self.page)
 
     def _params(self, stream_slice: StreamSlice | None) -> Mapping[str, Any]:
         window: Mapping[str, Any] = {}
