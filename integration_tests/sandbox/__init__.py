@@ -12,8 +12,10 @@ and in process under requests-mock (`mount`).
 What it enforces:
 
 - The bearer token, and paths that the token lacks the permission for: 403 in either case, as the API does.
-- Only documented paths (404), methods (405) and query parameters, each at most once, with documented values (400).
-- `cols`: a record comes thin, plus the columns asked for; an unknown column is refused.
+- Only documented paths (404), methods (405) and query parameters, each at most once, with documented values, and
+  those that are required (400). v1 refuses in bodies of its own.
+- `cols`: a record comes thin, plus the columns asked for; an unknown column is refused, and so is a custom field of
+  another type of objects.
 - Cursors: opaque, good only for the parameters they were made for, `limit` included. They name the last row
   answered, so rows that come or go during a walk neither repeat nor hide others.
 - The rate limit, on request: per token, in fixed intervals of a second, with the API's headers and body.
@@ -21,13 +23,21 @@ What it enforces:
 What it does not reproduce, or had to decide, because the provider doesn't say:
 
 - The requests for one record (`/contacts/{id}`), writing, and the paths that `endpoints.ENDPOINTS` doesn't list.
-- Sorting by a lead score or a custom field: refused with 400.
+- Sorting by a lead score, a custom field, the `lastOrgChange` of prospects or the `score` of their companies, and
+  v1's `destinationSourceId`: refused with 400.
 - Where empty values sort (here: first), how texts compare (by code point), how `query` treats upper case
   (ignores it), in which order rows come that are equal in the sort key (by id).
-- A well-formed id that doesn't exist matches no record here. A date finer than a millisecond is cut to it.
+- In which order rows come where nothing is said of it: by id, where that is no number by its text.
+- What the ids of locations (here: `loc_<number>`), website visits (`w_` and a text) and prospector companies (a
+  UUID) look like; whether segments share the ids of their statuses (no); what v1 calls the type `number` (so).
+- A well-formed id that doesn't exist matches no record here, but in a path. A segment has members of its own
+  `entityType` only, and one of objects those of one type; one of organizations tells nobody who they are.
+- A date finer than a millisecond is cut to it.
 - The age of a cursor, an empty page at the end of a walk, how long an expensive column takes.
-- The texts of error messages, and the bodies of 404 and 405. Nothing was compared with the live service.
+- The texts of error messages, the bodies of 404 and 405, and v1's of 400. Nothing was compared with the live service.
 - Records stand alone: a new contact doesn't change its organization's `contactsCount`.
+
+Custom fields of the types `geo` and `list` are made up, as types that a client doesn't know.
 """
 
 from integration_tests.sandbox.api import DEFAULT_TOKEN, Api

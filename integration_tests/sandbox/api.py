@@ -6,11 +6,12 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
+from integration_tests.sandbox import refusals
 from integration_tests.sandbox.cursors import CURSOR_STYLES, Cursors
-from integration_tests.sandbox.endpoints import ENDPOINTS, Endpoint, InvalidParametersError
+from integration_tests.sandbox.endpoints import Endpoint, InvalidParametersError, NotFoundError, endpoint_at
 from integration_tests.sandbox.faults import Fault, Faults, strike
 from integration_tests.sandbox.log import Request, RequestLog
-from integration_tests.sandbox.messages import Answer, Call, json_answer, refusal
+from integration_tests.sandbox.messages import Answer, Call, is_at, json_answer
 from integration_tests.sandbox.paging import listed, matching, page
 from integration_tests.sandbox.query import read_query
 from integration_tests.sandbox.rate_limit import RateLimit, too_many_requests
@@ -22,16 +23,12 @@ if TYPE_CHECKING:
 
 DEFAULT_TOKEN = "sandbox-token-5f1d9c"
 
-FORBIDDEN = json_answer(403, {"status": "forbidden"})
-NOT_FOUND = json_answer(404, {"status": "not-found"})
-METHOD_NOT_ALLOWED = json_answer(405, {"status": "failure", "reason": "method not allowed"}, {"Allow": "GET"})
-
 
 class Api:
     """The emulated API of one workspace.
 
-    `forbidden` are the paths that the token lacks the permission for. Without `requests_per_second` nothing is
-    limited and no rate-limit header is sent.
+    `forbidden` are the paths that the token lacks the permission for; `{id}` in one stands for any. Without
+    `requests_per_second` nothing is limited and no rate-limit header is sent.
     """
 
     def __init__(
@@ -72,28 +69,30 @@ class Api:
         return answer
 
     def _right_answer(self, call: Call) -> Answer:
-        endpoint = ENDPOINTS.get(call.path)
-        if call.authorization != f"Bearer {self.token}" or call.path in self.forbidden:
-            return FORBIDDEN
+        endpoint = endpoint_at(call.path)
+        if call.authorization != f"Bearer {self.token}" or any(is_at(path, call.path) for path in self.forbidden):
+            return refusals.forbidden(call)
         if endpoint is None:
-            return NOT_FOUND
+            return refusals.not_found(call)
         if call.method != "GET":
-            return METHOD_NOT_ALLOWED
+            return refusals.method_not_allowed(call)
         try:
             return self._records(call, endpoint)
+        except NotFoundError:
+            return refusals.not_found(call)
         except InvalidParametersError as error:
-            return refusal(400, "invalid_parameters", str(error))
+            return refusals.invalid_parameters(call, str(error))
 
     def _records(self, call: Call, endpoint: Endpoint) -> Answer:
         with self.workspace.lock:
             query = read_query(call, endpoint, self.workspace, self._cursors)
             if not endpoint.paged:
                 rows = [query.project(record) for record in listed(self.workspace, query)]
-                return json_answer(200, {"success": True, "data": rows} if endpoint.enveloped else rows[0])
+                return json_answer(200, endpoint.body(rows))
             entries = matching(self.workspace, query)
         records, end = page(entries, query)
         meta: dict[str, str | int | None] = {"nextCursor": end and self._cursors.write(query.scope, end)}
         if query.counted:
             meta["recordCount"] = len(entries)
         rows = [query.project(record) for record in records]
-        return json_answer(200, {"success": True, "data": rows, "meta": meta})
+        return json_answer(200, {**endpoint.body(rows), "meta": meta})

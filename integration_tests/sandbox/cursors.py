@@ -8,8 +8,8 @@ from typing import Protocol
 
 import orjson
 
-Position = tuple[str | int, int]
-"""The last row answered: its value of the sort key, and the number of its id, which breaks ties.
+Position = tuple[str | float, str | int]
+"""The last row answered: its value of the sort key, and the key of its id, which breaks ties.
 
 A position names no page number and no offset. Rows that come or go between two pages therefore neither repeat
 nor hide others.

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from integration_tests.sandbox.messages import Answer, Call, Delivery, json_answer, refusal
+from integration_tests.sandbox import refusals
+from integration_tests.sandbox.messages import Answer, Call, Delivery, is_at, json_answer
 from integration_tests.sandbox.rate_limit import too_many_requests
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class Fault:
     times: int | None = None
     after: int = 0
     path: str | None = None
-    """Match this path only, as "/v2/contacts"."""
+    """Match this path only, as "/v2/contacts", or those that one with `{id}` stands for."""
     when: Callable[[Mapping[str, str]], bool] | None = None
     """Match requests with such query parameters only."""
     seconds: float = 0.2
@@ -50,7 +51,7 @@ class Fault:
 
     def matches(self, call: Call) -> bool:
         """Tell whether the rule speaks of such a call."""
-        return self.path in {None, call.path} and (self.when is None or self.when(call.params))
+        return (self.path is None or is_at(self.path, call.path)) and (self.when is None or self.when(call.params))
 
 
 @dataclass(frozen=True)
@@ -125,33 +126,48 @@ def _html(status: int, title: str) -> Kind:
     return _always(Answer(status, page.encode(), HTML_TYPE))
 
 
-def _edited(edit: Callable[[Any, Call], None]) -> Kind:
-    """Answer with the right content, after an edit of it."""
-
-    def edit_content(it: Strike) -> Answer:
-        content = orjson.loads(it.answer.body)
-        edit(content, it.call)
-        return replace(it.answer, body=orjson.dumps(content))
-
-    return edit_content
+def _refused(refuse: Callable[[Call], Answer]) -> Kind:
+    """Answer as the API refuses such a call."""
+    return lambda it: refuse(it.call)
 
 
-def _with_data(data: Any) -> Kind:
-    """Answer with something else in the place of the rows."""
-    return _edited(lambda content, _: content.update(data=data))
+def _edited(edit: Callable[[Any, Call], Any]) -> Kind:
+    """Answer with what an edit makes of the right content."""
+    return lambda it: replace(it.answer, body=orjson.dumps(edit(orjson.loads(it.answer.body), it.call)))
 
 
-def _without_cursor(content: Any, _: Call) -> None:
-    content.get("meta", {}).pop("nextCursor", None)
+def _with_rows(edit: Callable[[Any], Any]) -> Kind:
+    """Answer with something else in the place of the rows: in `data`, in `labels`, or as the whole of a bare list."""
+
+    def edit_rows(content: Any, _: Call) -> Any:
+        if isinstance(content, list):
+            return edit(content)
+        key = "labels" if "labels" in content else "data"
+        return {**content, key: edit(content.get(key, []))}
+
+    return _edited(edit_rows)
 
 
-def _with_sent_cursor(content: Any, call: Call) -> None:
+def _without_meta(content: Any, _: Call) -> Any:
+    if isinstance(content, dict):
+        content.pop("meta", None)
+    return content
+
+
+def _without_cursor(content: Any, _: Call) -> Any:
+    if "meta" in content:
+        content["meta"].pop("nextCursor", None)
+    return content
+
+
+def _with_sent_cursor(content: Any, call: Call) -> Any:
     if "cursor" in call.params and "meta" in content:
         content["meta"]["nextCursor"] = call.params["cursor"]
+    return content
 
 
-def _with_empty_rows(content: Any, _: Call) -> None:
-    content["data"] = [{}, None, *content.get("data", []), 5]
+def _with_empty_rows(rows: Any) -> Any:
+    return [{}, None, *rows, 5] if isinstance(rows, list) else rows
 
 
 def _rate_limited(it: Strike) -> Answer:
@@ -164,19 +180,24 @@ def _truncated(it: Strike) -> Answer:
 
 
 def _followed_by(garbage: bytes) -> Kind:
-    """Answer with a value that is no JSON at the end of the envelope."""
-    return lambda it: replace(it.answer, body=it.answer.body[:-1] + b',"extra":' + garbage + b"}")
+    """Answer with a value that is no JSON at the end of the envelope, or of a bare list."""
+
+    def append(it: Strike) -> Answer:
+        body, end = it.answer.body[:-1], it.answer.body[-1:]
+        return replace(it.answer, body=body + (b"," if end == b"]" else b',"extra":') + garbage + end)
+
+    return append
 
 
 KINDS: Mapping[str, Kind] = {
     # Refusals of the API itself.
     "rate_limited": _rate_limited,
-    "bad_request_400": _always(refusal(400, "invalid_parameters", "the request is not valid")),
+    "bad_request_400": _refused(refusals.invalid_parameters),
     "unauthorized_401": _always(json_answer(401, {"reason": "Token not valid"})),
-    "forbidden_403": _always(json_answer(403, {"status": "forbidden"})),
-    "not_found_404": _always(refusal(404, "org_not_found", "there is no such organization")),
-    "server_error_500": _always(refusal(500, "internal_server_error", "something went wrong")),
-    "success_false": _always(refusal(200, "internal_server_error", "something went wrong")),
+    "forbidden_403": _refused(refusals.forbidden),
+    "not_found_404": _refused(refusals.no_such_record),
+    "server_error_500": _refused(refusals.server_error),
+    "success_false": _refused(lambda call: refusals.server_error(call, status=200)),
     # Answers of what stands before it.
     "bad_gateway_502": _html(502, "Bad Gateway"),
     "unavailable_503_html": _html(503, "Service Unavailable"),
@@ -188,12 +209,12 @@ KINDS: Mapping[str, Kind] = {
     "truncated_json": _truncated,
     "malformed_utf8": _followed_by(b'"\xff\xfe"'),
     "malformed_nan": _followed_by(b"NaN"),
-    "data_null": _with_data(None),
-    "data_object": _with_data({}),
-    "missing_meta": _edited(lambda content, _: content.pop("meta", None)),
+    "data_null": _with_rows(lambda _: None),
+    "data_object": _with_rows(lambda _: {}),
+    "missing_meta": _edited(_without_meta),
     "missing_cursor": _edited(_without_cursor),
     "repeated_cursor": _edited(_with_sent_cursor),
-    "empty_rows": _edited(_with_empty_rows),
+    "empty_rows": _with_rows(_with_empty_rows),
     # Connections that break or stall.
     "short_body": lambda it: replace(it.answer, delivery=Delivery.HALF_BODY),
     "reset": _always(Answer(0, delivery=Delivery.NOTHING)),

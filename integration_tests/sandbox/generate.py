@@ -6,133 +6,157 @@ that are null, empty or absent, numbers that no float holds, labels that repeat,
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from itertools import accumulate
-from random import Random
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from integration_tests.sandbox import directory
+from integration_tests.sandbox.custom_fields import CustomFields
+from integration_tests.sandbox.directory import table
+from integration_tests.sandbox.draw import END, SPAN, Draw
 from integration_tests.sandbox.messages import iso
-from integration_tests.sandbox.pools import LOCATIONS, Pools
+from integration_tests.sandbox.people import make_people, phone
+from integration_tests.sandbox.vocabulary import (
+    ACTIVITY_CATEGORIES,
+    ACTIVITY_SENTIMENT,
+    ACTIVITY_TYPES,
+    APP,
+    IDLE_PROVIDERS,
+    LEAD_SCORES,
+    OBJECT_TYPES,
+    PROVIDERS,
+    SENTIMENTS,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from _typeshed import SupportsLenAndGetItem
+    from collections.abc import Sequence
+    from random import Random
 
     from integration_tests.sandbox.messages import Record
+    from integration_tests.sandbox.people import Person
+
+__all__ = ["END", "Sizes", "generate"]
 
 T = TypeVar("T")
 
-END = datetime(2026, 6, 30, 12, tzinfo=UTC)
-SPAN = timedelta(days=730)
 PAGE_END = 200  # the largest page: where a time shared by two rows tells a right cursor from a wrong one
 LARGEST_BURST = 450  # an import's activities, all of one moment, are more than two pages of them
+MENTIONED = 20  # so many contacts are mentioned in the texts of activities
+SHORT_TEXT = 120  # what is longer isn't embedded
 
-APP = "https://app.commonroom.io/community/8p980hdo0"
-
-ACTIVITY_TYPES = (
-    ("tweet", "Tweet"),
-    ("pr_comment", "Pull request comment"),
-    ("github_star", "GitHub ⭐"),
-    ("slack_message", "Slack message"),
-    ("meeting", "Treffen / 会議"),
-    ("website_visit", ""),
-    ("newsletter_open", "Newsletter opened"),
-    ("7", "A type whose id is a digit"),
+TOP_CONTACTS = (
+    ("id", "name", "fullName", "primaryEmail", "phoneNumbers", "avatarUrl", "profiles", "title"),
+    ("id", "name", "primaryEmail"),
+    ("id", "name"),
 )
-PROVIDERS = (("sig_1", "GitHub"), ("sig_22", "Slack"), ("sig_23", None), ("sig_1007", "Сообщество"), ("sig_410", ""))
-SENTIMENTS = ("positive", "neutral", "negative", None)
-
-CUSTOM_FIELD_LABELS = (
-    ("Region", "string", "contact"),
-    ("Region", "string", "contact"),
-    ("region ", "url", "contact"),
-    ("Регион", "string", "contact"),
-    ("🔥", "boolean", "contact"),
-    ("🔥🔥", "int", "contact"),
-    ("ARR (USD)", "number", "contact"),
-    ("Renewal date", "date", "contact"),
-    ("id", "int", "contact"),
-    ("2nd_owner", "string", "contact"),
-    ("a" * 200, "string", "contact"),
-    ("Tier", "string", "organization"),
-    ("Tier", "int", "organization"),
-    ("契約日", "date", "organization"),
-    ("Homepage (alt.)", "url", "organization"),
-    ("Health ❤️ score", "number", "organization"),
-    ("קטן", "boolean", "organization"),
-    ("", "string", "organization"),
-    ("Serial", "int", "object"),
-)
-OBJECT_TYPE_ID = "cot_31"
-AWKWARD_VALUES: dict[str, tuple[Any, ...]] = {
-    "int": (0, -1, 2**53 + 1, 2**63 - 1, -(2**63)),
-    "number": (0.1, -0.0, 1e-7, 1.5e300, -12.75, 3, 100.0),
-    "date": (
-        "2024-02-29T00:00:00.000Z",
-        "0001-01-01T00:00:00Z",
-        "9999-12-31T23:59:59.999Z",
-        "2025-03-04T05:06:07+09:00",
-    ),
-}
+"""The columns of the contacts embedded in an organization: much of the first one, little of the others."""
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How many records a generated workspace has of each collection."""
+    """How many records a generated workspace has of a collection. The others have a number of their own."""
 
     contacts: int = 640
     organizations: int = 230
     activities: int = 3_000
-    segments: int = 12
+    segments: int = 16
     tags: int = 30
+    objects: int = 620
+    website_visits: int = 640
+    prospector_contacts: int = 450
+    prospector_companies: int = 240
+    topics: int = 230
+    industries: int = 210
+    tech_stack_products: int = 260
 
 
 def generate(seed: int, sizes: Sizes) -> dict[str, list[Record]]:
     """Make the collections of a workspace. A new collection is one more entry of the mapping answered here."""
-    maker = _Maker(seed)
-    custom_fields = maker.custom_fields()
-    tags = maker.tags(sizes.tags)
-    segments = maker.segments(sizes.segments)
-    organizations = maker.organizations(sizes.organizations, custom_fields, tags)
-    contacts = maker.contacts(sizes.contacts, custom_fields, tags, segments, organizations)
+    draw = Draw(seed)
+    people = make_people(draw, sizes.contacts + max(sizes.prospector_contacts, 1))
+    customers, strangers = people[: sizes.contacts], people[sizes.contacts :]
+    custom_fields = CustomFields(draw, people)
+    tags = directory.tags(draw, sizes.tags)
+    segments = directory.segments(draw, sizes.segments)
+    objects = directory.objects(draw, sizes.objects, custom_fields, people)
+    maker = _Maker(draw, custom_fields, tags)
+    organizations = maker.organizations(sizes.organizations, people)
+    contacts = maker.contacts(customers, organizations, segments, objects)
     activities = maker.activities(sizes.activities, contacts)
-    _relate(contacts, organizations, activities, segments)
+    memberships = directory.object_memberships(draw, segments, objects)
+    _relate(contacts, organizations, activities)
+    _count_members(segments, contacts, memberships)
     return {
         "contacts": contacts,
         "organizations": organizations,
         "activities": activities,
         "segments": segments,
         "tags": tags,
-        "custom_fields": custom_fields,
-        "activity_types": [{"id": type_id, "displayName": name} for type_id, name in ACTIVITY_TYPES],
+        "custom_fields": custom_fields.definitions,
+        "activity_types": table(("id", "displayName"), ACTIVITY_TYPES),
+        "activity_categories": table(("id", "name", "value"), ACTIVITY_CATEGORIES),
+        "activity_sentiment": table(("id", "name"), ACTIVITY_SENTIMENT),
+        "lead_scores": table(("id", "name", "enabled", "entityType", "isPrimaryScore"), LEAD_SCORES),
+        "providers": table(("id", "name", "serviceName"), (*PROVIDERS, *IDLE_PROVIDERS)),
+        "locations": directory.locations(draw),
+        "topics": directory.topics(draw, sizes.topics),
+        "object_types": directory.object_types(draw),
+        "objects": objects,
+        "object_memberships": memberships,
+        "website_visits": directory.website_visits(draw, sizes.website_visits, contacts, organizations),
+        "prospector_contacts": directory.prospector_contacts(draw, sizes.prospector_contacts, customers, strangers),
+        "prospector_companies": directory.prospector_companies(draw, sizes.prospector_companies),
+        "industries": directory.industries(draw, sizes.industries),
+        "tech_stack_products": directory.tech_stack_products(draw, sizes.tech_stack_products),
+        "me": [directory.me(draw, people[0], contacts, segments)],
+        "contact_custom_fields": custom_fields.of_contacts_in_v1(),
+        "segment_statuses": directory.segment_statuses(draw, segments),
+        "user_defined_tags": directory.user_defined_tags(draw, tags),
     }
 
 
-def _relate(
-    contacts: list[Record], organizations: list[Record], activities: list[Record], segments: list[Record]
-) -> None:
+def _relate(contacts: list[Record], organizations: list[Record], activities: list[Record]) -> None:
     """Fill the columns that tell of another collection, now that all are known; leave out those that are absent."""
     recent: dict[str, list[Record]] = {}
     for activity in sorted(activities, key=lambda row: row["activityTime"], reverse=True):
-        thin = {column: activity[column] for column in ("id", "type", "activityTime")}
         if len(rows := recent.setdefault(activity.get("contactId", ""), [])) < 3:
-            rows.append(thin)
+            rows.append(_embedded_activity(activity))
     staff: dict[str, list[Record]] = {}
-    members: dict[str, int] = {}
     for contact in contacts:
         contact["recentActivities"] = recent.get(contact["id"], [])
         staff.setdefault(contact.get("companyWebsite") or "", []).append(contact)
-        for segment in contact.get("segments", ()):
-            members[segment["id"]] = members.get(segment["id"], 0) + 1
     for organization in organizations:
         people = staff.get(organization["primaryDomain"], [])
         organization["contactsCount"] = len(people) or None
-        organization["topContacts"] = [{"id": person["id"], "name": person["name"]} for person in people[:3]]
+        organization["topContacts"] = [
+            {column: person[column] for column in columns if column in person}
+            for person, columns in zip(people, TOP_CONTACTS, strict=False)
+        ]
+
+
+def _embedded_activity(activity: Record) -> Record:
+    content = activity.get("content")
+    columns = ("id", "type", "activityTime", *(["content"] if content and len(content) <= SHORT_TEXT else []))
+    return {column: activity[column] for column in columns}
+
+
+def _count_members(segments: list[Record], contacts: list[Record], memberships: list[Record]) -> None:
+    """Tell in the segments how many members they have; who is in those of organizations, nobody is told."""
+    members = Counter(segment["id"] for contact in contacts for segment in contact.get("segments", ()))
+    members.update(row["segmentId"] for row in memberships)
     for segment in segments:
-        if segment["entityType"] == "contact":
-            segment["entityCount"] = members.get(segment["id"], 0)
+        if segment["entityType"] != "organization":
+            segment["entityCount"] = members[segment["id"]]
+
+
+def _mention(contact: Record) -> str | None:
+    """Write of a contact as people do, by what its own columns say."""
+    name, email = contact.get("fullName"), contact.get("primaryEmail")
+    if not name or not email:
+        return None
+    numbers = [number["value"] for number in contact.get("phoneNumbers", ())]
+    return f"{name} asks for a call: {', '.join([email, *numbers])}. Danke!"
 
 
 def _activity_times(rng: Random, count: int) -> list[str]:
@@ -159,74 +183,50 @@ def _activity_times(rng: Random, count: int) -> list[str]:
     return [iso(start + timedelta(milliseconds=offset)) for offset in offsets]
 
 
-class _Dice(Random):
-    """Draws at a third of the cost of Random, with a bias that is below notice: a workspace takes millions of draws."""
-
-    def choice(self, seq: SupportsLenAndGetItem[T]) -> T:
-        return seq[int(self.random() * len(seq))]
-
-    def randint(self, a: int, b: int) -> int:
-        return a + int(self.random() * (b - a + 1))
-
-
 class _Maker:
-    """Makes records out of pools and a seeded randomness; each method makes a collection."""
+    """Makes the records that have the most columns; each of the first methods makes a collection."""
 
-    def __init__(self, seed: int) -> None:
-        self.rng = _Dice(seed)
-        self.pools = Pools.fill(seed)
+    def __init__(self, draw: Draw, custom_fields: CustomFields, tags: list[Record]) -> None:
+        self.draw = draw
+        self.rng = draw.rng
+        self.pools = draw.pools
+        self.locations = draw.pools.locations
+        self.custom_fields = custom_fields
+        self.tags = {
+            kind: [tag["id"] for tag in tags if kind in tag.get("entityTypes", ())]
+            for kind in ("contact", "organization")
+        }
+        self.score_ids = {
+            kind: [int(row[0].removeprefix("ls_")) for row in LEAD_SCORES if kind in row]
+            for kind in ("contact", "organization")
+        }
 
-    def custom_fields(self) -> list[Record]:
-        """Make the definitions of custom fields: every type of value, for every type of entity."""
-        field_ids = self.ids("cf", len(CUSTOM_FIELD_LABELS), first=12)
-        return [
-            self.custom_field(field_id, *label) for field_id, label in zip(field_ids, CUSTOM_FIELD_LABELS, strict=True)
-        ]
-
-    def tags(self, count: int) -> list[Record]:
-        """Make tags, for contacts, organizations and activities."""
-        kinds = ("contact", "organization", "activity")
-        return [
-            self.row(
-                {"id": tag_id, "name": self.line()},
-                {"description": self.maybe(self.line), "entityTypes": self.rng.sample(kinds, self.rng.randint(0, 3))},
-            )
-            for tag_id in self.ids("l", count)
-        ]
-
-    def segments(self, count: int) -> list[Record]:
-        """Make segments, most of them of contacts."""
-        return [
-            {
-                "id": segment_id,
-                "name": self.line(),
-                "entityType": ("contact", "contact", "organization", "contact", "object")[place % 5],
-                "entityCount": self.rng.randint(0, 9_000),
-                "url": f"{APP}/segments/{segment_id}",
-            }
-            for place, segment_id in enumerate(self.ids("s", count, first=7))
-        ]
-
-    def organizations(self, count: int, custom_fields: list[Record], tags: list[Record]) -> list[Record]:
+    def organizations(self, count: int, people: list[Person]) -> list[Record]:
         """Make organizations; what tells of their contacts comes with `_relate`."""
-        fields = _of_entity(custom_fields, "organization")
-        return [self.organization(organization_id, fields, tags) for organization_id in self.ids("o", count)]
+        return [
+            self.organization(organization_id, self.rng.choice(people)) for organization_id in self.draw.ids("o", count)
+        ]
 
     def contacts(
-        self,
-        count: int,
-        custom_fields: list[Record],
-        tags: list[Record],
-        segments: list[Record],
-        organizations: list[Record],
+        self, people: list[Person], organizations: list[Record], segments: list[Record], objects: list[Record]
     ) -> list[Record]:
-        """Make contacts, most of them of an organization; their activities come with `_relate`."""
-        fields = _of_entity(custom_fields, "contact")
+        """Make contacts, most of them of an organization; their activities come with `_relate`.
+
+        Every other one is in the first segment of contacts, and nobody is in the last.
+        """
         lists = [{"id": row["id"], "name": row["name"]} for row in segments if row["entityType"] == "contact"]
-        return [
-            self.contact(contact_id, fields, tags, lists, self.maybe(lambda: self.rng.choice(organizations)))
-            for contact_id in self.ids("c", count)
-        ]
+        types = dict(OBJECT_TYPES)
+        linked = [{"id": row["id"], "name": row["name"], "objectType": types[row["objectTypeId"]]} for row in objects]
+        contacts: list[Record] = []
+        for contact_id, person in zip(self.draw.ids("c", len(people)), people, strict=True):
+            employer = self.draw.maybe(lambda: self.rng.choice(organizations)) if organizations else None
+            contact = self.contact(contact_id, person, employer)
+            contact["segments"] = [*self.sample(lists[:1], 1), *self.sample(lists[1:-1], 2)]
+            contact["connectedCustomObjects"] = self.sample(linked, 2)
+            if len(contacts) % 5 == 0 and (mention := _mention(contact)):
+                contact.update(sparkSummary=mention, recentSparkSummaries=[self.draw.text(), mention])
+            contacts.append(contact)
+        return contacts
 
     def activities(self, count: int, contacts: list[Record]) -> list[Record]:
         """Make activities, in an order of ids that isn't the order of time: imports bring old ones late.
@@ -237,21 +237,23 @@ class _Maker:
         def draw(pool: Sequence[T]) -> list[T]:
             return self.rng.choices(pool, k=count)
 
-        activity_ids = list(self.ids("a", count))
+        mentions = [mention for contact in contacts[: 2 * MENTIONED] if (mention := _mention(contact))][:MENTIONED]
+        texts = [*self.pools.texts, *mentions]
+        activity_ids = list(self.draw.ids("a", count))
         providers = draw(PROVIDERS)
         columns: dict[str, list[Any]] = {
             "id": activity_ids,
             "type": draw([type_id for type_id, _ in ACTIVITY_TYPES]),
             "activityTime": _activity_times(self.rng, count),
             "contactId": draw([contact["id"] for contact in contacts] or ["c_1"]),
-            "content": draw([*self.pools.texts, *[None] * (len(self.pools.texts) // 9)]),
+            "content": draw([*texts, *[None] * (len(texts) // 9)]),
             "isUserInitiated": draw((True, False)),
             "participantCount": draw(range(12)),
-            "providerId": [provider_id for provider_id, _ in providers],
-            "providerName": [name for _, name in providers],
+            "providerId": [provider_id for provider_id, _, _ in providers],
+            "providerName": [name for _, name, _ in providers],
             "replyCount": draw(range(-1, 40)),
             "sentiment": draw(SENTIMENTS),
-            "subSourceNames": draw([self.some(self.line, 2) for _ in range(50)]),
+            "subSourceNames": draw([self.draw.some(self.draw.line, 2) for _ in range(50)]),
             "url": [f"{APP}/activity/{activity_id}" for activity_id in activity_ids],
         }
         rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
@@ -261,87 +263,62 @@ class _Maker:
                 del row[missing]
         return rows
 
-    def custom_field(self, field_id: str, name: str, value_type: str, entity_type: str) -> Record:
-        """Make the definition of a custom field."""
-        return self.row(
-            {
-                "id": field_id,
-                "name": name,
-                "entityTypes": [entity_type],
-                "keyField": name == "id",
-                "valueType": value_type,
-            }
-            | ({"objectTypeId": OBJECT_TYPE_ID} if entity_type == "object" else {}),
-            {
-                "sampleValues": self.some(lambda: self.value(value_type), 2),
-                "description": self.maybe(self.line),
-                "targetSubTypes": self.some(self.line, 1),
-                "providedBy": self.maybe(self.line),
-            },
-        )
-
-    def organization(self, organization_id: str, fields: list[Record], tags: list[Record]) -> Record:
-        """Make an organization."""
-        rng = self.rng
+    def organization(self, organization_id: str, person: Person) -> Record:
+        """Make an organization, with custom fields that name a person."""
+        draw, rng = self.draw, self.rng
         slug = organization_id.replace("_", "-")
         revenue = rng.randint(0, 10**9) * 1000
-        return self.row(
+        return draw.row(
             {
                 "id": organization_id,
                 "name": rng.choice(self.pools.companies),
                 "primaryDomain": rng.choice((f"{slug}.example", f"bücher-{slug}.example", f"компания-{slug}.example")),
-                "customFields": self.values_of(fields),
+                "customFields": self.custom_fields.values("organization", person),
             },
             {
-                "about": self.maybe(self.text),
-                "employees": self.maybe(lambda: rng.randint(0, 400_000)),
-                "linkedInUrl": self.maybe(lambda: f"https://www.linkedin.com/company/{slug}"),
-                "profiles": self.some(self.company_profile, 2),
-                "revenueRangeMax": self.maybe(lambda: revenue * 10),
-                "revenueRangeMin": self.maybe(lambda: revenue),
-                "subIndustry": self.maybe(self.line),
-                "location": rng.choice(LOCATIONS),
-                "leadScores": self.some(self.lead_score, 2),
-                "recentJobOpenings": self.some(self.job_opening, 2),
-                "recentNews": self.some(self.news, 2),
-                "researchResults": self.some(self.research_result, 2),
-                "surgingTopics": self.some(self.line, 3),
-                "tags": self.tag_ids(tags, "organization"),
+                "about": draw.maybe(draw.text),
+                "employees": draw.maybe(lambda: rng.randint(0, 400_000)),
+                "linkedInUrl": draw.maybe(lambda: f"https://www.linkedin.com/company/{slug}"),
+                "profiles": draw.some(self.company_profile, 2),
+                "revenueRangeMax": draw.maybe(lambda: revenue * 10),
+                "revenueRangeMin": draw.maybe(lambda: revenue),
+                "subIndustry": draw.maybe(draw.line),
+                "location": rng.choice(self.locations),
+                "leadScores": self.lead_scores("organization"),
+                "recentJobOpenings": draw.some(self.job_opening, 2),
+                "recentNews": draw.some(self.news, 2),
+                "researchResults": draw.some(self.research_result, 2),
+                "surgingTopics": draw.some(draw.line, 3),
+                "tags": self.sample(self.tags["organization"], 4),
                 "url": f"{APP}/organizations/{organization_id}",
             },
         )
 
-    def contact(
-        self, contact_id: str, fields: list[Record], tags: list[Record], lists: list[Record], employer: Record | None
-    ) -> Record:
-        """Make a contact of `employer`, in some of the segments `lists`."""
-        rng = self.rng
-        name = rng.choice(self.pools.names)
-        slug = contact_id.replace("_", "")
+    def contact(self, contact_id: str, person: Person, employer: Record | None) -> Record:
+        """Make a contact of `employer`, as yet in no segment and linked to no object."""
+        draw, rng = self.draw, self.rng
         company = (
             {"companyName": employer["name"], "companyWebsite": employer["primaryDomain"]}
             if employer
             else {"companyName": None, "companyWebsite": None}
         )
-        return self.row(
-            {"id": contact_id, "name": name, "customFields": self.values_of(fields)},
+        return draw.row(
+            {"id": contact_id, "name": person.name, "customFields": self.custom_fields.values("contact", person)},
             {
-                "avatarUrl": self.maybe(lambda: f"https://avatars.example/{slug}.png?size=96&v=2"),
-                "fullName": self.maybe(lambda: name),
-                "location": rng.choice(LOCATIONS),
-                "primaryEmail": self.maybe(lambda: f"{slug}+news@mail.example"),
-                "phoneNumbers": self.some(
-                    lambda: {"type": rng.choice(("work", "")), "value": f"+49 151 {rng.randint(0, 10**7 - 1):07d}"}, 2
-                ),
-                "title": self.maybe(lambda: rng.choice(self.pools.titles)),
+                "avatarUrl": draw.maybe(lambda: person.avatar),
+                "fullName": draw.maybe(lambda: person.name),
+                "location": rng.choice(self.locations),
+                "primaryEmail": draw.maybe(lambda: person.email),
+                "phoneNumbers": [
+                    {"type": rng.choice(("work", "")), "value": number}
+                    for number in (person.phone, phone(draw))[: rng.randint(0, 2)]
+                ],
+                "title": draw.maybe(lambda: rng.choice(self.pools.titles)),
                 **company,
-                "connectedCustomObjects": self.some(
-                    lambda: {"id": f"co_{rng.randint(1, 999)}", "name": self.line(), "objectType": "Deal 💰"}, 2
-                ),
-                "profiles": self.some(lambda: {"type": rng.choice(("github", "x")), "value": f"{slug}-dev"}, 3),
-                "jobHistory": self.some(self.job, 3),
-                "leadScores": self.some(self.lead_score, 2),
-                "recentWebPages": self.some(
+                "profiles": self.profiles(person),
+                "jobHistory": draw.some(self.job, 3),
+                "leadScores": self.lead_scores("contact"),
+                "recentWebPages": draw.some(
                     lambda: {
                         "url": f"https://docs.example/?q={rng.randint(1, 99)}#top",
                         "numVisits": rng.randint(0, 9),
@@ -349,11 +326,10 @@ class _Maker:
                     3,
                 ),
                 "recentWebVisitsNumber": rng.randint(0, 500),
-                "segments": rng.sample(lists, rng.randint(0, min(3, len(lists)))),
-                "activateMessage": self.maybe(lambda: {"title": self.line(), "message": self.maybe(self.text)}),
-                "sparkSummary": self.maybe(self.text),
-                "recentSparkSummaries": self.some(self.text, 2),
-                "tags": self.tag_ids(tags, "contact"),
+                "activateMessage": draw.maybe(lambda: {"title": draw.line(), "message": draw.maybe(draw.text)}),
+                "sparkSummary": draw.maybe(draw.text),
+                "recentSparkSummaries": draw.some(draw.text, 2),
+                "tags": self.sample(self.tags["contact"], 4),
                 "url": f"{APP}/members/{contact_id}",
             },
         )
@@ -361,115 +337,70 @@ class _Maker:
     def company_profile(self) -> Record:
         """Make a profile of an organization."""
         return {
-            "name": self.line(),
+            "name": self.draw.line(),
             "type": self.rng.choice(("x", "crunchbase")),
-            "url": self.maybe(lambda: "https://x.example/a%20b?c=d"),
+            "url": self.draw.maybe(lambda: "https://x.example/a%20b?c=d"),
         }
 
-    def lead_score(self) -> Record:
-        """Make a score, which is any number."""
-        return {
-            "scoreId": self.rng.randint(1, 5),
-            "score": self.rng.choice((0, -3.5, 0.1 + 0.2, self.rng.random() * 100)),
-            "percentile": self.rng.choice((0, 99.9, 100)),
-        }
+    def profiles(self, person: Person) -> list[Record]:
+        """Make profiles of a person: handles, and an address on LinkedIn."""
+        values = {"github": person.handle, "x": f"@{person.handle}", "linkedin": person.linked_in}
+        return [{"type": kind, "value": values[kind]} for kind in self.sample(tuple(values), 3)]
+
+    def lead_scores(self, entity_type: str) -> list[Record]:
+        """Make scores, which are any numbers, of some of the definitions for such an entity."""
+        rng = self.rng
+        return [
+            {
+                "scoreId": score_id,
+                "score": rng.choice((0, -3.5, 0.1 + 0.2, rng.random() * 100)),
+                "percentile": rng.choice((0, 99.9, 100)),
+            }
+            for score_id in self.sample(self.score_ids[entity_type], 2)
+        ]
 
     def job(self) -> Record:
         """Make a job of a contact's history."""
         return {
             "company": self.rng.choice(self.pools.companies),
-            "title": self.maybe(lambda: self.rng.choice(self.pools.titles)),
+            "title": self.draw.maybe(lambda: self.rng.choice(self.pools.titles)),
             "startDate": f"{self.rng.randint(1990, 2020)}-09",
-            "endDate": self.maybe(lambda: "2024-02-29"),
+            "endDate": self.draw.maybe(lambda: "2024-02-29"),
         }
 
     def job_opening(self) -> Record:
         """Make a job that an organization offers."""
-        return self.row(
+        return self.draw.row(
             {
                 "jobTitle": self.rng.choice(self.pools.titles),
                 "url": f"https://jobs.example/{self.rng.randint(1, 10**6)}",
-                "firstSeenAt": self.moment(),
+                "firstSeenAt": self.draw.moment(),
                 "isClosed": self.rng.random() < 0.5,
-                "location": self.maybe(self.line),
+                "location": self.draw.maybe(self.draw.line),
             },
-            {"jobDescription": self.maybe(self.text)},
+            {"jobDescription": self.draw.maybe(self.draw.text)},
         )
 
     def news(self) -> Record:
         """Make a piece of news on an organization."""
         return {
-            "title": self.line(),
+            "title": self.draw.line(),
             "url": f"https://news.example/{self.rng.randint(1, 10**6)}",
-            "publishedAt": self.moment(),
+            "publishedAt": self.draw.moment(),
             "category": self.rng.choice(("funding", "launch", "")),
-            "articleSentence": self.maybe(self.text),
+            "articleSentence": self.draw.maybe(self.draw.text),
         }
 
     def research_result(self) -> Record:
         """Make an answer to a research prompt."""
         return {
             "promptId": f"prompt-{self.rng.randint(1, 9)}",
-            "answer": self.text(),
+            "answer": self.draw.text(),
             "isPrimaryPrompt": self.rng.random() < 0.5,
         }
 
-    def tag_ids(self, tags: list[Record], entity_type: str) -> list[str]:
-        """Draw the ids of tags that such an entity can carry."""
-        fitting = [tag["id"] for tag in tags if entity_type in tag.get("entityTypes", ())]
-        return self.rng.sample(fitting, self.rng.randint(0, min(4, len(fitting))))
-
-    def values_of(self, fields: list[Record]) -> Record:
-        """Draw values of custom fields; a field without a value isn't in the map."""
-        present = (field for field in fields if self.rng.random() < 0.6)
-        return {field["id"]: self.value(field["valueType"]) for field in present}
-
-    def value(self, value_type: str) -> Record:
-        """Draw a typed value of a custom field, now and then an extreme one."""
-        rng = self.rng
-        if value_type in AWKWARD_VALUES and rng.random() < 0.25:
-            return {"type": value_type, "value": rng.choice(AWKWARD_VALUES[value_type])}
-        ordinary: dict[str, Callable[[], Any]] = {
-            "string": self.line,
-            "url": lambda: f"https://crm.example/{rng.randint(1, 999)}?a=b&c=%20#d",
-            "int": lambda: rng.randint(-1_000, 100_000),
-            "number": lambda: round(rng.uniform(-1e6, 1e6), 2),
-            "date": self.moment,
-            "boolean": lambda: rng.random() < 0.5,
-        }
-        return {"type": value_type, "value": ordinary[value_type]()}
-
-    def row(self, required: Record, optional: Record) -> Record:
-        """Make a record, out of which every sixth misses one of its optional columns."""
-        missing = self.rng.choice(list(optional)) if self.rng.random() < 1 / 6 else None
-        return required | {column: value for column, value in optional.items() if column != missing}
-
-    def ids(self, prefix: str, count: int, *, first: int = 970) -> Iterator[str]:
-        """Make ascending ids with gaps. They pass 1000, where an order by text goes wrong."""
-        steps = (self.rng.randint(1, 7) for _ in range(count))
-        return (f"{prefix}_{first + offset}" for offset in accumulate(steps))
-
-    def maybe(self, make: Callable[[], T]) -> T | None:
-        """Make a value, or leave every eighth null."""
-        return make() if self.rng.random() < 7 / 8 else None
-
-    def some(self, make: Callable[[], T], most: int) -> list[T]:
-        """Make up to `most` values."""
-        return [make() for _ in range(self.rng.randint(0, most))]
-
-    def line(self) -> str:
-        """Draw a short text."""
-        return self.rng.choice(self.pools.lines)
-
-    def text(self) -> str:
-        """Draw a text of any length."""
-        return self.rng.choice(self.pools.texts)
-
-    def moment(self) -> str:
-        """Draw a moment of the two years."""
-        return iso(END - SPAN * self.rng.random())
-
-
-def _of_entity(custom_fields: list[Record], entity_type: str) -> list[Record]:
-    """List the definitions that such an entity can carry."""
-    return [field for field in custom_fields if entity_type in field["entityTypes"]]
+    def sample(self, pool: Sequence[T], most: int) -> list[T]:
+        """Draw up to `most` of a pool, each once."""
+        count = self.rng.randint(0, min(most, len(pool)))
+        # Random's own way takes ten times as long for one.
+        return self.rng.sample(pool, count) if count > 1 else [self.rng.choice(pool) for _ in range(count)]

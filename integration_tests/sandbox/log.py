@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING
 
+from integration_tests.sandbox.messages import is_at
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -40,8 +42,8 @@ class RequestLog:
         self.requests.append(request)
 
     def of(self, path: str) -> list[Request]:
-        """List the requests of a path."""
-        return [request for request in list(self.requests) if request.path == path]
+        """List the requests of a path, or of all paths that one with `{id}` stands for."""
+        return [request for request in list(self.requests) if is_at(path, request.path)]
 
     def statuses(self) -> list[int]:
         """List the statuses answered, in order."""

@@ -6,10 +6,11 @@ a client sees the same bytes either way.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum, auto
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
@@ -41,6 +42,16 @@ class Call:
     def params(self) -> dict[str, str]:
         """The query parameters by name; of a repeated one, the last."""
         return dict(self.pairs)
+
+
+@cache
+def _pattern(template: str) -> re.Pattern[str]:
+    return re.compile("[^/]+".join(map(re.escape, template.split("{id}"))))
+
+
+def is_at(template: str, path: str) -> bool:
+    """Tell whether a path is the one named, where `{id}` stands for any one part: `/v1/segments/{id}/status`."""
+    return template == path or bool(_pattern(template).fullmatch(path))
 
 
 def iso(moment: datetime) -> str:

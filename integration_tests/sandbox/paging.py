@@ -6,7 +6,7 @@ from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING, NamedTuple
 
 from integration_tests.sandbox.endpoints import SORT_KEYS
-from integration_tests.sandbox.workspace import number_of
+from integration_tests.sandbox.workspace import id_key
 
 if TYPE_CHECKING:
     from integration_tests.sandbox.cursors import Position
@@ -56,8 +56,10 @@ def _match(workspace: Workspace, query: Query) -> list[Entry]:
 
 
 def _filtered(workspace: Workspace, query: Query, records: list[Record]) -> list[Record]:
-    for name, value in query.filters:
-        condition = query.endpoint.filters[name](workspace, value)
+    conditions = [query.endpoint.filters[name](workspace, value) for name, value in query.filters]
+    if query.endpoint.within and query.within:
+        conditions.append(query.endpoint.within(workspace, query.within))
+    for condition in conditions:
         records = [record for record in records if condition(record)]
     return records
 
@@ -70,7 +72,7 @@ def _ordered(workspace: Workspace, collection: str, sort: str) -> list[Entry]:
 
 def _sorted(workspace: Workspace, records: list[Record], sort: str) -> list[Entry]:
     sort_key = SORT_KEYS[sort](workspace)
-    entries = [Entry((sort_key(record), number_of(record["id"])), record) for record in records]
+    entries = [Entry((sort_key(record), id_key(record["id"])), record) for record in records]
     return sorted(entries, key=_position)
 
 

@@ -41,6 +41,8 @@ class Query:
     since: str | None
     until: str | None
     filters: tuple[tuple[str, str], ...]
+    within: str | None
+    """What stands in the path in the place of `{id}`."""
     limit: int
     position: Position | None
     """Where the page before ended; None for the first page."""
@@ -50,7 +52,7 @@ class Query:
     @property
     def selection(self) -> tuple[object, ...]:
         """What decides which records match and in which order, whatever their columns and the page."""
-        return (self.endpoint.path, self.sort, self.since, self.until, self.filters)
+        return (self.endpoint.path, self.sort, self.since, self.until, self.filters, self.within)
 
     def project(self, record: Record) -> Record:
         """Reduce a record to the columns asked for; a column that it doesn't have stays absent."""
@@ -70,7 +72,7 @@ class Query:
 def read_query(call: Call, endpoint: Endpoint, workspace: Workspace, cursors: Cursors) -> Query:
     """Read a call's parameters, or raise InvalidParametersError."""
     params = _checked_params(call, endpoint)
-    columns = _read_columns(params.get("cols"), endpoint, workspace)
+    columns = _read_columns(params, endpoint, workspace)
     custom_fields = frozenset(column for column in columns if column.startswith("cf_"))
     scope = _scope(call)
     since, until = _read_date("startDate", params), _read_date("endDate", params)
@@ -85,11 +87,12 @@ def read_query(call: Call, endpoint: Endpoint, workspace: Workspace, cursors: Cu
         ),
         custom_fields=None if ALL_CUSTOM_FIELDS in columns or not custom_fields else custom_fields,
         counted=RECORD_COUNT in columns,
-        sort=_read_choice("sort", params, endpoint.sorts or ("id",)),
-        descending=_read_choice("direction", params, ("asc", "desc")) == "desc",
+        sort=_read_choice("sort", params, endpoint.sorts or (endpoint.order,)),
+        descending=endpoint.descending or _read_choice("direction", params, ("asc", "desc")) == "desc",
         since=since,
         until=until,
         filters=tuple(sorted((name, value) for name, value in params.items() if name in endpoint.filters)),
+        within=endpoint.id_in(call.path),
         limit=_read_limit(params.get("limit", str(DEFAULT_LIMIT))),
         position=_read_cursor(params.get("cursor"), scope, cursors),
         scope=scope,
@@ -101,20 +104,25 @@ def _checked_params(call: Call, endpoint: Endpoint) -> dict[str, str]:
         raise InvalidParametersError(f"{call.path} takes no parameter {', '.join(sorted(unknown))}")
     if len(call.pairs) > len(call.params):
         raise InvalidParametersError("a parameter is given more than once")
+    if missing := set(endpoint.required) - set(call.params):
+        raise InvalidParametersError(f"{call.path} needs the parameter {', '.join(sorted(missing))}")
     return call.params
 
 
-def _read_columns(cols: str | None, endpoint: Endpoint, workspace: Workspace) -> set[str]:
-    if cols is None:
+def _read_columns(params: dict[str, str], endpoint: Endpoint, workspace: Workspace) -> set[str]:
+    if "cols" not in params:
         return set()
-    columns = cols.split(",")
+    columns = params["cols"].split(",")
     allowed = set(endpoint.on_request)
     if endpoint.counts:
         allowed.add(RECORD_COUNT)
     if endpoint.custom_fields_of:
         allowed.add(ALL_CUSTOM_FIELDS)
+        # Each type of objects has fields of its own.
         allowed.update(
-            row["id"] for row in workspace.records("custom_fields") if endpoint.custom_fields_of in row["entityTypes"]
+            row["id"]
+            for row in workspace.records("custom_fields")
+            if endpoint.custom_fields_of in row["entityTypes"] and row.get("objectTypeId") == params.get("objectTypeId")
         )
     if unknown := set(columns) - allowed:
         raise InvalidParametersError(

@@ -6,6 +6,8 @@ from threading import RLock
 from typing import TYPE_CHECKING, TypeVar
 
 from integration_tests.sandbox.generate import Sizes, generate
+from integration_tests.sandbox.people import personal_values
+from integration_tests.sandbox.vocabulary import COMMUNITY_ID
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Mapping
@@ -15,7 +17,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 DEFAULT_SEED = 20_260_630
-API_TOKEN = {"jti": "tcsandbox1", "communityName": "Sandbox", "communityId": "8p980hdo0"}
+API_TOKEN = {"jti": "tcsandbox1", "communityName": "Sandbox", "communityId": COMMUNITY_ID}
+ME = {"id": "c_1", "communityId": "com_1", "name": "Sandbox", "role": "admin"}
 
 
 def id_of(record: Record) -> str:
@@ -23,9 +26,17 @@ def id_of(record: Record) -> str:
     return str(record["id"] if "id" in record else record["jti"])
 
 
-def number_of(record_id: str) -> int:
-    """Tell the number in a prefixed id, by which the API orders: `c_1000` comes after `c_999`."""
-    return int(record_id.rpartition("_")[2])
+def id_key(record_id: str) -> int | str:
+    """Tell what of an id the API orders by: the number, so that `c_1000` comes after `c_999`, or else the text.
+
+    The ids of a collection are of one form.
+    """
+    number = record_id.partition("_")[2]
+    return int(number) if number.isdecimal() else record_id
+
+
+def _segments(contact: Record) -> list[Record]:
+    return contact.get("segments") or []
 
 
 class Workspace:
@@ -33,12 +44,18 @@ class Workspace:
 
     The records are the truth as they stand: nothing derives one from another, so that inserting a contact
     leaves its organization's `contactsCount` alone. Don't change a record in place; `replace` it.
+
+    Some records tell more than the API answers: what a client has to ask by to get them, as an object's `objectTypeId`.
+    The collection `object_memberships` isn't answered at all: it tells which objects are in which segment.
     """
 
     def __init__(self, collections: Mapping[str, Iterable[Record]]) -> None:
         self.lock = RLock()
         """Held by who needs several reads to agree."""
-        self._collections: dict[str, dict[str, Record]] = {"api_token": {id_of(API_TOKEN): dict(API_TOKEN)}}
+        self._collections: dict[str, dict[str, Record]] = {
+            "api_token": {id_of(API_TOKEN): dict(API_TOKEN)},
+            "me": {id_of(ME): dict(ME)},
+        }
         self._derived: dict[Hashable, object] = {}
         for name, records in collections.items():
             self._collections[name] = {}
@@ -62,6 +79,28 @@ class Workspace:
         """List the records with all their columns: what a complete sync has to bring."""
         with self.lock:
             return list(self._collections.get(collection, {}).values())
+
+    def segment_members(self) -> list[Record]:
+        """List the members of segments, as far as the API tells: contacts and objects, but no organizations."""
+        with self.lock:
+            objects = {row["id"]: row for row in self.records("objects")}
+            members = [
+                *((segment["id"], "contact", row) for row in self.records("contacts") for segment in _segments(row)),
+                *(
+                    (row["segmentId"], "object", objects[row["objectId"]])
+                    for row in self.records("object_memberships")
+                    if row["objectId"] in objects
+                ),
+            ]
+        return [
+            {"segmentId": segment_id, "memberId": row["id"], "memberType": kind, "memberName": row["name"]}
+            for segment_id, kind, row in members
+        ]
+
+    def personal_values(self) -> set[str]:
+        """List what identifies people, wherever it stands: what a sync without personal data may show nowhere."""
+        with self.lock:
+            return personal_values(self.records)
 
     def insert(self, collection: str, record: Record) -> None:
         """Add a record whose id is new."""
