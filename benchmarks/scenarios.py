@@ -102,6 +102,24 @@ def _judge_both_ends(rows: dict[str, Row]) -> list[Finding]:
     return [Finding("wall, both ends / one end", rows[BOTH].median("wall") / rows[ONE].median("wall"), 0.65)]
 
 
+# columns
+
+COLUMNS, NO_COLUMNS = "25 typed columns", "none"
+
+
+def _columns(bench: Bench, plan: Plan) -> list[Run]:
+    cases = [
+        Case(name, CONTENDERS["connector"], plan.site, ("contacts",), {"custom_field_columns": mode})
+        for name, mode in ((COLUMNS, "label"), (NO_COLUMNS, "none"))
+    ]
+    return bench.in_turn(cases, plan.runs)
+
+
+def _judge_columns(rows: dict[str, Row]) -> list[Finding]:
+    ratio = rows[COLUMNS].median("cpu") / rows[NO_COLUMNS].median("cpu")
+    return [Finding("CPU, typed columns for custom fields / none", ratio, 1.3)]
+
+
 # memory
 
 GROWTH = 10
@@ -259,6 +277,15 @@ SCENARIOS = {
             _judge_both_ends,
             BOTH,
             ("wall",),
+        ),
+        Scenario(
+            "columns",
+            "typed columns for custom fields, and none",
+            Site(contacts=20_000, organizations=50, activities=0),
+            _columns,
+            _judge_columns,
+            COLUMNS,
+            ("cpu_per_record",),
         ),
         Scenario(
             "memory",
