@@ -21,7 +21,7 @@ KINDS = (
     "success_false",
     "reset",
 )
-PATHS = ("/v2/contacts", "/v2/organizations", "/v2/segments", "/v2/tags", "/v2/activity-types")
+PATHS = ("/v2/prospector-contacts", "/v2/organizations", "/v2/topics", "/v2/tags", "/v2/activity-types")
 NAMES = {stream.path: stream.name for stream in STREAMS}
 
 
@@ -36,7 +36,7 @@ def test_given_a_server_that_fails_every_fifth_request_when_read_then_every_reco
     assert [request.fault for request in sandbox.api.log.requests].count(kind) >= 3
     for stream in STREAMS:
         assert by_key(stream, result.records(stream.name)) == complete(stream, generated), stream.name
-        assert result.status(stream.name) == AirbyteStreamStatus.COMPLETE
+        assert result.status(stream.name) == AirbyteStreamStatus.COMPLETE, stream.name
     assert result.exit_code == 0
 
 

@@ -15,11 +15,41 @@ from source_commonroom.components.walk import PageRetriever
 
 logger = logging.getLogger("airbyte")
 
-_UP = StreamSlice(partition={}, cursor_slice={})
-_DOWN = StreamSlice(partition={"direction": "desc"}, cursor_slice={})
+_DOWN = {"direction": "desc"}
 
 
 class BothEnds(StreamSlicer):
+    """Reads each list of a stream from both its ends, see :class:`ListFromBothEnds`.
+
+    :param retriever: walks the pages of a slice
+    :param slicer: names the lists, a slice each; contacts are one, objects one for each type
+    """
+
+    def __init__(self, retriever: PageRetriever, slicer: StreamSlicer) -> None:
+        self._retriever = retriever
+        self._slicer = slicer
+        self._lists: dict[str, ListFromBothEnds] = {}
+
+    def stream_slices(self) -> Iterable[StreamSlice]:
+        """Yield two walks for each list, and one where it is short."""
+        for number, part in enumerate(self._slicer.stream_slices()):
+            key = str(number)
+            self._lists[key] = ListFromBothEnds(self._retriever, part)
+            for walk in self._lists[key].walks():
+                yield StreamSlice(
+                    partition=walk.partition, cursor_slice={}, extra_fields={**walk.extra_fields, _LIST: key}
+                )
+
+    def pages(self, stream_slice: StreamSlice) -> Iterator[list[dict[str, Any]]]:
+        """Yield the pages of one walk, see :meth:`ListFromBothEnds.pages`."""
+        return self._lists[stream_slice.extra_fields[_LIST]].pages(stream_slice)
+
+
+# The extra field of a slice that tells which list it walks.
+_LIST = "list"
+
+
+class ListFromBothEnds:
     """Two walks of one list by id, up and down, that meet: each record comes once, in half the time.
 
     The API sorts by id, and ids only grow. So all that lies above the lowest id of the walk down has been read, as has
@@ -27,25 +57,30 @@ class BothEnds(StreamSlicer):
     and whether records are inserted or deleted meanwhile. That the pages are sorted so is checked, not believed: where
     the API refuses ``direction`` or ignores it, or an id has no number, the walk up goes on alone to the end.
 
-    One instance serves one read of one stream. Pinned by unit_tests/test_both_ends.py.
+    One instance serves one read of one list. Pinned by unit_tests/test_both_ends.py.
 
     :param retriever: walks the pages of a slice
+    :param part: the list, as a slice of the stream
     """
 
-    def __init__(self, retriever: PageRetriever) -> None:
+    def __init__(self, retriever: PageRetriever, part: StreamSlice) -> None:
         self._retriever = retriever
+        self._up_walk = part
+        self._down_walk = StreamSlice(
+            partition={**part.partition, **_DOWN}, cursor_slice={}, extra_fields=part.extra_fields
+        )
         self._lock = threading.Lock()
         self._up_to: int | None = None
         self._down_to: int | None = None
         self._alone = False
         self._first_page = threading.Event()
 
-    def stream_slices(self) -> Iterable[StreamSlice]:
+    def walks(self) -> Iterator[StreamSlice]:
         """Yield the walk up, and the walk down once the first page tells that there is enough for both."""
-        yield _UP
+        yield self._up_walk
         self._first_page.wait()
         if not self._alone:
-            yield _DOWN
+            yield self._down_walk
 
     def pages(self, stream_slice: StreamSlice) -> Iterator[list[dict[str, Any]]]:
         """Yield the pages of one of the two walks until it meets the other.
@@ -53,11 +88,11 @@ class BothEnds(StreamSlicer):
         :raises AirbyteTracedException: (system_error) where the order of ids breaks after records of both walks were
             read, and what :meth:`PageRetriever.pages` raises
         """
-        yield from self._down() if stream_slice.partition else self._up()
+        return self._down() if "direction" in stream_slice.partition else self._up()
 
     def _up(self) -> Iterator[list[dict[str, Any]]]:
         try:
-            for rows in self._retriever.pages(_UP):
+            for rows in self._retriever.pages(self._up_walk):
                 new = self._claim_upwards(rows)
                 self._first_page.set()
                 yield new
@@ -88,7 +123,7 @@ class BothEnds(StreamSlicer):
         return rows if down_to is None else [row for row, number in _pairs(rows, numbers) if number < down_to]
 
     def _down(self) -> Iterator[list[dict[str, Any]]]:
-        pages = self._retriever.pages(_DOWN)
+        pages = self._retriever.pages(self._down_walk)
         while True:
             try:
                 rows = next(pages, [])

@@ -18,6 +18,10 @@ _ADVICE = {
     "start_date": "Enter a moment in UTC, such as 2024-01-01T00:00:00Z, or leave it empty for the whole history.",
     "end_date": "Enter a moment in UTC, such as 2025-01-01T00:00:00Z, or leave it empty to read up to now.",
     "lookback_window_days": "Enter a whole number of days from 0 to 365.",
+    "custom_field_columns": "Choose label, id or none.",
+    "segment_ids": "List ids of segments, such as s_12, each once.",
+    "pii": "Choose keep, hash or drop.",
+    "pii_salt": "Enter any long random text.",
     "num_workers": "Enter a whole number from 2 to 40.",
     "requests_per_second": "Enter a number from 1 to 1000.",
     "walk_from_both_ends": "Enter true or false.",
@@ -34,6 +38,8 @@ def validate_config(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Non
     """
     mistakes = [_sentence(error) for error in Draft7Validator(schema).iter_errors(config)]
     mistakes += _mistakes_of_header(config)
+    if config.get("pii") == "hash" and not config.get("pii_salt"):
+        mistakes.append(f"pii is hash, and pii_salt is missing. {_ADVICE['pii_salt']}")
     if not mistakes:
         mistakes += _mistakes_of_dates(config)
     if mistakes:

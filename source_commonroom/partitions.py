@@ -22,20 +22,22 @@ class PagePartition(Partition):
     put them on the queue after the STATE that covers them, because another thread can be the one that empties it.
 
     :param pages: walks the pages of the slice
+    :param finish: makes the records of a page's rows
     :param emit: makes of a page's records what goes on the queue
     """
 
-    def __init__(self, stream: str, stream_slice: StreamSlice, pages: "Pages", emit: "Emit") -> None:
+    def __init__(self, stream: str, stream_slice: StreamSlice, pages: "Pages", finish: "Finish", emit: "Emit") -> None:
         self._stream = stream
         self._slice = stream_slice
         self._pages = pages
+        self._finish = finish
         self._emit = emit
         self._hash = SliceHasher.hash(stream, stream_slice)
 
     def read(self) -> Iterable[Record]:
         """Yield what the pages hold, in the API's order; see ``PageRetriever.pages`` for what it raises."""
         for rows in self._pages(self._slice):
-            yield from self._emit(self._stream, self._slice, rows)
+            yield from self._emit(self._stream, self._slice, self._finish(rows, self._slice))
 
     def to_slice(self) -> StreamSlice:
         """Return the slice."""
@@ -55,23 +57,31 @@ class PagePartition(Partition):
 class PagePartitions(PartitionGenerator):
     """Makes a partition of every slice, as soon as it is known."""
 
-    def __init__(self, stream: str, slicer: StreamSlicer, pages: "Pages", emit: "Emit") -> None:
+    def __init__(self, stream: str, slicer: StreamSlicer, pages: "Pages", finish: "Finish", emit: "Emit") -> None:
         self._stream = stream
         self._slicer = slicer
         self._pages = pages
+        self._finish = finish
         self._emit = emit
 
     def generate(self) -> Iterable[Partition]:
         """Yield the partitions."""
         for stream_slice in self._slicer.stream_slices():
-            yield PagePartition(self._stream, stream_slice, self._pages, self._emit)
+            yield PagePartition(self._stream, stream_slice, self._pages, self._finish, self._emit)
 
 
 class Pages(Protocol):
     """Walks the pages of a slice; called by worker threads."""
 
     def __call__(self, stream_slice: StreamSlice, /) -> Iterator[list[dict[str, Any]]]:
-        """Yield the records of each page."""
+        """Yield the rows of each page."""
+
+
+class Finish(Protocol):
+    """Makes the records of a page's rows; called by worker threads."""
+
+    def __call__(self, rows: list[dict[str, Any]], stream_slice: StreamSlice, /) -> list[dict[str, Any]]:
+        """Return the records, changed in place; fewer than rows where some were read before."""
 
 
 class Emit(Protocol):

@@ -7,8 +7,16 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from airbyte_cdk.models import AirbyteConnectionStatus, AirbyteMessage, AirbyteStateMessage, ConfiguredAirbyteCatalog
+from airbyte_cdk.models import (
+    AirbyteCatalog,
+    AirbyteConnectionStatus,
+    AirbyteMessage,
+    AirbyteStateMessage,
+    ConfiguredAirbyteCatalog,
+)
 from airbyte_cdk.sources.declarative.concurrent_declarative_source import ConcurrentDeclarativeSource
+from airbyte_cdk.sources.declarative.parsers.manifest_component_transformer import ManifestComponentTransformer
+from airbyte_cdk.sources.declarative.parsers.manifest_reference_resolver import ManifestReferenceResolver
 from airbyte_cdk.sources.streams.concurrent.abstract_stream import AbstractStream
 from airbyte_cdk.sources.streams.concurrent.cursor import ConcurrentCursor
 from airbyte_cdk.sources.streams.concurrent.default_stream import DefaultStream
@@ -16,10 +24,14 @@ from airbyte_cdk.utils.yaml_loader import safe_load_yaml
 
 from source_commonroom import components
 from source_commonroom.both_ends import BothEnds
+from source_commonroom.components.once import forget_rows
+from source_commonroom.components.routers import object_types_or_none
+from source_commonroom.components.walk import PageRetriever
 from source_commonroom.config import validate_config
 from source_commonroom.cursor import WindowCursor
+from source_commonroom.objects import name_streams, type_of
 from source_commonroom.output import Backlog
-from source_commonroom.partitions import AsPages, PagePartitions, as_records
+from source_commonroom.partitions import AsPages, PagePartitions, Pages, as_records
 
 # The manifest names its components as a manifest-only connector does; here they are a module of the package.
 sys.modules.setdefault("source_declarative_manifest.components", components)
@@ -31,6 +43,17 @@ def load_manifest() -> dict[str, Any]:
     assert text is not None, "a package without its manifest"  # noqa: S101  # for the type checker; the build includes it
     manifest: dict[str, Any] = safe_load_yaml(text)
     return manifest
+
+
+def _retriever_of(stream: AbstractStream) -> PageRetriever:
+    # The CDK offers no seam here either.
+    generator: Any = stream._stream_partition_generator  # type: ignore[attr-defined]  # noqa: SLF001
+    retriever: PageRetriever = generator._partition_factory._retriever  # noqa: SLF001
+    return retriever
+
+
+# What all streams of one type of objects share.
+_OF_OBJECTS = {"endpoint": "objects", "both_ends": True, "cols": "recordKey,cf_*"}
 
 
 class SourceCommonroom(ConcurrentDeclarativeSource):
@@ -52,39 +75,77 @@ class SourceCommonroom(ConcurrentDeclarativeSource):
         backlog: Backlog | None = None,
     ) -> None:
         manifest = load_manifest()
+        if catalog is not None:
+            # Each stream costs some 20 ms, whether it is read or not.
+            wanted = {configured.stream.name for configured in catalog.streams}
+            manifest["streams"] = [row for row in manifest["streams"] if row["$parameters"]["name"] in wanted]
         # Here, and not where the CDK does it, because its constructor already works with the configuration.
         if config is not None:
             validate_config(config, manifest["spec"]["connection_specification"])
         super().__init__(catalog=catalog, config=config, state=state or [], source_config=manifest)
+        # What read and discover know before they build the streams.
+        self._object_streams: list[tuple[str, str]] = []
+        self._schemas: dict[str, Mapping[str, Any]] = {}
         self._emit = AsPages(backlog) if backlog else as_records
         self._over = backlog.is_closed if backlog else lambda: False
 
+    @property
+    def dynamic_streams(self) -> list[dict[str, Any]]:
+        """The streams of one type of objects each, as far as this command needs them; see ``objects.py``."""
+        if not self._object_streams:
+            return []
+        streams = [
+            {
+                "$ref": "#/definitions/object_stream",
+                "$parameters": {**_OF_OBJECTS, "name": name, "entity": type_id},
+            }
+            for name, type_id in self._object_streams
+        ]
+        manifest = ManifestReferenceResolver().preprocess_manifest({**load_manifest(), "streams": streams})
+        made = ManifestComponentTransformer().propagate_types_and_parameters("", manifest, {})["streams"]
+        return [dict(stream) for stream in made]
+
     def streams(self, config: Mapping[str, Any]) -> list[AbstractStream]:
-        """Return the manifest's streams, made to travel by the page, and activities in planned windows."""
+        """Return the streams, made to travel by the page, and activities in planned windows."""
         return [self._by_pages(stream) for stream in super().streams(config)]
 
     def _by_pages(self, stream: AbstractStream) -> AbstractStream:
         # The CDK offers no seam between its factory, which makes whole streams, and its engine, which reads them.
         assert isinstance(stream, DefaultStream)  # noqa: S101  # the factory makes no others of this manifest
         generator: Any = stream._stream_partition_generator  # noqa: SLF001
-        retriever = generator._partition_factory._retriever  # noqa: SLF001
-        slicer, cursor, pages = generator._stream_slicer, stream.cursor, retriever.pages  # noqa: SLF001
+        retriever = _retriever_of(stream)
+        slicer, cursor = generator._stream_slicer, stream.cursor  # noqa: SLF001
+        pages: Pages = retriever.pages
+        # At a read the catalog's schema, because the CDK asks for it with each status, in its main thread.
+        schema = self._schemas.get(stream.name)
+        if schema and schema.get("properties"):
+            retriever.choose(schema["properties"])
         if isinstance(cursor, ConcurrentCursor):
             workers = self._config.get("num_workers", 10)
             slicer = cursor = WindowCursor(cursor, self._connector_state_manager, retriever, workers, self._over)
             pages = cursor.pages
         elif retriever.both_ends and self._config.get("walk_from_both_ends", True):
-            slicer = BothEnds(retriever)
+            slicer = BothEnds(retriever, slicer)
             pages = slicer.pages
         return DefaultStream(
-            partition_generator=PagePartitions(stream.name, slicer, pages, self._emit),
+            partition_generator=PagePartitions(stream.name, slicer, pages, retriever.finish, self._emit),
             name=stream.name,
-            json_schema=stream.get_json_schema,
+            json_schema=stream.get_json_schema if schema is None else lambda: schema,
             primary_key=stream._primary_key,  # noqa: SLF001
             cursor_field=stream._cursor_field,  # noqa: SLF001
             logger=stream._logger,  # noqa: SLF001
             cursor=cursor,
         )
+
+    def discover(self, logger: logging.Logger, config: Mapping[str, Any]) -> AirbyteCatalog:
+        """Return the catalog: the manifest's streams, and one for each type of objects.
+
+        :raises AirbyteTracedException: where the definitions of custom fields can't be read
+        """
+        forget_rows()
+        (stream,) = (stream for stream in super().streams(self._config) if stream.name == "object_types")
+        self._object_streams = list(name_streams(object_types_or_none(_retriever_of(stream)) or []))
+        return super().discover(logger, config)
 
     def read(
         self,
@@ -98,10 +159,13 @@ class SourceCommonroom(ConcurrentDeclarativeSource):
         The manifest lists them first. Streams in windows come last: the CDK's pool takes work in the order in which it
         comes, and a chain that waits behind windows would end long after them.
         """
+        forget_rows()
+        self._schemas = {configured.stream.name: configured.stream.json_schema for configured in catalog.streams}
         streams = self.resolved_manifest["streams"]
         rank = {stream["name"]: ("incremental_sync" in stream, place) for place, stream in enumerate(streams)}
-        last = (True, len(rank))
-        ordered = sorted(catalog.streams, key=lambda configured: rank.get(configured.stream.name, last))
+        self._object_streams = [(name, type_of(name)) for name in self._schemas if name not in rank]
+        of_objects = (False, len(rank))
+        ordered = sorted(catalog.streams, key=lambda configured: rank.get(configured.stream.name, of_objects))
         yield from super().read(logger, config, ConfiguredAirbyteCatalog(streams=ordered), state)
 
     def check(self, logger: logging.Logger, config: Mapping[str, Any]) -> AirbyteConnectionStatus:

@@ -1,12 +1,13 @@
 """In process: the connector and the sandbox in one process, under requests-mock, with a clock that stands still."""
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import requests_mock
-from airbyte_cdk.models import AirbyteStateMessage, ConfiguredAirbyteCatalog
+from airbyte_cdk.models import AirbyteStateMessage, AirbyteStream, ConfiguredAirbyteCatalog
 from airbyte_cdk.test import entrypoint_wrapper
 from freezegun import freeze_time
 from freezegun.api import FrozenDateTimeFactory
@@ -21,6 +22,7 @@ API_URL = "https://api.commonroom.io/community"
 NOW = "2026-07-01T00:00:00Z"  # half a day after the sandbox's last activity
 
 Read = Callable[..., Output]
+Discover = Callable[..., dict[str, AirbyteStream]]
 
 
 def read_in_process(
@@ -76,11 +78,31 @@ def config() -> dict[str, Any]:
 def read(config: dict[str, Any]) -> Read:
     """Read streams of an API in process: ``read(api, "contacts", state=…, **more_configuration)``."""
 
-    def read_streams(api: Api, *streams: str, state: list[AirbyteStateMessage] | None = None, **more: Any) -> Output:
+    def read_streams(
+        api: Api,
+        *streams: str,
+        state: list[AirbyteStateMessage] | None = None,
+        configured: ConfiguredAirbyteCatalog | None = None,
+        **more: Any,
+    ) -> Output:
         complete = {**config, **more}
-        configured = catalog(*streams)
+        configured = configured or catalog(*streams)
         with requests_mock.Mocker() as mocker:
             mount(mocker, api, API_URL)
             return read_in_process(complete, configured, state)
 
     return read_streams
+
+
+@pytest.fixture
+def discover(config: dict[str, Any]) -> Discover:
+    """Discover the streams of an API in process, by name: ``discover(api, **more_configuration)``."""
+
+    def discover_streams(api: Api, **more: Any) -> dict[str, AirbyteStream]:
+        complete = {**config, **more}
+        with requests_mock.Mocker() as mocker:
+            mount(mocker, api, API_URL)
+            found = SourceCommonroom(config=complete).discover(logging.getLogger("airbyte"), complete)
+        return {stream.name: stream for stream in found.streams}
+
+    return discover_streams

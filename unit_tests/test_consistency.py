@@ -18,6 +18,8 @@ ROOT = Path(__file__).resolve().parent.parent
 NAMES = {stream.name for stream in STREAMS}
 MANIFEST = load_manifest()
 PROPERTIES: dict[str, Any] = MANIFEST["spec"]["connection_specification"]["properties"]
+# The columns of custom fields would have to be asked for.
+CONFIG = {"api_token": "consistency-test", "custom_field_columns": "none"}
 USER_PAGE = (ROOT / "docs/integrations/sources/commonroom.md").read_text()
 README = (ROOT / "README.md").read_text()
 
@@ -38,8 +40,10 @@ def test_every_shared_schema_is_referred_to() -> None:
 
 
 def test_the_sandbox_serves_every_stream() -> None:
-    assert {stream.path for stream in STREAMS} == set(ENDPOINTS)
-    for stream in STREAMS:
+    # The others are made of what several endpoints answer.
+    own = [stream for stream in STREAMS if stream.records is None]
+    assert {stream.path for stream in own} == set(ENDPOINTS)
+    for stream in own:
         endpoint = ENDPOINTS[stream.path]
         assert endpoint.collection == stream.collection
         assert endpoint.paged == stream.paged
@@ -48,8 +52,7 @@ def test_the_sandbox_serves_every_stream() -> None:
 
 
 def test_every_column_that_is_asked_for_is_in_the_schema() -> None:
-    config = {"api_token": "consistency-test"}
-    schemas = {stream.name: stream.get_json_schema() for stream in SourceCommonroom(config=config).streams(config)}
+    schemas = {stream.name: stream.get_json_schema() for stream in SourceCommonroom(config=CONFIG).streams(CONFIG)}
     for stream in STREAMS:
         asked_for = {"customFields" if column == "cf_*" else column for column in stream.columns}
         assert asked_for <= set(schemas[stream.name]["properties"]), stream.name
@@ -64,8 +67,7 @@ def walk(schema: dict[str, Any], path: str) -> list[tuple[str, dict[str, Any]]]:
 
 @pytest.mark.parametrize("stream", sorted(NAMES))
 def test_every_property_has_a_description_and_may_be_null(stream: str) -> None:
-    config = {"api_token": "consistency-test"}
-    (schema,) = [s.get_json_schema() for s in SourceCommonroom(config=config).streams(config) if s.name == stream]
+    (schema,) = [s.get_json_schema() for s in SourceCommonroom(config=CONFIG).streams(CONFIG) if s.name == stream]
     assert schema["additionalProperties"] is True
     for path, node in walk(dict(schema), stream):
         assert node.get("description"), path

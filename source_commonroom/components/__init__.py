@@ -9,6 +9,20 @@ component's constructor.
 from source_commonroom.components.pages import PageErrorHandler
 from source_commonroom.components.rate_limit import RateLimitBackoff
 from source_commonroom.components.retries import PatientRequester
+from source_commonroom.components.routers import ChosenSegments, EachOf, OneObjectType, SegmentMembers
+from source_commonroom.components.shape import ColumnsSchemaLoader, CustomFieldDefinitions, RecordShape
 from source_commonroom.components.walk import PageRetriever
 
-__all__ = ["PageErrorHandler", "PageRetriever", "PatientRequester", "RateLimitBackoff"]
+__all__ = [
+    "ChosenSegments",
+    "ColumnsSchemaLoader",
+    "CustomFieldDefinitions",
+    "EachOf",
+    "OneObjectType",
+    "PageErrorHandler",
+    "PageRetriever",
+    "PatientRequester",
+    "RateLimitBackoff",
+    "RecordShape",
+    "SegmentMembers",
+]

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import orjson
@@ -21,6 +21,37 @@ class NotAPageError(ValueError):
     """A 200 whose body is not the page that was asked for. The text says what it is instead, without its content."""
 
 
+@dataclass(frozen=True)
+class _Kind:
+    """What the body of a 200 looks like, and where its records are."""
+
+    body: type = dict
+    rows_at: str | None = None
+    """The key of the records; None where the body is all there is."""
+    rows: type = list
+    """A list of records, or one that is alone."""
+    paged: bool = False
+    cursor_at_end: bool = True
+    """Whether ``meta.nextCursor`` is there on the last page too."""
+
+
+_KINDS = {
+    "paged": _Kind(rows_at="data", paged=True),
+    # The lists whose nextCursor the API's description doesn't require: absent means that no page follows.
+    "paged_open": _Kind(rows_at="data", paged=True, cursor_at_end=False),
+    "list": _Kind(rows_at="data"),
+    "object": _Kind(rows_at="data", rows=dict),
+    "bare": _Kind(rows=dict),
+    "bare_list": _Kind(body=list),
+    "labels": _Kind(rows_at="labels"),
+}
+
+
+def is_paged(kind: str) -> bool:
+    """Tell whether pages of this kind say what follows them."""
+    return _KINDS[kind].paged
+
+
 def parse_page(response: requests.Response, kind: str) -> Mapping[str, Any]:
     """Return the body of a 200 as a page, checked whole, or raise.
 
@@ -28,56 +59,67 @@ def parse_page(response: requests.Response, kind: str) -> Mapping[str, Any]:
     the CPU of a read.
 
     :param response: an answer of the API with a 2xx status
-    :param kind: what the endpoint serves: ``paged`` (``data`` is a list, ``meta`` holds ``nextCursor``), ``list``
-        (``data`` is a list), or ``bare`` (the body is the record itself)
-    :return: ``{"data": [row, …], "meta": {"nextCursor": str | None}}``; ``meta`` only where ``kind`` is ``paged``
+    :param kind: what the endpoint serves: ``paged`` (``data`` is a list, ``meta`` holds ``nextCursor``), ``paged_open``
+        (the same, but that it may be left out at the end), ``list`` (``data`` is a list), ``object`` (``data`` is the
+        record), ``bare`` (the body is the record), ``bare_list`` (the body is the list), or ``labels`` (``labels`` is)
+    :return: ``{"data": [row, …], "meta": {"nextCursor": str | None}}``; ``meta`` is an object only where pages follow
     :raises NotAPageError: where the body is anything else: not JSON, an error inside a 200, no list, no cursor
     """
     page: Mapping[str, Any] | None = response.__dict__.get(_PAGE)
     if page is None:
-        page = _parse_page(response, kind)
+        page = _parse_page(response, _KINDS[kind])
         response.__dict__[_PAGE] = page
     return page
 
 
-def _parse_page(response: requests.Response, kind: str) -> Mapping[str, Any]:
-    body = _parse_object(response)
-    if body.get("success") is False:
+def _parse_page(response: requests.Response, kind: _Kind) -> Mapping[str, Any]:
+    body: Any = _parse_json(response)
+    if isinstance(body, dict) and body.get("success") is False:
         error = body.get("error")
         raise NotAPageError(f"success: false (code {error.get('code') if isinstance(error, dict) else None})")
-    if kind == "bare":
-        if not body:
-            raise NotAPageError("an empty object")
-        return {"data": [body]}
-    if not isinstance(body.get("data"), list):
-        raise NotAPageError(f"no list under data ({type(body.get('data')).__name__} instead)")
-    _check_cursor(body.get("meta"), kind)
-    return body
+    if not isinstance(body, kind.body):
+        raise NotAPageError(f"a JSON {_JSON_TYPES[type(body)]} where {_JSON_TYPES[kind.body]} belongs")
+    rows: Any = body if kind.rows_at is None else cast("dict[str, Any]", body).get(kind.rows_at)
+    if not isinstance(rows, kind.rows):
+        raise NotAPageError(f"no {_JSON_TYPES[kind.rows]} under {kind.rows_at} ({_JSON_TYPES[type(rows)]} instead)")
+    if kind.rows is dict and not rows:
+        raise NotAPageError("an empty object")
+    meta = body.get("meta") if isinstance(body, dict) else None
+    _check_cursor(meta, kind)
+    return {"data": [rows] if kind.rows is dict else rows, "meta": meta}
 
 
-def _parse_object(response: requests.Response) -> Mapping[str, Any]:
+_JSON_TYPES = {
+    dict: "object",
+    list: "list",
+    str: "text",
+    int: "number",
+    float: "number",
+    bool: "boolean",
+    type(None): "null",
+}
+
+
+def _parse_json(response: requests.Response) -> Any:
     if not response.content:
         raise NotAPageError("an empty body")
     try:
         # Of the bytes: requests' own json() would replace broken UTF-8, and the CDK's decoder would answer {}.
-        body = orjson.loads(response.content)
+        return orjson.loads(response.content)
     except orjson.JSONDecodeError as error:
         media_type = response.headers.get("Content-Type", "an unnamed type").partition(";")[0]
         raise NotAPageError(
             f"{len(response.content)} bytes of {media_type} that are not whole JSON (at byte {error.pos})"
         ) from None
-    if not isinstance(body, dict):
-        raise NotAPageError(f"a JSON {type(body).__name__} where an object belongs")
-    return body
 
 
-def _check_cursor(meta: Any, kind: str) -> None:
+def _check_cursor(meta: Any, kind: _Kind) -> None:
     cursor = meta.get("nextCursor") if isinstance(meta, dict) else None
-    if kind == "list":
+    if not kind.paged:
         if cursor is not None:
             raise NotAPageError("a meta.nextCursor, so that more follows, though the endpoint isn't known to be paged")
         return
-    if not isinstance(meta, dict) or "nextCursor" not in meta:
+    if not isinstance(meta, dict) or (kind.cursor_at_end and "nextCursor" not in meta):
         raise NotAPageError("no meta.nextCursor, so that nobody can say whether more pages follow")
     if cursor is not None and (not isinstance(cursor, str) or not cursor):
         raise NotAPageError("a meta.nextCursor that is neither a text nor null")
@@ -155,6 +197,8 @@ class PageErrorHandler(DefaultErrorHandler):
             # Transient_error, whatever the class: the CDK maps most of them to system_error.
             return self._retry(f"{_describe(response_or_exception)}. Is the server up, and reachable from here?")
         resolution = super().interpret_response(response_or_exception)
+        if getattr(response_or_exception, "status_code", None) == requests.codes.forbidden:
+            logger.warning("%s Until then it is left out of each sync; other streams aren't.", resolution.error_message)
         if resolution.response_action in {ResponseAction.RETRY, ResponseAction.RATE_LIMITED}:
             # A response filter's failure_type counts for FAIL alone; the CDK calls a 520 a system_error.
             return replace(resolution, failure_type=FailureType.transient_error)

@@ -14,6 +14,7 @@ from airbyte_cdk.sources.declarative.requesters.http_requester import HttpReques
 from airbyte_cdk.sources.declarative.requesters.request_options import InterpolatedRequestOptionsProvider
 from airbyte_cdk.sources.streams.http import HttpClient
 from airbyte_cdk.sources.streams.http.exceptions import BaseBackoffException, UserDefinedBackoffException
+from airbyte_cdk.sources.types import StreamSlice
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
 from source_commonroom.components.rate_limit import budget_of
@@ -102,8 +103,11 @@ class PatientRequester(HttpRequester):
             request_parameters=dict(self.request_parameters or {}),
             request_headers=dict(self.request_headers or {}),
         )
+        # The CDK turns it on for parents of other streams; a bad page that was cached would answer each retry.
+        self.use_cache = False
         super().__post_init__(parameters)
         self._fixed: tuple[str, Mapping[str, Any], Mapping[str, Any]] | None = None
+        self._path_varies = "stream_slice" in str(self.url)
         self._http_client = PatientHttpClient(
             name=self.name,
             logger=self.logger,
@@ -118,15 +122,22 @@ class PatientRequester(HttpRequester):
             max_rate_limit_waits=self.max_rate_limit_waits,
         )
 
-    def get(self, params: Mapping[str, Any]) -> requests.Response:
+    def get(self, params: Mapping[str, Any], stream_slice: StreamSlice | None = None) -> requests.Response:
         """Return the answer to a GET with ``params`` besides the fixed ones, retried as it takes.
 
         Unlike ``send_request`` it interpolates address, headers and fixed parameters once, and not for each page: they
-        are the same for all pages of a stream, and interpolation costs as much as some twenty records.
+        are the same for all pages of a stream, but for an address that names its slice; and interpolation costs as much
+        as some twenty records.
         """
         if self._fixed is None:
-            self._fixed = (self.get_url(), self.get_request_headers(), self.get_request_params())
+            self._fixed = (
+                self.get_url(stream_slice=stream_slice),
+                self.get_request_headers(),
+                self.get_request_params(),
+            )
         url, headers, fixed = self._fixed
+        if self._path_varies:
+            url = self.get_url(stream_slice=stream_slice)
         _, response = self._http_client.send_request(
             http_method="GET", url=url, request_kwargs={}, headers=headers, params={**fixed, **params}
         )

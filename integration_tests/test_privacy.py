@@ -1,0 +1,68 @@
+"""Personal data in the output of a whole sync: none of it, whatever the stream, searched for in the raw bytes."""
+
+import json
+from collections import defaultdict
+from typing import Any
+
+import pytest
+from airbyte_cdk.models import AirbyteStreamStatus
+
+from integration_tests.conftest import RunCommand, Serve
+from integration_tests.sandbox import Workspace
+from unit_tests.streams import STREAMS
+
+SALT = "a-salt-of-the-tests-5150"
+
+
+def in_json(value: str) -> set[str]:
+    """Give a text as it may stand in JSON: as it is, or escaped to ASCII."""
+    return {json.dumps(value, ensure_ascii=False)[1:-1], json.dumps(value)[1:-1]}
+
+
+def addresses(record: Any, path: str = "") -> list[tuple[str, str]]:
+    """List all texts in a record, each with its path."""
+    if isinstance(record, dict):
+        return [found for name, part in record.items() for found in addresses(part, f"{path}.{name}")]
+    if isinstance(record, list):
+        return [found for part in record for found in addresses(part, path)]
+    return [(path, record)] if isinstance(record, str) else []
+
+
+@pytest.mark.parametrize("pii", ["hash", "drop"])
+def test_when_personal_data_is_not_kept_then_none_of_it_stands_anywhere_in_the_output(
+    pii: str, serve: Serve, command: RunCommand, generated: Workspace
+) -> None:
+    personal = generated.personal_values()
+    assert len(personal) > 1_000
+
+    result = command("read", serve(), pii=pii, pii_salt=SALT)
+
+    # Texts that nobody else holds by chance.
+    assert sorted(value for value in personal if any(form in result.text for form in in_json(value))) == []
+    assert SALT not in result.text
+    for stream in STREAMS:
+        assert result.status(stream.name) == AirbyteStreamStatus.COMPLETE
+        assert len(result.records(stream.name)) > 0, stream.name
+    assert result.exit_code == 0
+
+
+def test_given_hashes_when_read_then_the_same_address_has_the_same_hash_everywhere(
+    serve: Serve, command: RunCommand
+) -> None:
+    sandbox = serve()
+    kept = command("read", sandbox)
+    hashed = command("read", sandbox, pii="hash", pii_salt=SALT)
+
+    hashes: dict[str, set[str]] = defaultdict(set)
+    places: dict[str, set[str]] = defaultdict(set)
+    for name in ("contacts", "organizations", "objects", "me"):
+        plain = {row["id"]: row for row in kept.records(name)}
+        for row in hashed.records(name):
+            before, after = dict(addresses(plain[row["id"]])), dict(addresses(row))
+            for path, value in before.items():
+                if path in after and value.count("@") == 1 and " " not in value.strip():
+                    hashes[value.strip().lower()].add(after[path])
+                    places[value.strip().lower()].add(f"{name}{path}")
+    assert any(len(found) > 1 for found in places.values())
+    assert all(len(found) == 1 for found in hashes.values())
+    assert all(len(found) == 64 for values in hashes.values() for found in values)

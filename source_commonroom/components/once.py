@@ -1,0 +1,34 @@
+"""Lists that several streams of one command need, each asked for once."""
+
+import threading
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+from airbyte_cdk.sources.types import StreamSlice
+
+from source_commonroom.components.walk import PageRetriever
+
+_Key = tuple[str, frozenset[tuple[str, str]]]
+_rows: dict[_Key, list[dict[str, Any]]] = {}
+_asking: defaultdict[_Key, threading.Lock] = defaultdict(threading.Lock)
+
+
+def rows_once(retriever: PageRetriever, partition: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
+    """Return all rows of a list, asked for only where nobody has since :func:`forget_rows`; don't change them.
+
+    :param retriever: walks the list; two of the same address bring the same
+    :param partition: what goes into the query
+    :raises AirbyteTracedException: where the list can't be had; whoever asks next tries again
+    """
+    key = (retriever.requester.get_url(), frozenset((partition or {}).items()))
+    with _asking[key]:
+        if key not in _rows:
+            part = StreamSlice(partition=dict(partition or {}), cursor_slice={})
+            _rows[key] = [row for rows in retriever.pages(part) for row in rows]
+        return _rows[key]
+
+
+def forget_rows() -> None:
+    """Let every list be asked for anew: each command begins so."""
+    _rows.clear()

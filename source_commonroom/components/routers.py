@@ -1,0 +1,184 @@
+"""The partitions of streams that are read in parts, where the CDK's routers can't name the parts."""
+
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import InitVar, dataclass
+from typing import Any
+
+from airbyte_cdk.models import FailureType
+from airbyte_cdk.sources.declarative.partition_routers.partition_router import PartitionRouter
+from airbyte_cdk.sources.types import Config, StreamSlice, StreamState
+from airbyte_cdk.utils.traced_exception import AirbyteTracedException
+
+from source_commonroom.components.once import rows_once
+from source_commonroom.components.walk import PageRetriever
+
+logger = logging.getLogger("airbyte")
+
+
+@dataclass
+class _Router(PartitionRouter):
+    """A router whose parts go into the query as they are, and which has no state."""
+
+    config: Config
+    parameters: InitVar[Mapping[str, Any]]
+
+    def __post_init__(self, parameters: Mapping[str, Any]) -> None:
+        """Do nothing: the CDK hands ``parameters`` to every component."""
+
+    def get_stream_state(self) -> Mapping[str, StreamState] | None:
+        """Return None: parents are read in full."""
+        return None
+
+    def get_request_params(self, **_: Any) -> Mapping[str, Any]:
+        """Return nothing: the retriever puts a partition into the query."""
+        return {}
+
+    def get_request_headers(self, **_: Any) -> Mapping[str, Any]:
+        """Return nothing."""
+        return {}
+
+    def get_request_body_data(self, **_: Any) -> Mapping[str, Any]:
+        """Return nothing."""
+        return {}
+
+    def get_request_body_json(self, **_: Any) -> Mapping[str, Any]:
+        """Return nothing."""
+        return {}
+
+
+@dataclass
+class ChosenSegments(_Router):
+    """One part for each segment of ``segment_ids``, or all contacts in one where none is chosen.
+
+    Why not ``ListPartitionRouter``: of an empty list it makes no part at all, so that nothing would be read; and it
+    doesn't know which segments exist.
+
+    :param segments: retrieves all segments
+    """
+
+    segments: PageRetriever | None = None
+
+    def stream_slices(self) -> Iterable[StreamSlice]:
+        """Yield the parts.
+
+        :raises AirbyteTracedException: (config_error) where one isn't a segment of contacts
+        """
+        chosen = list(dict.fromkeys(self.config.get("segment_ids") or []))
+        if not chosen:
+            yield StreamSlice(partition={}, cursor_slice={})
+            return
+        assert self.segments is not None  # noqa: S101  # the manifest gives them
+        of_contacts = {row.get("id") for row in rows_once(self.segments) if row.get("entityType") == "contact"}
+        if missing := sorted(set(chosen) - of_contacts):
+            raise AirbyteTracedException(
+                message=f"contacts: segment_ids names segments of contacts that don't exist: {', '.join(missing)}. "
+                "Correct the configuration; the stream segments lists all segments with their entityType.",
+                internal_message="segment_ids holds ids that are no segments of contacts",
+                failure_type=FailureType.config_error,
+            )
+        for segment_id in chosen:
+            yield StreamSlice(partition={"segmentId": segment_id}, cursor_slice={})
+
+
+@dataclass
+class EachOf(_Router):
+    """One part for each record of another list.
+
+    Why not ``SubstreamPartitionRouter``: it reads its parent as that stream, whose status is then RUNNING again, at a
+    429, after it was COMPLETE; and each stream asks for the list once more. Pinned by
+    test_given_a_server_that_fails_every_fifth_request_when_read_then_every_record_comes_once.
+
+    :param parents: retrieves the other list
+    :param partition_field: what the id of its records is called here
+    """
+
+    parents: PageRetriever | None = None
+    partition_field: str = "id"
+
+    def stream_slices(self) -> Iterable[StreamSlice]:
+        """Yield the parts."""
+        assert self.parents is not None  # noqa: S101  # the manifest gives them
+        for row in rows_once(self.parents):
+            yield StreamSlice(partition={self.partition_field: row["id"]}, cursor_slice={})
+
+
+@dataclass
+class OneObjectType(_Router):
+    """The one part that is a type of objects, if there still is such a type.
+
+    Why not ``ListPartitionRouter``: of a type that is gone the API may list no objects, and COMPLETE would be a lie.
+
+    :param entity: the type's id; empty where the connector has no stream of this name
+    :param object_types: retrieves all types
+    """
+
+    entity: str = ""
+    object_types: PageRetriever | None = None
+
+    def stream_slices(self) -> Iterable[StreamSlice]:
+        """Yield the part. Where the types can't be listed, it is there: whether it is shows when it is read.
+
+        :raises AirbyteTracedException: (config_error) where there is no such type, or no such stream
+        """
+        assert self.object_types is not None  # noqa: S101  # the manifest gives them
+        if not self.entity:
+            raise self._gone("this version of the connector has no such stream")
+        types = object_types_or_none(self.object_types)
+        if types is not None and self.entity not in {row.get("id") for row in types}:
+            raise self._gone("its type of custom objects doesn't exist any more in Common Room")
+        yield StreamSlice(partition={"objectTypeId": self.entity}, cursor_slice={})
+
+    def _gone(self, reason: str) -> AirbyteTracedException:
+        assert self.object_types is not None  # noqa: S101
+        return AirbyteTracedException(
+            message=f"{self.object_types.name}: the stream can't be read: {reason}. Refresh the schema of the "
+            "connection, or deselect it.",
+            internal_message=reason,
+            failure_type=FailureType.config_error,
+        )
+
+
+def object_types_or_none(object_types: PageRetriever) -> list[dict[str, Any]] | None:
+    """Return the types of objects, or None, with a warning, where they can't be listed: no other stream needs them."""
+    try:
+        return rows_once(object_types)
+    except AirbyteTracedException as error:
+        logger.warning("The types of custom objects can't be listed. %s", error.message)
+        return None
+
+
+@dataclass
+class SegmentMembers(_Router):
+    """One part for each segment of contacts, and one for each segment and type of objects.
+
+    Why not ``SubstreamPartitionRouter``: which list the members are in depends on the segment's ``entityType``, and
+    objects are listed by type, which a segment doesn't tell. Members of organizations' segments can't be listed.
+
+    :param segments: retrieves all segments
+    :param object_types: retrieves all types of objects; only where there is a segment of objects
+    """
+
+    segments: PageRetriever | None = None
+    object_types: PageRetriever | None = None
+
+    def stream_slices(self) -> Iterable[StreamSlice]:
+        """Yield the parts, those of contacts first, so that they are read even where types can't be listed."""
+        assert self.segments is not None  # noqa: S101  # the manifest gives them
+        assert self.object_types is not None  # noqa: S101
+        of_objects = []
+        for segment in rows_once(self.segments):
+            if segment.get("entityType") == "contact":
+                yield _members("contacts", "contact", {"segmentId": segment["id"]})
+            elif segment.get("entityType") != "organization":
+                of_objects.append(segment["id"])
+        types = [row["id"] for row in rows_once(self.object_types)] if of_objects else []
+        for segment_id in of_objects:
+            for type_id in types:
+                yield _members("objects", "object", {"objectTypeId": type_id, "segmentId": segment_id})
+
+
+def _members(endpoint: str, member_type: str, partition: Mapping[str, Any]) -> StreamSlice:
+    return StreamSlice(
+        partition=partition, cursor_slice={}, extra_fields={"endpoint": endpoint, "memberType": member_type}
+    )

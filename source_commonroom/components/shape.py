@@ -1,0 +1,234 @@
+"""The shape of records: typed columns for custom fields, and personal data hashed or dropped."""
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import InitVar, dataclass
+from threading import Lock
+from typing import Any
+
+from airbyte_cdk.sources.declarative.interpolation import InterpolatedString
+from airbyte_cdk.sources.declarative.schema.json_file_schema_loader import JsonFileSchemaLoader
+from airbyte_cdk.sources.types import Config
+from airbyte_cdk.utils.traced_exception import AirbyteTracedException
+
+from source_commonroom.components.columns import Column, columns_from, columns_of, custom_cols, make_filler
+from source_commonroom.components.once import rows_once
+from source_commonroom.components.privacy import impersonal_fields, make_cleaner
+from source_commonroom.components.routers import object_types_or_none
+from source_commonroom.components.walk import PageRetriever, PageTransformation
+
+logger = logging.getLogger("airbyte")
+
+ALL_FIELDS = "cf_*"
+_MAP = "customFields"
+
+
+@dataclass
+class CustomFieldDefinitions(PageRetriever):
+    """Retrieves the definitions of the custom fields of a stream's records.
+
+    Why not YAML: the definitions of objects are those of all their types, which are a list of their own; and several
+    streams need the same ones.
+
+    :param entity: whose fields: ``contact``, ``organization``, a type of objects (``cot_<number>``), or ``object`` for
+        all types
+    :param object_types: retrieves the types
+    """
+
+    entity: str = ""
+    object_types: PageRetriever | None = None
+
+    def get(self) -> list[dict[str, Any]]:
+        """Return the definitions, as ``/custom-fields?entityType=…`` answers them.
+
+        Where the types of objects can't be listed there are none, and a warning: no other stream may fail for that.
+
+        :raises AirbyteTracedException: where they can't be had, as the request's failure
+        """
+        return [row for entity in self._entities() for row in rows_once(self, {"entityType": entity})]
+
+    def _entities(self) -> list[str]:
+        if self.object_types is None or self.entity != "object":
+            return [self.entity]
+        types = object_types_or_none(self.object_types) or []
+        return [str(row["id"]) for row in types if "id" in row]
+
+
+@dataclass
+class ColumnsSchemaLoader(JsonFileSchemaLoader):
+    """Loads a stream's schema from its file, and adds a typed column for each custom field.
+
+    Why not YAML: ``DynamicSchemaLoader`` drops one of two fields with equal labels, and ends the whole discover at a
+    type that it doesn't know. Pinned by unit_tests/test_custom_fields.py.
+
+    :param definitions: retrieves the definitions of the fields
+    :param custom_field_columns: ``label``, ``id`` or ``none``, interpolated
+    """
+
+    definitions: CustomFieldDefinitions | None = None
+    custom_field_columns: str = "label"
+    name: str = ""
+
+    def __post_init__(self, parameters: Mapping[str, Any]) -> None:
+        super().__post_init__(parameters)
+        self._mode = InterpolatedString.create(self.custom_field_columns, parameters=parameters).eval(self.config)
+
+    def get_json_schema(self) -> Mapping[str, Any]:
+        """Return the schema.
+
+        :raises AirbyteTracedException: where the definitions can't be had, so that no column is left out silently
+        """
+        schema = dict(super().get_json_schema())
+        columns = custom_columns(self.name, self.definitions, self._mode)
+        schema["properties"] = {**schema["properties"], **{column.name: column.schema() for column in columns}}
+        return schema
+
+
+def custom_columns(stream: str, definitions: CustomFieldDefinitions | None, mode: Any) -> list[Column]:
+    """Return the typed columns that a stream has now; a warning names the types that aren't known.
+
+    :raises AirbyteTracedException: where the definitions can't be had
+    """
+    if definitions is None or mode == "none":
+        return []
+    try:
+        columns = columns_of(definitions.get(), mode)
+    except AirbyteTracedException as error:
+        raise AirbyteTracedException(
+            message=f"{stream}: the columns for custom fields can't be named, because their definitions can't be read. "
+            f'{error.message} Or set "Custom Field Columns" to none: the column customFields holds them all anyway.',
+            internal_message=error.internal_message,
+            failure_type=error.failure_type,
+        ) from error
+    unknown = sorted({column.value_type for column in columns if column.type == "json"})
+    if unknown:
+        logger.warning(
+            "%s: there are custom fields of a type that this connector doesn't know (%s). Their columns hold text, "
+            "in JSON where it isn't one. A newer version of the connector may know the type.",
+            stream,
+            ", ".join(unknown) or "unnamed",
+        )
+    return columns
+
+
+@dataclass
+class RecordShape(PageTransformation):
+    """Gives records their shape, in place: typed columns for custom fields, and personal data hashed or dropped.
+
+    Why not YAML: each of the CDK's transformations costs some 80 µs a record; this is the one that all need.
+    Pinned by unit_tests/test_custom_fields.py and unit_tests/test_privacy.py.
+
+    :param name: the stream's name
+    :param definitions: retrieves the definitions of the stream's custom fields; None where it has none
+    :param custom_field_columns: ``label``, ``id`` or ``none``, interpolated
+    :param pii: ``keep``, ``hash`` or ``drop``, interpolated
+    """
+
+    config: Config
+    parameters: InitVar[Mapping[str, Any]]
+    name: str = ""
+    definitions: CustomFieldDefinitions | None = None
+    custom_field_columns: str = "label"
+    pii: str = "keep"
+
+    def __post_init__(self, parameters: Mapping[str, Any]) -> None:
+        def evaluated(text: str) -> Any:
+            return InterpolatedString.create(text, parameters=parameters).eval(self.config)
+
+        self._mode = evaluated(self.custom_field_columns)
+        self._pii = evaluated(self.pii)
+        # Not interpolated: a salt of digits is a text too, and not a number.
+        self._salt = str(self.config.get("pii_salt", ""))
+        self._selected: Mapping[str, Any] | None = None
+        self._steps: list[Callable[[dict[str, Any]], object]] | None = None
+        self._lock = Lock()
+        self._unusable: Counter[str] = Counter()
+        self._removed: Counter[str] = Counter()
+        self._reported: set[str] = set()
+
+    def choose(self, properties: Mapping[str, Any], cols: str) -> str:
+        """Fill only the columns that a configured catalog selects, and return what to ask for.
+
+        :param properties: those of the stream's schema in the catalog
+        :param cols: all columns that the endpoint knows, separated by commas
+        :return: of ``cols``, what is selected
+        """
+        self._selected = properties
+        chosen = [name for name in cols.split(",") if name in properties]
+        if ALL_FIELDS in cols.split(","):
+            chosen += self._custom_cols(properties)
+        return ",".join(chosen)
+
+    def _custom_cols(self, properties: Mapping[str, Any]) -> list[str]:
+        columns = self._columns()
+        if _MAP in properties or self.definitions is None:
+            return custom_cols(columns, known=0, whole_map=_MAP in properties)
+        if not columns:
+            return []
+        ids = {row.get("id") for row in self.definitions.get()}
+        # The API refuses a field that is gone by now, and one of another type of objects.
+        there = [column for column in columns if column.field in ids]
+        return custom_cols(there, len(ids), whole_map=bool(there) and self.definitions.entity == "object")
+
+    def _columns(self) -> list[Column]:
+        if self._selected is None:
+            return custom_columns(self.name, self.definitions, self._mode)
+        columns = columns_from(self._selected)
+        # Of a catalog that has lost the fields' ids on its way.
+        known = {column.name for column in columns}
+        if unnamed := {name for name in self._selected if name.startswith("custom_")} - known:
+            current = custom_columns(self.name, self.definitions, self._mode)
+            columns += [column for column in current if column.name in unnamed]
+        return columns
+
+    def transform_page(self, records: list[dict[str, Any]]) -> None:
+        """Shape the records of a page.
+
+        :raises AirbyteTracedException: where the definitions are needed and can't be had; nothing is emitted then
+        """
+        steps = self._steps
+        if steps is None:
+            with self._lock:
+                steps = self._steps = self._steps or self._make_steps()
+        for step in steps:
+            for record in records:
+                step(record)
+        if self._unusable or self._removed:
+            self._report()
+
+    def _make_steps(self) -> list[Callable[[dict[str, Any]], object]]:
+        steps: list[Callable[[dict[str, Any]], object]] = []
+        columns = self._columns()
+        if columns:
+            steps.append(make_filler(columns, self._unusable))
+        if self._selected is not None and _MAP not in self._selected:
+            steps.append(_without_map)
+        impersonal = impersonal_fields(self.definitions.get()) if self._pii != "keep" and self.definitions else ()
+        cleaner = make_cleaner(self.name, self._pii, self._salt, impersonal, columns, self._removed)
+        return [*steps, cleaner] if cleaner else steps
+
+    def _report(self) -> None:
+        """Warn of what was left out, once each, and never of what it was."""
+        with self._lock:
+            new = sorted({*self._unusable, *self._removed} - self._reported)
+            self._reported.update(new)
+        for what in new:
+            if what in self._removed:
+                logger.warning(
+                    "%s: the API sends fields that this version of the connector doesn't know. They may be personal, "
+                    "and are left out. A newer version may know them.",
+                    self.name,
+                )
+            else:
+                logger.warning(
+                    "%s: values of %s don't fit its type, and are null there; customFields holds them as they are. Was "
+                    "the field's type changed in Common Room? Then refresh the schema.",
+                    self.name,
+                    what,
+                )
+
+
+def _without_map(record: dict[str, Any]) -> None:
+    """Leave out the map of custom fields where only columns of it were selected: it would hold a part of them."""
+    record.pop(_MAP, None)
