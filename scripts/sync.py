@@ -37,14 +37,15 @@ def main() -> None:
     parser.add_argument("--connector", type=Path, required=True, help="the source-commonroom executable")
     parser.add_argument("--sandbox-python", type=Path, required=True, help="an interpreter that can run the sandbox")
     parser.add_argument("--output", type=Path, default=OUTPUT, help="where the DuckDB file goes (default: output/)")
+    parser.add_argument("--config", type=Path, default=SECRETS, help="the workspace (default: secrets/config.json)")
     parser.add_argument("--sandbox", action="store_true", help="sync the sandbox, whatever is in secrets/")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
     (OUTPUT / "pyairbyte").mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
-        if SECRETS.exists() and not arguments.sandbox:
-            name, config = "workspace", json.loads(SECRETS.read_text())
-            print(f"==> Syncing the workspace of {SECRETS.relative_to(ROOT)}")
+        if arguments.config.exists() and not arguments.sandbox:
+            name, config = "workspace", json.loads(arguments.config.read_text())
+            print(f"==> Syncing the workspace of {arguments.config}")
         else:
             name, config = "sandbox", stack.enter_context(serve_sandbox(arguments.sandbox_python))
             print(
@@ -78,15 +79,19 @@ class Progress(logging.Handler):
 
     _STATUS = re.compile(r"Marking stream (\S+) as (STARTED|STOPPED)")
     _COUNT = re.compile(r"Read (\d+) records from (\S+) stream")
+    _REFUSED = re.compile(r"(\S+): Common Room refused access to ")
 
     def __init__(self) -> None:
         super().__init__()
         self._started: dict[str, float] = {}
         self.seconds: dict[str, float] = {}
+        self.refused: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print a line for each stream that has been read, and for each warning or error."""
         message = record.getMessage()
+        if refused := self._REFUSED.match(message):
+            self.refused.add(refused[1])
         if status := self._STATUS.match(message):
             stream = status[1]
             if status[2] == "STARTED":
@@ -112,7 +117,16 @@ def sync(connector: Path, config: dict[str, Any], database: Path) -> None:
     source.select_all_streams()
     cache = ab.DuckDBCache(db_path=str(database), schema_name=SCHEMA)
     print("==> Reading; activities only since the last run, if there was one")
-    result = source.read(cache=cache)
+    try:
+        result = source.read(cache=cache)
+    except ab.exceptions.AirbyteConnectorFailedError:
+        if not progress.refused:
+            raise
+        # A stream that the token may not read fails the whole read, as it should where nobody watches. Here somebody
+        # does.
+        print(f"==> Once more, without what this token may not read: {', '.join(sorted(progress.refused))}")
+        source.select_streams([stream for stream in source.get_available_streams() if stream not in progress.refused])
+        result = source.read(cache=cache)
     print(f"==> {result.processed_records:,} records read. The file holds:\n")
     _print_table(result, progress)
     print("\nQuery it, for example:")
