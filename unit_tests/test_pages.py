@@ -1,9 +1,13 @@
 """Pages: a fault once costs a retry and nothing else; a fault for ever costs the stream, and no other."""
 
+from dataclasses import replace
+
+import orjson
 import pytest
 from airbyte_cdk.models import AirbyteStreamStatus, FailureType
 
 from integration_tests.sandbox import Api, Fault, Workspace
+from integration_tests.sandbox.messages import Answer, Call
 from unit_tests.conftest import Read
 from unit_tests.streams import BY_NAME, by_key, expected
 
@@ -120,3 +124,32 @@ def test_given_a_repeated_cursor_when_read_then_the_stream_is_incomplete(api: Ap
     (error,) = output.errors("contacts")
     assert error.failure_type == FailureType.transient_error
     assert "same cursor twice" in error.message
+
+
+class Circle(Api):
+    """Answers the third page with the cursor of the second: A, B, A, B, …"""
+
+    def __init__(self, workspace: Workspace) -> None:
+        super().__init__(workspace)
+        self._second: str | None = None
+
+    def answer(self, call: Call) -> Answer:
+        answer = super().answer(call)
+        if call.path != "/v2/contacts":
+            return answer
+        page = orjson.loads(answer.body)
+        if call.params.get("cursor") is None:
+            self._second = page["meta"]["nextCursor"]
+        elif call.params["cursor"] != self._second:
+            page["meta"]["nextCursor"] = self._second
+        return replace(answer, body=orjson.dumps(page))
+
+
+def test_given_cursors_in_a_circle_when_read_then_the_walk_ends_and_the_stream_is_incomplete(read: Read) -> None:
+    api = Circle(Workspace.generate(contacts=2_100, organizations=10, activities=10))
+
+    output = read(api, "contacts", walk_from_both_ends=False)
+
+    assert output.status("contacts") == AirbyteStreamStatus.INCOMPLETE
+    assert any("same cursor twice" in str(error.message) for error in output.errors("contacts"))
+    assert len(api.log.of("/v2/contacts")) == 3

@@ -65,7 +65,7 @@ class PageRetriever(Retriever):
     page is the unit, and :mod:`source_commonroom.output` takes it as one. Its parts lose data besides:
     ``DpathExtractor`` yields empty rows, at which the CDK's queue loop ends the whole sync with exit code 0, and
     ``CursorPagination`` evaluates the cursor as a Python literal (``"1.10"`` becomes ``1.1``, ``"None"`` ends the
-    stream) and follows a cursor that repeats for ever.
+    stream) and follows cursors that repeat, or go round in a circle, for ever.
     Pinned by test_given_rows_that_are_no_records_when_read_then_they_are_reported,
     test_given_cursors_that_look_like_literals_when_read_then_nothing_is_lost and
     test_given_a_repeated_cursor_when_read_then_the_stream_is_incomplete.
@@ -135,21 +135,21 @@ class PageRetriever(Retriever):
         """
         params = self._params(stream_slice) if first is None else first.params
         page = self._page(params, stream_slice) if first is None else first.page
-        cursor: str | None = None
+        walked: set[str] = set()
         while True:
             yield rows_of(page, self.name)
             following = page["meta"].get("nextCursor") if is_paged(self.page) else None
             if following is None:
                 return
-            if following == cursor:
+            if following in walked:
                 raise AirbyteTracedException(
                     message=f"{self.name}: the API answered with the same cursor twice, so that the walk would never "
                     "end. Run the sync again later; if it happens again, tell Common Room's support.",
-                    internal_message="meta.nextCursor repeats the cursor of the request",
+                    internal_message="meta.nextCursor is one that was walked already",
                     failure_type=FailureType.transient_error,
                 )
-            cursor = following
-            page = self._page({**params, "cursor": cursor}, stream_slice)
+            walked.add(following)
+            page = self._page({**params, "cursor": following}, stream_slice)
 
     def finish(self, rows: list[dict[str, Any]], stream_slice: StreamSlice | None = None) -> list[dict[str, Any]]:
         """Return the records that a page's rows become, changed in place: what a walk brings, made what is emitted."""
