@@ -86,7 +86,7 @@ def window_size(workers: int) -> Callable[[int, int], int]:
     in the middle, because each window costs half a page at its end; and smaller again towards the end, so that all
     workers end at about the same time. Some of the workers don't count: the rate limit keeps them waiting.
     """
-    lanes = max(workers * 5 // 8, 1)
+    lanes = max(workers * 4 // 5, 1)
 
     def size(windows: int, left: int) -> int:
         growing = (_SMALLEST, 4 * _SMALLEST, _LARGEST)[min(windows // workers, 2)]

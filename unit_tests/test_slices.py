@@ -126,7 +126,7 @@ def test_when_planned_then_windows_are_small_at_first_large_in_the_middle_and_sm
 
     assert size(0, 1_000_000) == 1_600
     assert size(100, 1_000_000) == 10_000
-    assert size(100, 24_000) == 4_000
+    assert size(100, 24_000) == 3_000
     assert size(100, 0) == 1_600
 
 
