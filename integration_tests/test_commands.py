@@ -115,7 +115,7 @@ def test_the_manifest_runs_under_source_declarative_manifest_too(
     result = run(
         tmp_path,
         "read",
-        config={"api_token": sandbox.token, "api_url": sandbox.api_url},
+        config={"api_token": sandbox.token, "api_url": sandbox.api_url, "pii": "drop"},
         catalog=catalog(),
         program=[str(Path(sys.executable).with_name("source-declarative-manifest"))],
         options=[
@@ -127,6 +127,9 @@ def test_the_manifest_runs_under_source_declarative_manifest_too(
     for stream in STREAMS:
         assert len(result.records(stream.name)) == len(complete(stream, generated)), stream.name
         assert result.status(stream.name) == AirbyteStreamStatus.COMPLETE
+    # What the configuration asks for holds there as well.
+    assert any(row.get("primaryEmail") for row in generated.records("contacts"))
+    assert not any(row.get("primaryEmail") or row.get("fullName") for row in result.records("contacts"))
     assert result.exit_code == 0
 
 

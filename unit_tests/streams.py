@@ -14,7 +14,6 @@ from airbyte_cdk.models import (
 )
 
 from integration_tests.sandbox import ENDPOINTS, Api, Request, Workspace
-from integration_tests.sandbox.endpoints import in_segment, objects_in_segment
 
 CUSTOM_FIELDS = "cf_*"
 Records = list[dict[str, Any]]
@@ -58,23 +57,6 @@ class Stream:
         """List what the stream has asked an API that served it alone."""
         path = re.compile(self.path.replace("{id}", "[0-9]+"))
         return [request for request in api.log.requests if path.fullmatch(request.path)]
-
-
-def members(workspace: Workspace) -> Records:
-    """List who is in a segment, by the segments of contacts and objects."""
-    found = []
-    for segment in workspace.records("segments"):
-        kind = segment["entityType"]
-        for collection, of, belongs in (
-            ("contacts", "contact", in_segment(workspace, segment["id"])),
-            ("objects", "object", objects_in_segment(workspace, segment["id"])),
-        ):
-            found += [
-                {"segmentId": segment["id"], "memberId": row["id"], "memberType": of, "memberName": row["name"]}
-                for row in workspace.records(collection)
-                if of == kind and belongs(row)
-            ]
-    return found
 
 
 STREAMS = (
@@ -228,7 +210,7 @@ STREAMS = (
         collection="",
         primary_key=("segmentId", "memberId"),
         asks=frozenset({"segmentId"}),
-        records=members,
+        records=Workspace.segment_members,
     ),
     Stream(
         name="segment_statuses",

@@ -103,8 +103,6 @@ class PatientRequester(HttpRequester):
             request_parameters=dict(self.request_parameters or {}),
             request_headers=dict(self.request_headers or {}),
         )
-        # The CDK turns it on for parents of other streams; a bad page that was cached would answer each retry.
-        self.use_cache = False
         super().__post_init__(parameters)
         self._fixed: tuple[str, Mapping[str, Any], Mapping[str, Any]] | None = None
         self._path_varies = "stream_slice" in str(self.url)

@@ -202,7 +202,7 @@ class RecordShape(PageTransformation):
         columns = self._columns()
         if columns:
             steps.append(make_filler(columns, self._unusable))
-        if self._selected is not None and _MAP not in self._selected:
+        if self.definitions and self._selected is not None and _MAP not in self._selected:
             steps.append(_without_map)
         impersonal = impersonal_fields(self.definitions.get()) if self._pii != "keep" and self.definitions else ()
         cleaner = make_cleaner(self.name, self._pii, self._salt, impersonal, columns, self._removed)

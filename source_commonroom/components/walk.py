@@ -198,8 +198,7 @@ class PageRetriever(Retriever):
         if self.request_options_provider is not None:
             params.update(self.request_options_provider.get_request_params(stream_slice=stream_slice))
         if stream_slice and self.partition_in_query:
-            # A parent's slice, which the CDK's router leaves in the partition, is no parameter.
-            params.update({name: value for name, value in stream_slice.partition.items() if name != "parent_slice"})
+            params.update(stream_slice.partition)
         if is_paged(self.page):
             params["limit"] = self.page_size
         if cols := self._columns():
