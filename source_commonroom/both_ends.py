@@ -11,7 +11,7 @@ from airbyte_cdk.sources.streams.concurrent.partitions.stream_slicer import Stre
 from airbyte_cdk.sources.types import StreamSlice
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
-from source_commonroom.components.walk import PageRetriever
+from source_commonroom.components.walk import PageRetriever, number_of
 
 logger = logging.getLogger("airbyte")
 
@@ -107,7 +107,7 @@ class ListFromBothEnds:
             self._first_page.set()
 
     def _claim_upwards(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        numbers = [_number(row) for row in rows]
+        numbers = [number_of(row) for row in rows]
         with self._lock:
             if not self._first_page.is_set():
                 self._alone = len(rows) < self._retriever.page_size
@@ -138,13 +138,13 @@ class ListFromBothEnds:
                 return
 
     def _claim_downwards(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        numbers = [_number(row) for row in rows]
+        numbers = [number_of(row) for row in rows]
         with self._lock:
             if self._alone or self._up_to is None:
                 return []
             if _ascend(None, [*reversed(numbers), *([] if self._down_to is None else [self._down_to])]):
                 new = [row for row, number in _pairs(rows, numbers) if number > (self._up_to or 0)]
-                self._down_to = _number(new[-1]) if new else self._down_to
+                self._down_to = number_of(new[-1]) if new else self._down_to
                 return new
             if self._down_to is not None:
                 raise self._disorder()
@@ -164,13 +164,6 @@ class ListFromBothEnds:
             internal_message="ids out of order after both walks had begun",
             failure_type=FailureType.system_error,
         )
-
-
-def _number(row: dict[str, Any]) -> int | None:
-    """Return the number in a record's prefixed id: 12 for ``c_12``."""
-    record_id = row.get("id")
-    digits = record_id.rpartition("_")[2] if isinstance(record_id, str) else ""
-    return int(digits) if digits.isascii() and digits.isdecimal() else None
 
 
 def _ascend(after: int | None, numbers: list[int | None]) -> bool:
