@@ -11,6 +11,7 @@ from airbyte_cdk.models import AirbyteStateMessage, AirbyteStream, ConfiguredAir
 from airbyte_cdk.test import entrypoint_wrapper
 from freezegun import freeze_time
 from freezegun.api import FrozenDateTimeFactory
+from hypothesis import HealthCheck, settings
 
 from integration_tests.sandbox import DEFAULT_TOKEN, Api, Workspace, mount
 from source_commonroom import SourceCommonroom
@@ -20,6 +21,19 @@ from unit_tests.streams import catalog
 
 API_URL = "https://api.commonroom.io/community"
 NOW = "2026-07-01T00:00:00Z"  # half a day after the sandbox's last activity
+
+# The same examples each time, and none fails for being slow: the machine may be busy. `--hypothesis-profile=search`
+# draws others, and more of them.
+settings.register_profile(
+    "repeatable",
+    derandomize=True,
+    deadline=None,
+    print_blob=True,
+    # The clock that every test stops has no state that an example could change.
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.register_profile("search", settings.get_profile("repeatable"), derandomize=False, max_examples=5_000)
+settings.load_profile("repeatable")
 
 Read = Callable[..., Output]
 Discover = Callable[..., dict[str, AirbyteStream]]

@@ -1,26 +1,34 @@
 """Typed columns: one name for each field whatever its label, and values that fit or become null."""
 
 import copy
+import re
+import unicodedata
 from collections import Counter
 from dataclasses import replace
 from random import Random
 from typing import Any, Literal
 
-import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft7Validator
 
-from source_commonroom.components.columns import Column, columns_from, columns_of, custom_cols, make_filler, words_of
+from source_commonroom.components.columns import (
+    Column,
+    columns_from,
+    columns_of,
+    custom_cols,
+    make_filler,
+    slug_of,
+    words_of,
+)
+from source_commonroom.components.exact_json import Notes, dumps, loads
 
 Definition = dict[str, Any]
 TYPES = ("string", "integer", "number", "date-time", "boolean", "json")
 
-# What orjson can read is what a record may hold.
-SCALARS = (
-    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False)
-)
+# What `loads` returns is what a record may hold.
+SCALARS = st.none() | st.booleans() | st.integers(-(10**30), 10**30) | st.floats(allow_nan=False, allow_infinity=False)
 JSON = st.recursive(
     SCALARS | st.text(), lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3)
 )
@@ -109,9 +117,19 @@ def test_given_any_definitions_then_names_are_unique_short_and_independent_of_th
 
     assert {column.field for column in columns} == {definition["id"] for definition in definitions}
     assert len({column.name for column in columns}) == len(columns)
-    assert all(len(column.name) <= 63 and column.name.isascii() for column in columns)
+    assert all(len(column.name) <= 63 and re.fullmatch("custom(_[a-z0-9]+)+", column.name) for column in columns)
     Random(seed).shuffle(definitions)
     assert columns_of(definitions, mode) == columns
+
+
+@given(text=LABELS | st.text())
+def test_given_any_label_then_its_slug_is_a_name_and_stays_one_however_it_is_typed(text: str) -> None:
+    slug = slug_of(text)
+
+    assert re.fullmatch("([a-z0-9]+(_[a-z0-9]+)*)?", slug)
+    assert len(slug) <= 40
+    assert slug_of(slug) == slug
+    assert slug == slug_of(f" {text}!") == slug_of(unicodedata.normalize("NFD", text))
 
 
 @given(
@@ -194,10 +212,16 @@ UNUSABLE = object()
         ("string", 12, "12"),
         ("string", True, "true"),
         ("string", ["a", 1], '["a",1]'),
+        ("string", 10**30, "1" + "0" * 30),
+        ("string", ["a", 10**30], '["a",1' + "0" * 30 + "]"),
         ("string", {"a": None}, '{"a":null}'),
         ("json", "Python", "Python"),
         ("json", ["Python", "Go"], '["Python","Go"]'),
         ("integer", 2**63 - 1, 2**63 - 1),
+        ("integer", -(2**63), -(2**63)),
+        ("integer", 2**63, UNUSABLE),
+        ("integer", -(2**63) - 1, UNUSABLE),
+        ("integer", [2**63], UNUSABLE),
         ("integer", 12.0, 12),
         ("integer", 12.5, UNUSABLE),
         ("integer", 1e300, UNUSABLE),
@@ -205,6 +229,7 @@ UNUSABLE = object()
         ("integer", "12.0", 12),
         ("integer", "9223372036854775807", 2**63 - 1),
         ("integer", "9223372036854775808", UNUSABLE),
+        ("integer", "-9223372036854775809", UNUSABLE),
         ("integer", "9" * 5000, UNUSABLE),
         ("integer", "1_000", UNUSABLE),
         ("integer", "twelve", UNUSABLE),
@@ -218,6 +243,8 @@ UNUSABLE = object()
         ("integer", {"value": 7}, UNUSABLE),
         ("number", 0.1, 0.1),
         ("number", 3, 3),
+        ("number", 2**63, 2.0**63),
+        ("number", [10**30], 1e30),
         ("number", "-1.5e3", -1500.0),
         ("number", "9223372036854775808", 9223372036854775808.0),
         ("number", "1e999", UNUSABLE),
@@ -287,7 +314,7 @@ def test_given_whatever_json_when_filled_then_columns_hold_what_their_schema_say
     schema = {"properties": {column.name: column.schema() for column in columns}}
     Draft7Validator(schema).validate(record)
     assert all(record[name] is None for name in unusable)
-    assert orjson.loads(orjson.dumps(record)) == record
+    assert loads(dumps(record)) == (record, Notes())
     assert record["customFields"] == values
 
 

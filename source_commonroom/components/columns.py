@@ -16,8 +16,9 @@ from hashlib import sha256
 from threading import Lock
 from typing import Any, Literal, TypeAlias
 
-import orjson
 from anyascii import anyascii
+
+from source_commonroom.components.exact_json import dumps
 
 Mode: TypeAlias = Literal["label", "id", "none"]
 Kind: TypeAlias = Literal["string", "integer", "number", "date-time", "boolean", "json"]
@@ -111,7 +112,7 @@ def _by_id(definitions: Iterable[Any]) -> dict[str, Mapping[str, Any]]:
     """Return the definitions by id, in its order, whatever the answer's; of an id that repeats, always the same one."""
     found = [row for row in definitions if isinstance(row, dict) and isinstance(row.get("id"), str) and row["id"]]
     # Numbers in numeric order: a longer one is a larger one.
-    found.sort(key=lambda row: orjson.dumps(row, option=orjson.OPT_SORT_KEYS))
+    found.sort(key=lambda row: dumps(row, sort_keys=True))
     found.sort(key=lambda row: (len(_number_of(row["id"])), _number_of(row["id"])))
     return {row["id"]: row for row in found}
 
@@ -251,17 +252,16 @@ def _only(fit: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def _as_text(value: Any) -> str:
-    return value if type(value) is str else orjson.dumps(value).decode()
+    return value if type(value) is str else dumps(value).decode()
 
 
 def _as_number(value: Any) -> int | float:
-    if type(value) in {int, float}:
-        number: int | float = value
-        return number
+    if type(value) is float:
+        return value
     text = value.strip() if type(value) is str else ""
-    if re.fullmatch(r"[+-]?[0-9]{1,20}", text):
-        whole = int(text)
-        # What orjson couldn't write, and a bigint not hold, is a number still, if not to the last digit.
+    if type(value) is int or re.fullmatch(r"[+-]?[0-9]{1,20}", text):
+        whole = int(value)
+        # What a bigint couldn't hold is a number still, if not to the last digit.
         return whole if -(2**63) <= whole < 2**63 else float(whole)
     # Not whatever float() takes: "nan", "inf", "1_000", digits of other scripts.
     if re.fullmatch(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?", text):
@@ -273,9 +273,15 @@ def _as_number(value: Any) -> int | float:
 
 def _as_integer(value: Any) -> int:
     number = _as_number(value)
-    if type(number) is float and not (number.is_integer() and -(2**63) <= number < 2**63):
+    # Not -(2**63) either: as a float it may stand for a lower number.
+    if type(number) is float and not (number.is_integer() and -(2**63) < number < 2**63):
         raise _UnusableError
     return int(number)
+
+
+def _small_or(fit: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return what lets an integer of 64 bits pass at once, as most are, and else does as told."""
+    return lambda value: value if type(value) is int and -(2**63) <= value < 2**63 else fit(value)
 
 
 def _as_boolean(value: Any) -> bool:
@@ -312,7 +318,8 @@ def _as_moment(value: Any) -> str:
 
 _FITTING: Mapping[Kind, tuple[type | None, Callable[[Any], Any]]] = {
     "string": (str, _as_text),
-    "integer": (int, _only(_as_integer)),
+    # Not int as it is: it may be beyond 64 bits.
+    "integer": (None, _small_or(_only(_as_integer))),
     "number": (float, _only(_as_number)),
     "date-time": (None, _only(_as_moment)),
     "boolean": (bool, _only(_as_boolean)),
