@@ -66,7 +66,8 @@ def plan(
         start = max(earliest or begin, begin) if span.probed else begin
         if begin == span.high or span.records <= wanted * _TOO_MUCH:
             yield begin, span.high
-            pace = (span.high - start) / span.records if span.records else None
+            # Of an empty window as of one with a record, so that a rest that claims too many is cut more coarsely.
+            pace = (span.high - start + 1) / max(span.records, 1)
             begin, windows, left = span.high + 1, windows + 1, max(left - span.records, 0)
             continue
         if pace is None:

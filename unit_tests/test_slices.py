@@ -1,8 +1,9 @@
 """The plan of windows: exact whatever the records, and about equal where they allow it."""
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable
-from itertools import pairwise
+from dataclasses import dataclass
+from itertools import islice, pairwise
 from random import Random
 
 import pytest
@@ -54,18 +55,83 @@ def test_given_any_records_when_planned_then_the_windows_meet_exactly(
     assert_exact(windows, span[0], span[1])
 
 
-@given(seed=st.integers(0, 10_000))
-def test_given_probes_that_contradict_each_other_when_planned_then_the_windows_still_meet_exactly(seed: int) -> None:
-    rng = Random(seed)
+# What makes a probe tell something else than what the window will bring.
+TROUBLES: dict[str, Callable[[Random, Probe], Probe | None]] = {
+    "none": lambda _, truth: truth,
+    "some fail": lambda rng, truth: None if rng.random() < 0.3 else truth,
+    "all fail": lambda _rng, _truth: None,
+    "other counts": lambda rng, truth: Probe(int(truth.records * rng.choice([0, 0.5, 1, 2])), truth.earliest),
+    "other moments": lambda rng, truth: Probe(truth.records, rng.choice([None, -50, rng.randrange(2 * YEAR)])),
+    "anything": lambda rng, _: Probe(rng.choice([0, 7, 300, 10**30]), rng.choice([None, -50, rng.randrange(YEAR)])),
+}
 
-    def probe(_low: int, _high: int) -> Probe | None:
-        if rng.random() < 0.1:
-            return None
-        return Probe(rng.randrange(0, 500), rng.choice([None, -50, rng.randrange(0, 200_000)]))
 
-    windows = list(plan(0, 100_000, probe, lambda _windows, _left: 40))
+@dataclass(frozen=True)
+class History:
+    """Moments in a span, in bursts of any width, over each other or far apart."""
 
-    assert_exact(windows, 0, 100_000)
+    span: int
+    bursts: list[tuple[int, int]]
+    """The width of each, and how many moments."""
+    seed: int
+
+    def moments(self) -> list[int]:
+        rng, found = Random(self.seed), []
+        for width, size in self.bursts:
+            begin = rng.randrange(self.span + 1)
+            found += [min(begin + rng.randrange(width), self.span) for _ in range(size)]
+        return sorted(found)
+
+
+HISTORIES = st.builds(
+    History,
+    span=st.sampled_from([0, 1, 10_000, HOUR, YEAR]),
+    bursts=st.lists(
+        st.tuples(st.sampled_from([1, 1_000, HOUR, YEAR]), st.sampled_from([1, 50, 1_000, 5_000])), max_size=5
+    ),
+    seed=st.integers(0, 10_000),
+)
+
+
+@pytest.mark.parametrize("trouble", TROUBLES)
+@given(history=HISTORIES, wanted=st.sampled_from([200, 1_600]), moving=st.booleans())
+def test_given_any_history_and_any_trouble_when_planned_then_the_windows_meet_exactly_and_probes_are_few(
+    trouble: str, history: History, wanted: int, *, moving: bool
+) -> None:
+    moments, rng = history.moments(), Random(history.seed)
+    records, probes = len(moments), 0
+
+    def probe(low: int, high: int) -> Probe | None:
+        nonlocal probes
+        probes += 1
+        assert 0 <= low <= high <= history.span
+        for _ in range(rng.randrange(5) if moving else 0):
+            if moments and rng.random() < 0.5:
+                del moments[rng.randrange(len(moments))]
+            else:
+                insort(moments, rng.randrange(history.span + 1))
+        begin, end = bisect_left(moments, low), bisect_right(moments, high)
+        return TROUBLES[trouble](rng, Probe(end - begin, moments[begin] if begin < end else None))
+
+    windows = list(islice(plan(0, history.span, probe, lambda _windows, _left: wanted), 3_000))
+
+    assert_exact(windows, 0, history.span)
+    # Each costs a request. To halve a span of a year down to a millisecond takes 35; that, for each window and burst.
+    assert probes <= 35 * (records / wanted + len(history.bursts) + 1)
+
+
+@pytest.mark.parametrize("count", [10 * 240_000, 10**12, 10**30])
+def test_given_one_count_that_is_much_too_high_when_planned_then_it_costs_few_windows(count: int) -> None:
+    rng = Random(1)
+    probe, asked = prober([rng.randrange(10 * YEAR) for _ in range(240_000)])
+
+    def lie_once(low: int, high: int) -> Probe:
+        truth = probe(low, high)
+        return truth if asked[1:] else Probe(count, truth.earliest)
+
+    windows = list(islice(plan(0, 10 * YEAR, lie_once, window_size(10)), 1_000))
+
+    assert_exact(windows, 0, 10 * YEAR)
 
 
 SHAPES: dict[str, Callable[[Random], int]] = {
