@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 import yaml
+from airbyte_cdk.sources.streams.http.error_handlers.response_models import ResponseAction
 
 from integration_tests.sandbox import ENDPOINTS
 from source_commonroom import SourceCommonroom
+from source_commonroom.components.errors import FAILURES
 from source_commonroom.source import load_manifest
 from unit_tests.streams import STREAMS
 
@@ -79,6 +81,26 @@ def test_the_docs_have_a_row_for_every_stream_and_every_property(page: str) -> N
     first_cells = set(re.findall(r"^\| *`([^`]+)` *\|", page, re.MULTILINE))
     assert first_cells >= NAMES
     assert set(PROPERTIES) <= first_cells
+
+
+def test_the_table_of_errors_in_the_docs_is_that_of_the_code() -> None:
+    again = {ResponseAction.RETRY: "5 times", ResponseAction.RATE_LIMITED: "until it passes", ResponseAction.FAIL: "no"}
+    table = USER_PAGE.partition("### Errors\n")[2].partition("\n### ")[0]
+    documented = [re.split(r" *(?<!\\)\| *", line)[1:-1] for line in table.splitlines() if line.startswith("| `")]
+    assert [(name, *cells) for name, _, *cells, _ in documented] == [
+        (f"`{row.name}`", row.means, again[row.action], f"`{row.failure_type.value}`") for row in FAILURES
+    ]
+    for _, met, *_ in documented:
+        assert met
+
+
+def test_the_table_of_errors_in_the_docs_names_the_statuses_of_the_code() -> None:
+    table = USER_PAGE.partition("### Errors\n")[2].partition("\n### ")[0]
+    for row in FAILURES:
+        if not isinstance(row.statuses, range):
+            met = re.search(rf"^\| `{row.name}` \| ([^|]*) \|", table, re.MULTILINE)
+            assert met
+            assert {str(status) for status in row.statuses} <= set(re.findall(r"\b[1-5]\d\d\b", met[1])), row.name
 
 
 def test_every_property_of_the_configuration_has_what_a_form_needs() -> None:

@@ -1,5 +1,6 @@
 """The budget of a token: even, shared, and yielding to others."""
 
+import logging
 import time
 from itertools import pairwise
 
@@ -7,7 +8,7 @@ import pytest
 import requests
 from freezegun.api import FrozenDateTimeFactory
 
-from source_commonroom.components.rate_limit import RequestBudget, budget_of, wait_of
+from source_commonroom.components.rate_limit import RateLimitLastsError, RequestBudget, budget_of, wait_of
 
 
 def response(status: int = 200, body: bytes = b"{}", **headers: str) -> requests.Response:
@@ -63,6 +64,101 @@ def test_given_a_request_in_line_when_a_429_comes_then_it_lines_up_again(
     monkeypatch.setattr(time, "sleep", sleep)
 
     assert departures(budget, 1)[0] == pytest.approx(told_at[0] + 60)
+
+
+def told(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if "Waiting for the API's rate limit" in record.message]
+
+
+def test_given_a_long_wait_when_acquired_then_a_line_each_30_s_says_why_and_for_how_long(
+    caplog: pytest.LogCaptureFixture, waits: list[float]
+) -> None:
+    caplog.set_level(logging.INFO)
+    budget = RequestBudget(20)
+
+    budget.update_from_response(None, response(429, b'{"rateLimit": {"waitMs": 100000}}'))
+    budget.acquire_call(None)
+
+    assert waits == [pytest.approx(part, abs=0.1) for part in (30, 30, 30, 10)]
+    lines = told(caplog)
+    assert len(lines) == 3
+    assert "since 2026-07-01T00:00:00Z, for 30 s: it answers 429. The next request follows in 70 s" in lines[0]
+    assert "for 90 s" in lines[2]
+
+
+def test_given_many_that_wait_when_acquired_then_one_of_them_speaks(
+    caplog: pytest.LogCaptureFixture, clock: FrozenDateTimeFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO)
+    budget = RequestBudget(20)
+    budget.update_from_response(None, response(429, b'{"rateLimit": {"waitMs": 100000}}'))
+    since = time.monotonic()
+    others = iter(range(9))
+
+    def sleep(seconds: float) -> None:
+        # While one sleeps, others begin to wait, and look up at the same moment.
+        if next(others, None) is not None:
+            budget.wait(70, since)
+        elif time.monotonic() < since + 100:
+            clock.tick(seconds)
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    budget.acquire_call(None)
+
+    assert 1 <= len(told(caplog)) <= 3
+
+
+def test_given_a_hold_of_more_than_ten_minutes_when_acquired_then_it_ends_at_once_for_all(waits: list[float]) -> None:
+    budget = RequestBudget(20)
+    budget.update_from_response(None, response(429, b'{"rateLimit": {"waitMs": 900000}}'))
+
+    for _ in range(3):
+        with pytest.raises(RateLimitLastsError, match="the next try would follow in 900 s"):
+            budget.acquire_call(None)
+    assert waits == []
+
+
+def test_given_an_answer_to_what_had_left_before_when_it_comes_then_the_rate_limit_goes_on() -> None:
+    budget = RequestBudget(20)
+    budget.update_from_response(None, response(429, b'{"rateLimit": {"waitMs": 590000}}'))
+    budget.update_from_response(None, response())
+    budget.acquire_call(None)
+
+    with pytest.raises(RateLimitLastsError):
+        budget.wait(20, time.monotonic())
+
+
+def test_given_a_request_that_alone_is_limited_when_it_waits_on_then_its_own_clock_counts() -> None:
+    budget = RequestBudget(20)
+    since = time.monotonic()
+    budget.wait(590, since)
+    budget.update_from_response(None, response())
+
+    with pytest.raises(RateLimitLastsError):
+        budget.wait(20, since)
+
+
+def test_given_an_answer_after_a_rate_limit_when_it_comes_then_the_rate_limit_is_over() -> None:
+    budget = RequestBudget(20)
+    budget.update_from_response(None, response(429, b'{"rateLimit": {"waitMs": 590000}}'))
+    budget.acquire_call(None)
+    budget.update_from_response(None, response())
+
+    budget.wait(20, time.monotonic())
+
+
+def test_given_a_long_line_when_acquired_then_that_is_no_rate_limit(
+    caplog: pytest.LogCaptureFixture, waits: list[float]
+) -> None:
+    caplog.set_level(logging.INFO)
+    budget = RequestBudget(1 / 700)
+    budget.acquire_call(None)
+    budget.update_from_response(None, response(429))
+    budget.acquire_call(None)
+
+    assert sum(waits) == pytest.approx(701.4, abs=0.1)
+    assert max(waits) <= 30
+    assert told(caplog) == []
 
 
 def test_given_nothing_left_that_we_did_not_spend_when_acquired_then_it_slows_down_and_recovers() -> None:

@@ -1,10 +1,12 @@
 """Retries: how long is waited, how often, and what is said in the end."""
 
+import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import requests_mock
-from airbyte_cdk.models import FailureType
+from airbyte_cdk.models import AirbyteStreamStatus, FailureType
 
 from integration_tests.sandbox import DEFAULT_TOKEN, Api, Fault
 from unit_tests.conftest import API_URL, Read, read_in_process
@@ -75,3 +77,83 @@ def test_given_rate_limits_and_failures_in_turn_when_read_then_each_is_counted_a
 
     assert len(output.records("tags")) == 1
     assert sum(seconds(waits)) < 40 * 0.6 + 31 * 1.25
+
+
+def elapsed(read_something: Callable[[], Output]) -> tuple[Output, float]:
+    start = time.monotonic()
+    return read_something(), time.monotonic() - start
+
+
+def limited(seconds: float) -> dict[str, Any]:
+    return {"status_code": 429, "json": {"rateLimit": {"waitMs": seconds * 1000}}}
+
+
+def assert_that_it_lasts(output: Output) -> None:
+    (error,) = output.errors("tags")
+    assert error.failure_type == FailureType.transient_error
+    assert (error.internal_message or "").startswith("rate_limit_lasts: ")
+    assert "Do other programs use this token?" in error.message
+    assert output.status("tags") == AirbyteStreamStatus.INCOMPLETE
+
+
+@pytest.mark.parametrize("answer", [limited(7), limited(45), {"status_code": 429}], ids=["7 s", "45 s", "no word"])
+def test_given_nothing_but_429s_when_read_then_it_ends_after_ten_minutes(
+    answer: dict[str, Any], waits: list[float]
+) -> None:
+    output, took = elapsed(lambda: read_tags(answer))
+
+    assert 500 < took <= 600.5
+    assert max(waits) <= 30
+    assert_that_it_lasts(output)
+
+
+def test_given_a_429_that_asks_for_more_than_ten_minutes_when_read_then_it_ends_at_once(waits: list[float]) -> None:
+    assert_that_it_lasts(read_tags(limited(601)))
+
+    assert seconds(waits) == []
+
+
+def test_given_a_429_that_asks_for_more_than_is_left_when_read_then_it_ends_at_once() -> None:
+    output, took = elapsed(lambda: read_tags(limited(300), limited(200), limited(101)))
+
+    assert took == pytest.approx(500, abs=0.5)
+    assert_that_it_lasts(output)
+
+
+def test_given_429s_for_long_when_one_gets_through_then_the_ten_minutes_begin_anew() -> None:
+    page = {"success": True, "data": [{"id": "l_2"}], "meta": {"nextCursor": "c"}}
+
+    output, took = elapsed(lambda: read_tags(limited(590), {"json": page}, limited(590), {"json": TAGS}))
+
+    assert took == pytest.approx(1180, abs=0.5)
+    assert len(output.records("tags")) == 2
+
+
+def test_given_an_endpoint_that_alone_answers_429_when_read_then_its_stream_ends_and_the_others_go_on() -> None:
+    pages = [
+        {
+            "json": {
+                "success": True,
+                "data": [{"id": f"sig_{page}"}],
+                "meta": {"nextCursor": f"c{page}" if page else None},
+            }
+        }
+        for page in reversed(range(100))
+    ]
+    with requests_mock.Mocker() as mocker:
+        tries = mocker.get(TAGS_URL, [limited(50)])
+        mocker.get(f"{API_URL}/v2/providers", pages)
+        output = read_in_process({"api_token": DEFAULT_TOKEN}, catalog("tags", "providers"))
+
+    # Those that get through keep the clock of the token from running out, and not that of the request.
+    assert tries.call_count <= 13
+    assert_that_it_lasts(output)
+    assert len(output.records("providers")) == 100
+    assert output.status("providers") == AirbyteStreamStatus.COMPLETE
+
+
+def test_given_a_failure_between_two_rate_limits_when_read_then_the_clock_starts_anew() -> None:
+    output, took = elapsed(lambda: read_tags(limited(400), {"status_code": 500}, limited(400), {"json": TAGS}))
+
+    assert took > 800
+    assert len(output.records("tags")) == 1

@@ -42,6 +42,10 @@ class Fault:
     """Match requests with such query parameters only."""
     seconds: float = 0.2
     """How long `hang` hangs, and what `rate_limited` asks to wait."""
+    status: int = 418
+    """What `status` answers."""
+    location: str = "#"
+    """Where `redirect` sends a client: an address, absolute or relative; as it is, the same one again."""
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -175,6 +179,15 @@ def _rate_limited(it: Strike) -> Answer:
     return too_many_requests(limit, it.now, it.fault.seconds)
 
 
+def _with_status(it: Strike) -> Answer:
+    # A 304 has no body, and the others need none.
+    return Answer(it.fault.status)
+
+
+def _redirected(it: Strike) -> Answer:
+    return Answer(302, headers={"Location": it.fault.location})
+
+
 def _truncated(it: Strike) -> Answer:
     return replace(it.answer, body=it.answer.body[: len(it.answer.body) // 2])
 
@@ -197,8 +210,11 @@ KINDS: Mapping[str, Kind] = {
     "forbidden_403": _refused(refusals.forbidden),
     "not_found_404": _refused(refusals.no_such_record),
     "server_error_500": _refused(refusals.server_error),
+    "status": _with_status,
     "success_false": _refused(lambda call: refusals.server_error(call, status=200)),
     # Answers of what stands before it.
+    "redirect": _redirected,
+    "forbidden_403_html": _html(403, "Access denied"),
     "bad_gateway_502": _html(502, "Bad Gateway"),
     "unavailable_503_html": _html(503, "Service Unavailable"),
     "error_520": _html(520, "Web server is returning an unknown error"),

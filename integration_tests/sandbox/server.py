@@ -17,6 +17,7 @@ from integration_tests.sandbox.workspace import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from pathlib import Path
     from types import TracebackType
     from typing import Self
 
@@ -112,7 +113,8 @@ class _Protocol(HttpToolsProtocol):
 class Sandbox:
     """A server of the emulated API in a thread, as long as the `with` block runs.
 
-    Port 0 takes a free one. `api_url` is the address to configure a client with.
+    Port 0 takes a free one. `api_url` is the address to configure a client with. With a `certificate`, a PEM file that
+    holds its key too, it is served over TLS.
     """
 
     def __init__(
@@ -124,9 +126,11 @@ class Sandbox:
         latency: float = 0.0,
         jitter: float = 0.0,
         seed: int = 0,
+        certificate: Path | None = None,
     ) -> None:
         self.api = api or Api(Workspace.generate())
         self._address = (host, port)
+        self._scheme = "https" if certificate else "http"
         self._server = uvicorn.Server(
             uvicorn.Config(
                 Application(self.api, latency=latency, jitter=jitter, seed=seed),
@@ -139,6 +143,7 @@ class Sandbox:
                 date_header=False,
                 log_config=None,
                 timeout_graceful_shutdown=1,
+                ssl_certfile=certificate,
             )
         )
 
@@ -151,7 +156,7 @@ class Sandbox:
     def api_url(self) -> str:
         """The address below which the API is served."""
         host, port = self._socket.getsockname()[:2]
-        return f"http://{host}:{port}{BASE_PATH}"
+        return f"{self._scheme}://{host}:{port}{BASE_PATH}"
 
     def __enter__(self) -> Self:
         # The socket listens before the thread runs: a client that is faster waits in its queue.

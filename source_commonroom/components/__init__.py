@@ -6,8 +6,7 @@ no ``from __future__ import annotations`` (the factory reads real annotations), 
 component's constructor.
 """
 
-from source_commonroom.components.pages import PageErrorHandler
-from source_commonroom.components.rate_limit import RateLimitBackoff
+from source_commonroom.components.errors import PageErrorHandler
 from source_commonroom.components.retries import PatientRequester
 from source_commonroom.components.routers import ChosenSegments, EachOf, OneObjectType, SegmentMembers
 from source_commonroom.components.shape import ColumnsSchemaLoader, CustomFieldDefinitions, RecordShape
@@ -22,7 +21,6 @@ __all__ = [
     "PageErrorHandler",
     "PageRetriever",
     "PatientRequester",
-    "RateLimitBackoff",
     "RecordShape",
     "SegmentMembers",
 ]

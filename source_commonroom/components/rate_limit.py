@@ -1,24 +1,33 @@
 """The rate limit: one budget for all that uses a token, and what a 429 says."""
 
 import hashlib
+import logging
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
 import orjson
 import requests
 from airbyte_cdk.sources.streams.call_rate import AbstractAPIBudget, AbstractCallRatePolicy
-from airbyte_cdk.sources.streams.http.error_handlers import BackoffStrategy
-from airbyte_cdk.sources.types import Config
+
+logger = logging.getLogger("airbyte")
 
 # Common Room counts in intervals of a second. A trifle more, because its clock and ours don't run quite alike.
 _INTERVAL = 1.002
 # Where others spend from the same limit: to this part of the rate, and back by so much of it a second.
 _SLOWER = 0.75
 _RECOVERY = 0.05
+# How long nothing but 429 may be answered, in seconds.
+_BOUND = 600.0
+# How long one may wait and say nothing. Whoever watches over the sync takes a long silence for its end.
+_SILENCE = 30.0
+
+
+class RateLimitLastsError(requests.RequestException):
+    """No request gets through, and to wait on would be in vain. The text says since when."""
 
 
 def wait_of(response: requests.Response) -> float | None:
@@ -26,6 +35,10 @@ def wait_of(response: requests.Response) -> float | None:
 
     Its ``Retry-After`` is an ISO 8601 date-time, says the same, and is left alone. None where this is no 429, or one
     that doesn't say.
+
+    Why not YAML: ``WaitTimeFromHeader`` doesn't read an ISO 8601 ``Retry-After`` (and takes the year for seconds where
+    a regex is given), and ``WaitTimeFromResponse`` has no other place to look where the body is cut off.
+    Pinned by test_given_a_429_when_read_then_it_waits_what_the_api_says.
     """
     if response.status_code != requests.codes.too_many_requests:
         return None
@@ -66,6 +79,8 @@ class RequestBudget(AbstractAPIBudget):
         self._departures: deque[float] = deque()
         self._pace = 1.0
         self._slowed_at = 0.0
+        self._limited_since: float | None = None
+        self._spoke_at = 0.0
 
     def acquire_call(
         self,
@@ -73,19 +88,63 @@ class RequestBudget(AbstractAPIBudget):
         block: bool = True,  # noqa: ARG002, FBT001, FBT002
         timeout: float | None = None,  # noqa: ARG002
     ) -> None:
-        """Return when it is this request's turn; first come, first served."""
+        """Return when it is this request's turn; first come, first served.
+
+        :raises RateLimitLastsError: where the API's rate limit lets it through too late
+        """
         with self._lock:
             turn = self._reserve()
         while True:
-            wait = turn - time.monotonic()
-            if wait > 0:
-                time.sleep(wait)
+            self._sleep(turn - time.monotonic())
             with self._lock:
                 if turn >= self._held_until:
                     self._departures.append(turn)
                     return
                 # A 429 came in while this one waited: back in line.
                 turn = self._reserve()
+
+    def wait(self, seconds: float, limited_since: float) -> None:
+        """Wait before a request that was answered 429 is sent again.
+
+        :param seconds: how long
+        :param limited_since: when it was answered so first, by ``time.monotonic``; others may get through meanwhile
+        :raises RateLimitLastsError: where that would be too late
+        """
+        self._sleep(seconds, limited_since)
+
+    def _sleep(self, seconds: float, limited_since: float | None = None) -> None:
+        """Sleep, and look up often enough to say what is waited for, and to see that it would be in vain."""
+        while seconds > 0:
+            self._look_up(seconds, limited_since)
+            time.sleep(min(seconds, _SILENCE))
+            seconds -= _SILENCE
+
+    def _look_up(self, seconds: float, limited_since: float | None) -> None:
+        now = time.monotonic()
+        with self._lock:
+            # A turn that is far because many are in line is no rate limit.
+            wait = self._held_until - now if limited_since is None else seconds
+            starts = [start for start in (limited_since, self._limited_since) if start is not None]
+            if not starts or wait <= 0:
+                return
+            waited = now - min(starts)
+            if waited + wait > _BOUND:
+                raise RateLimitLastsError(
+                    f"{waited:.0f} s of waiting brought nothing, the next try would follow in {wait:.0f} s, and the "
+                    f"connector waits no longer than {_BOUND / 60:.0f} minutes"
+                )
+            # A trifle less, because clocks round.
+            if min(waited, now - self._spoke_at) < _SILENCE - 0.1:
+                return
+            self._spoke_at = now
+        logger.info(
+            "Waiting for the API's rate limit since %s, for %.0f s: it answers 429. The next request follows in "
+            "%.0f s. Where none gets through within %.0f minutes, the stream that waits ends as incomplete.",
+            (datetime.now(UTC) - timedelta(seconds=waited)).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            waited,
+            wait,
+            _BOUND / 60,
+        )
 
     def _reserve(self) -> float:
         now = time.monotonic()
@@ -109,6 +168,11 @@ class RequestBudget(AbstractAPIBudget):
             ours = len(self._departures)
             if limited:
                 self._held_until = max(self._held_until, now + (wait_of(response) or 0.0))
+                if self._limited_since is None:
+                    self._limited_since = now
+            elif now >= self._held_until:
+                # What is answered before that had left before the 429.
+                self._limited_since = None
             # Where we filled the interval ourselves, a 429 only tells that two clocks disagree by a request.
             if (limited or spent) and (limit is None or ours < limit - 1):
                 self._slow_down(now)
@@ -139,23 +203,3 @@ def _budget_of(token_hash: bytes, requests_per_second: float) -> RequestBudget: 
 def forget_budgets() -> None:
     """Start anew, as a new process would."""
     _budget_of.cache_clear()
-
-
-@dataclass
-class RateLimitBackoff(BackoffStrategy):
-    """Waits as long as a 429 says; says nothing of other answers. See :func:`wait_of`.
-
-    Why not YAML: ``WaitTimeFromHeader`` doesn't read an ISO 8601 ``Retry-After`` (and takes the year for seconds where
-    a regex is given), and ``WaitTimeFromResponse`` has no other place to look where the body is cut off.
-    Pinned by test_given_a_429_when_read_then_it_waits_what_the_api_says.
-    """
-
-    config: Config = field(default_factory=dict)
-
-    def backoff_time(
-        self,
-        response_or_exception: requests.Response | requests.RequestException | None,
-        attempt_count: int,  # noqa: ARG002  # the CDK's signature
-    ) -> float | None:
-        """Return the seconds to wait; None for anything but a 429 that says so."""
-        return wait_of(response_or_exception) if isinstance(response_or_exception, requests.Response) else None

@@ -1,40 +1,116 @@
-"""Retries: how often, and how long to wait in between."""
+"""Retries: how often, and how long to wait in between; and where requests may go."""
 
 import logging
 import random
+import threading
 import time
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from functools import cache
+from typing import Any
+from urllib.parse import urljoin, urlsplit
 
 import requests
-from airbyte_cdk.models import FailureType, StreamDescriptor
 from airbyte_cdk.sources.declarative.interpolation import InterpolatedString
 from airbyte_cdk.sources.declarative.requesters.http_requester import HttpRequester
 from airbyte_cdk.sources.declarative.requesters.request_options import InterpolatedRequestOptionsProvider
+from airbyte_cdk.sources.streams.call_rate import LimiterSession
 from airbyte_cdk.sources.streams.http import HttpClient
-from airbyte_cdk.sources.streams.http.exceptions import BaseBackoffException, UserDefinedBackoffException
+from airbyte_cdk.sources.streams.http.error_handlers.response_models import ErrorResolution, ResponseAction
+from airbyte_cdk.sources.streams.http.exceptions import BaseBackoffException
 from airbyte_cdk.sources.types import StreamSlice
-from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
-from source_commonroom.components.rate_limit import budget_of
+from source_commonroom.components.errors import (
+    FORBIDDEN,
+    FORBIDDEN_OR_REJECTED,
+    TOKEN_REJECTED,
+    Failure,
+    RequestFailedError,
+    Verdict,
+    judge,
+)
+from source_commonroom.components.rate_limit import RateLimitLastsError, RequestBudget, budget_of, wait_of
 
 logger = logging.getLogger("airbyte")
 
 # The waits before the second try to the sixth are 1, 2, 4, 8 and 16 s, each ± 25 % so that the workers that one outage
 # stopped don't come back in one instant.
 _JITTER = 0.25
+# Where 429s don't say how long to wait, the waits grow no longer than this, in seconds.
+_LONGEST = 64.0
+# How long it counts what the API said of a token, in seconds: in a long sync it may be revoked.
+_STATUS_COUNTS = 60.0
+
+
+class OneOriginSession(LimiterSession):
+    """A session that follows redirects within one origin alone: scheme, host and port.
+
+    Why not the CDK's: ``requests`` follows a redirect to any host, and to http, and a login page there passes for the
+    API's answer. It takes ``Authorization`` off by rules of its own, which a new version may change. Here such an
+    answer stays what it is, a redirect, and is a row of the table.
+    Pinned by test_given_a_redirect_elsewhere_when_read_then_nothing_is_asked_there.
+    """
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """Return where to go on; None for an answer that is the last."""
+        try:
+            target = super().get_redirect_target(resp)
+            return target if target and _origin(urljoin(resp.url, target)) == _origin(resp.url) else None
+        except ValueError:
+            # No address at all; the table says so.
+            return None
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    if {"@", "\\"} & set(parts.netloc):
+        raise ValueError("an address that two readers could understand in two ways")
+    return parts.scheme, parts.hostname, parts.port or {"https": 443, "http": 80}.get(parts.scheme)
+
+
+class TokenStatus:
+    """What the API says of a token: asked for once, and those who come meanwhile wait for the answer."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._why: Failure | None = None
+        self._asked_at = 0.0
+
+    def why(self, ask: Callable[[], Failure]) -> Failure:
+        """Return the row that a 403 stands for."""
+        with self._lock:
+            if self._why is None or time.monotonic() - self._asked_at > _STATUS_COUNTS:
+                self._why = ask()
+                self._asked_at = time.monotonic()
+            return self._why
+
+
+@cache
+def _token_status_of(budget: RequestBudget, url: str) -> TokenStatus:  # noqa: ARG001  # keys of the cache
+    """Return the one status of a token in this process; there is one budget for each token."""
+    return TokenStatus()
 
 
 class PatientHttpClient(HttpClient):
     """An ``HttpClient`` that tells a rate limit from a failure, waits no longer than it says, and ends with a sentence.
 
-    :param max_rate_limit_waits: how often in a row one request may be told to wait before the stream fails
+    Whatever ends a request is a :class:`RequestFailedError`: the CDK's own exceptions and logs hold addresses, headers
+    and bodies.
+
+    :param budget: that of the token
+    :param token_status_url: returns the address that tells what a 403 means
+    :param kwargs: what an ``HttpClient`` takes; the error handler is a :class:`PageErrorHandler`
     """
 
-    def __init__(self, *args: Any, max_rate_limit_waits: int, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._max_rate_limit_waits = max_rate_limit_waits
+    def __init__(self, name: str, *, budget: RequestBudget, token_status_url: Callable[[], str], **kwargs: Any) -> None:
+        self._budget = budget
+        self._token_status_url = token_status_url
+        super().__init__(name, **kwargs)
+        self._warned = False
+        self._lock = threading.Lock()
+
+    def _request_session(self) -> requests.Session:
+        return OneOriginSession(api_budget=self._budget)
 
     def _send_with_retry(
         self,
@@ -43,36 +119,81 @@ class PatientHttpClient(HttpClient):
         log_formatter: Callable[[requests.Response], Any] | None = None,
         exit_on_rate_limit: bool | None = False,  # noqa: FBT001, FBT002  # the CDK's signature
     ) -> requests.Response:
-        failures = 0
-        rate_limits = 0
-        while True:
-            try:
-                return self._send(request, request_kwargs, log_formatter, exit_on_rate_limit)
-            except BaseBackoffException as error:
-                if error.response is not None and error.response.status_code == requests.codes.too_many_requests:
-                    rate_limits += 1
-                    tries, allowed = rate_limits, self._max_rate_limit_waits
-                else:
+        failures = limits = 0
+        limited_since: float | None = None
+        try:
+            while True:
+                try:
+                    return self._send(request, request_kwargs, log_formatter, exit_on_rate_limit)
+                except BaseBackoffException as error:
+                    # The rate limit, by the CDK's own exception.
+                    limits += 1
+                    limited_since = limited_since or time.monotonic()
+                    self._wait(request, wait_of(error.response) or _exponential(limits), limited_since)
+                except RequestFailedError as error:
                     failures += 1
-                    tries, allowed = failures, self._max_retries
-                if tries > allowed or self._disable_retries:
-                    self._give_up(request, error, tries)
-                wait = error.backoff if isinstance(error, UserDefinedBackoffException) else _exponential(tries)
-                logger.info("%s Try %d of %d follows in %.1f s.", error, tries + 1, allowed + 1, wait)
-                time.sleep(wait)
+                    limits, limited_since = 0, None
+                    if not error.failure.retried or failures > self._max_retries or self._disable_retries:
+                        raise RequestFailedError(error.verdict, self.name, failures) from None
+                    wait = _exponential(failures)
+                    logger.info("%s Try %d of %d follows in %.1f s.", error, failures + 1, self._max_retries + 1, wait)
+                    time.sleep(wait)
+        finally:
+            # The CDK counts the tries of a request until somebody says that there are no more.
+            self._evict_key(request)
 
-    def _give_up(self, request: requests.PreparedRequest, error: BaseBackoffException, tries: int) -> NoReturn:
-        self._evict_key(request)
-        raise AirbyteTracedException(
-            message=f"{error} ({tries} tries.)",
-            internal_message=f"{type(error).__name__} after {tries} tries",
-            failure_type=error.failure_type or FailureType.transient_error,
-            stream_descriptor=StreamDescriptor(name=self.name),
-        )
+    def _wait(self, request: requests.PreparedRequest, seconds: float, limited_since: float) -> None:
+        try:
+            self._budget.wait(seconds, limited_since)
+        except RateLimitLastsError as error:
+            # As where the budget raises it while a request is sent.
+            self._handle_error_resolution(None, error, request, self._error_handler.interpret_response(error))
+
+    def _handle_error_resolution(
+        self,
+        response: requests.Response | None,
+        exc: requests.RequestException | None,
+        request: requests.PreparedRequest,
+        error_resolution: ErrorResolution,
+        exit_on_rate_limit: bool | None = False,  # noqa: FBT001, FBT002  # the CDK's signature
+    ) -> None:
+        if error_resolution.response_action == ResponseAction.RATE_LIMITED:
+            # It prints the stream status that says so, and raises.
+            super()._handle_error_resolution(response, exc, request, error_resolution, exit_on_rate_limit)
+        if isinstance(error_resolution, Verdict):
+            # The address and the like stand in what came before.
+            raise RequestFailedError(self._told_apart(error_resolution, request), self.name) from None
+
+    def _told_apart(self, verdict: Verdict, request: requests.PreparedRequest) -> Verdict:
+        """Return what a 403 means: the API answers the same to a bad token and to one that may not read this."""
+        if verdict.failure is not FORBIDDEN:
+            return verdict
+        url = self._token_status_url()
+        if (request.url or "").partition("?")[0] == url:
+            # Every valid token may ask this.
+            return Verdict.of(TOKEN_REJECTED, verdict.facts)
+        told = Verdict.of(_token_status_of(self._budget, url).why(lambda: self._ask(url)), verdict.facts)
+        with self._lock:
+            first = told.failure is FORBIDDEN and not self._warned
+            self._warned = self._warned or first
+        if first:
+            logger.warning("%s Until then it is left out of each sync; other streams aren't.", told.error_message)
+        return told
+
+    def _ask(self, url: str) -> Failure:
+        met: requests.Response | requests.RequestException
+        try:
+            met = self._session.get(url, headers={"Accept": "application/json"}, timeout=self._request_timeout)
+        except requests.RequestException as error:
+            met = error
+        failure, _ = judge(met, "bare")
+        if failure is None:
+            return FORBIDDEN
+        return TOKEN_REJECTED if failure in (FORBIDDEN, TOKEN_REJECTED) else FORBIDDEN_OR_REJECTED
 
 
 def _exponential(tries: int) -> float:
-    return float(2 ** (tries - 1) * random.uniform(1 - _JITTER, 1 + _JITTER))  # noqa: S311  # no secret hangs on it
+    return float(min(2 ** (tries - 1), _LONGEST) * random.uniform(1 - _JITTER, 1 + _JITTER))  # noqa: S311  # no secret hangs on it
 
 
 @dataclass
@@ -88,13 +209,13 @@ class PatientRequester(HttpRequester):
     :param request_parameters: the query, interpolated; what is empty then is not sent
     :param request_headers: headers besides the authenticator's, interpolated
     :param requests_per_second: what all streams of the token may spend together, interpolated
-    :param max_rate_limit_waits: see :class:`PatientHttpClient`
+    :param token_status_url: the address that tells what a 403 means, interpolated
     """
 
     request_parameters: Mapping[str, Any] | None = None
     request_headers: Mapping[str, Any] | None = None
     requests_per_second: str = "20"
-    max_rate_limit_waits: int = 60
+    token_status_url: str = ""
 
     def __post_init__(self, parameters: Mapping[str, Any]) -> None:
         self.request_options_provider = InterpolatedRequestOptionsProvider(
@@ -106,18 +227,18 @@ class PatientRequester(HttpRequester):
         super().__post_init__(parameters)
         self._fixed: tuple[str, Mapping[str, Any], Mapping[str, Any]] | None = None
         self._path_varies = "stream_slice" in str(self.url)
+        rate = float(self._interpolated(self.requests_per_second, parameters))
         self._http_client = PatientHttpClient(
             name=self.name,
             logger=self.logger,
             error_handler=self.error_handler,
-            api_budget=budget_of(str(self._authenticator.get_auth_header()), self._rate(parameters)),
+            budget=budget_of(str(self._authenticator.get_auth_header()), rate),
+            token_status_url=lambda: self._interpolated(self.token_status_url, parameters),
             authenticator=self._authenticator,
-            backoff_strategy=getattr(self.error_handler, "backoff_strategies", None),
             disable_retries=self.disable_retries,
             message_repository=self.message_repository,
             request_timeout=(self.connect_timeout_in_seconds, self.read_timeout_in_seconds),
             use_tcp_keepalive=self.use_tcp_keepalive,
-            max_rate_limit_waits=self.max_rate_limit_waits,
         )
 
     def get(self, params: Mapping[str, Any], stream_slice: StreamSlice | None = None) -> requests.Response:
@@ -141,8 +262,8 @@ class PatientRequester(HttpRequester):
         )
         return response
 
-    def _rate(self, parameters: Mapping[str, Any]) -> float:
-        return float(InterpolatedString.create(self.requests_per_second, parameters=parameters).eval(self.config))
+    def _interpolated(self, text: str, parameters: Mapping[str, Any]) -> str:
+        return str(InterpolatedString.create(text, parameters=parameters).eval(self.config))
 
     def get_request_params(self, **kwargs: Any) -> MutableMapping[str, Any]:
         """Return the query of a request, less what is empty: YAML can only leave a value out, not a parameter."""
