@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from airbyte_cdk.models import AirbyteStateMessage
 
+from integration_tests.chaos.figures import Figures, describe
 from integration_tests.connector import run
 from integration_tests.sandbox import Api, Sandbox, Workspace
 from unit_tests.output import Output
@@ -15,6 +16,18 @@ from unit_tests.streams import catalog
 
 Serve = Callable[..., Sandbox]
 RunCommand = Callable[..., Output]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Add up the figures that tests have recorded, and print them at the end."""
+    reports = [report for outcome in ("passed", "failed") for report in terminalreporter.stats.get(outcome, [])]
+    figures = Figures()
+    for report in reports:
+        figures.update(dict(report.user_properties).get("figures", {}))
+    if figures:
+        terminalreporter.section("figures")
+        for line in describe(figures):
+            terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")

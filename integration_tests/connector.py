@@ -2,11 +2,14 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from threading import Thread
+from typing import IO, Any
 
 from airbyte_cdk.models import (
     AirbyteMessageSerializer,
@@ -21,7 +24,39 @@ from unit_tests.output import Output
 MAIN = Path(__file__).resolve().parent.parent / "main.py"
 
 
-def run(
+@dataclass(frozen=True)
+class Running:
+    """A command that runs. What it wrote stays, in files, however it ends."""
+
+    process: subprocess.Popen[bytes]
+    stdout: Path
+    stderr: Path
+    reader: Thread
+
+    def lines(self) -> list[str]:
+        """List the whole lines that stand on stdout so far."""
+        return _whole_lines(self.stdout.read_bytes())
+
+    def wait(self, timeout: float | None = None) -> Output:
+        """Wait for the end. Every line on stdout has to be a valid Airbyte message.
+
+        Where SIGKILL was the end, the last line may be torn; it is left out then.
+        """
+        code = self.process.wait(timeout)
+        self.reader.join()
+        text = self.stdout.read_bytes()
+        torn = text.rpartition(b"\n")[2]
+        assert not torn or code == -signal.SIGKILL, f"stdout ends in the middle of a line: {torn[:200]!r}"
+        messages = [AirbyteMessageSerializer.load(json.loads(line)) for line in _whole_lines(text)]
+        return Output(code, messages, text.decode(errors="replace") + self.stderr.read_text())
+
+
+def _whole_lines(text: bytes) -> list[str]:
+    # Not splitlines(): texts hold U+2028 and the like, which JSON doesn't escape.
+    return [line.decode() for line in text.split(b"\n")[:-1]]
+
+
+def start(
     folder: Path,
     command: str,
     config: Any = None,
@@ -29,8 +64,8 @@ def run(
     state: list[AirbyteStateMessage] | None = None,
     program: Sequence[str] = (sys.executable, str(MAIN)),
     options: Sequence[str] = (),
-) -> Output:
-    """Run a command; ``folder`` takes its files. Every line on stdout has to be a valid Airbyte message.
+) -> Running:
+    """Start a command; ``folder`` takes its files, and those of one command at a time.
 
     :param program: what comes before the command, the connector by default
     :param options: what comes after its own arguments
@@ -46,15 +81,37 @@ def run(
             path = folder / f"{name}.json"
             path.write_text(json.dumps(content))
             arguments += [f"--{name}", str(path)]
-    process = subprocess.run(
-        [*program, command, *arguments, *options],
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-        # What lets source-declarative-manifest load components; the connector doesn't ask.
-        env={**os.environ, "AIRBYTE_ENABLE_UNSAFE_CODE": "true"},
-    )
-    # Not splitlines(): texts hold U+2028 and the like, which JSON doesn't escape.
-    lines = process.stdout.split("\n")[:-1]
-    messages = [AirbyteMessageSerializer.load(json.loads(line)) for line in lines]
-    return Output(process.returncode, messages, process.stdout + process.stderr)
+    stdout, stderr = folder / "stdout", folder / "stderr"
+    with stderr.open("wb") as err:
+        process = subprocess.Popen(
+            [*program, command, *arguments, *options],
+            stdout=subprocess.PIPE,
+            stderr=err,
+            # What lets source-declarative-manifest load components; the connector doesn't ask.
+            env={**os.environ, "AIRBYTE_ENABLE_UNSAFE_CODE": "true"},
+        )
+    assert process.stdout
+    stdout.write_bytes(b"")
+    reader = Thread(target=_copy, args=(process.stdout, stdout), name="stdout")
+    reader.start()
+    return Running(process, stdout, stderr, reader)
+
+
+def _copy(pipe: IO[bytes], path: Path) -> None:
+    # A pipe, as Airbyte has it, and no file: a page is more than fits into one, so that a kill can tear it.
+    with pipe, path.open("wb", buffering=0) as file:
+        while some := os.read(pipe.fileno(), 2**16):
+            file.write(some)
+
+
+def run(
+    folder: Path,
+    command: str,
+    config: Any = None,
+    catalog: ConfiguredAirbyteCatalog | None = None,
+    state: list[AirbyteStateMessage] | None = None,
+    program: Sequence[str] = (sys.executable, str(MAIN)),
+    options: Sequence[str] = (),
+) -> Output:
+    """Run a command to its end; see `start`, and `Running.wait`."""
+    return start(folder, command, config, catalog, state, program, options).wait()

@@ -4,7 +4,18 @@ import sys
 from pathlib import Path
 
 import pytest
-from airbyte_cdk.models import AirbyteStreamStatus, FailureType, Status, SyncMode, Type
+from airbyte_cdk.models import (
+    AirbyteStateBlob,
+    AirbyteStateMessage,
+    AirbyteStateType,
+    AirbyteStreamState,
+    AirbyteStreamStatus,
+    FailureType,
+    Status,
+    StreamDescriptor,
+    SyncMode,
+    Type,
+)
 
 import source_commonroom
 from integration_tests.conftest import RunCommand, Serve
@@ -32,17 +43,35 @@ def test_spec_is_the_manifests(serve: Serve, command: RunCommand) -> None:
     assert result.exit_code == 0
 
 
-def test_given_a_good_token_when_checked_then_it_succeeds_with_one_cheap_request(
+def test_given_a_good_token_when_checked_then_it_succeeds_with_one_cheap_request_for_each_list(
     serve: Serve, command: RunCommand
 ) -> None:
-    sandbox = serve()
+    sandbox = serve(latency=0.2)
 
     result = command("check", sandbox)
 
     assert status_of(result) == (Status.SUCCEEDED, "")
-    assert [(request.path, dict(request.params)) for request in sandbox.api.log.requests] == [
-        ("/v2/api-token-status", {})
-    ]
+    assert result.warnings() == []
+    assert result.exit_code == 0
+    requests = sandbox.api.log.requests
+    assert requests[0].path == "/v2/api-token-status"
+    assert len(requests) == len(STREAMS) + 1
+    assert len({(request.path, *sorted(request.params.items())) for request in requests}) == len(requests)
+    # All together: within the rate limit of 20 a second, and not one after the other.
+    assert requests[-1].started_at - requests[0].started_at < 3
+
+
+def test_given_a_token_without_prospector_when_checked_then_exactly_its_streams_are_listed(
+    serve: Serve, command: RunCommand, generated: Workspace
+) -> None:
+    sandbox = serve(Api(generated, forbidden={"/v2/prospector-contacts", "/v2/prospector-companies"}), latency=0.2)
+
+    result = command("check", sandbox)
+
+    status, message = status_of(result)
+    assert status == Status.SUCCEEDED
+    assert "may not read these streams: prospector_contacts, prospector_companies. Deselect them" in message
+    assert message in result.warnings()
     assert result.exit_code == 0
 
 
@@ -188,13 +217,50 @@ def test_given_the_state_of_a_first_run_when_read_again_then_only_the_lookback_c
     assert second.last_state("activities")[1] == newest
 
 
-def test_given_a_wrong_token_when_read_then_every_stream_is_incomplete(serve: Serve, command: RunCommand) -> None:
-    result = command("read", serve(), "contacts", "activities", "tags", api_token="another-token-77aa")
+def state_of(content: dict[str, object]) -> AirbyteStateMessage:
+    stream = AirbyteStreamState(
+        stream_descriptor=StreamDescriptor(name="activities"), stream_state=AirbyteStateBlob(content)
+    )
+    return AirbyteStateMessage(type=AirbyteStateType.STREAM, stream=stream)
 
+
+def test_given_a_state_that_cannot_be_read_when_read_then_it_ends_before_any_request_and_keeps_the_state(
+    serve: Serve, command: RunCommand
+) -> None:
+    sandbox = serve()
+
+    result = command("read", sandbox, "activities", "tags", state=[state_of({"updated_at": "2026-01-01"})])
+
+    (error,) = result.errors()
+    assert error.failure_type == FailureType.config_error
+    assert "activities: the saved state can't be read" in error.message
+    assert sandbox.api.log.requests == []
+    # The platform would save what is emitted.
+    assert result.of_type(Type.STATE) == []
+    assert result.exit_code == 1
+
+
+def test_given_a_state_far_ahead_when_read_then_it_warns_and_reads_everything(
+    serve: Serve, command: RunCommand, generated: Workspace
+) -> None:
+    result = command("read", serve(), "activities", state=[state_of({"activityTime": "2999-01-01T00:00:00.000Z"})])
+
+    assert len(result.records("activities")) == len(generated.records("activities"))
+    assert any("further ahead of this machine's clock" in warning for warning in result.warnings())
+    assert result.last_state("activities")[1]["slices"][-1]["end"] < "2999"
+    assert result.exit_code == 0
+
+
+def test_given_a_wrong_token_when_read_then_every_stream_is_incomplete(serve: Serve, command: RunCommand) -> None:
+    sandbox = serve()
+
+    result = command("read", sandbox, "contacts", "activities", "tags", api_token="another-token-77aa")
+
+    assert len(sandbox.api.log.of("/v2/api-token-status")) == 1
     for stream in ("contacts", "activities", "tags"):
         assert result.status(stream) == AirbyteStreamStatus.INCOMPLETE
         assert {error.failure_type for error in result.errors(stream)} == {FailureType.config_error}
-        assert all("API token is no longer valid" in error.message for error in result.errors(stream))
+        assert all("rejected the API token" in error.message for error in result.errors(stream))
     assert result.exit_code == 1
 
 
@@ -204,6 +270,7 @@ def test_given_a_path_that_the_token_may_not_read_when_read_then_the_others_comp
     result = command("read", serve(Api(generated, forbidden={"/v2/segments"})), "segments", "tags")
 
     assert result.status("segments") == AirbyteStreamStatus.INCOMPLETE
+    assert all("doesn't include this stream" in error.message for error in result.errors("segments"))
     assert result.status("tags") == AirbyteStreamStatus.COMPLETE
     assert result.exit_code == 1
 

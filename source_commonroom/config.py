@@ -5,9 +5,11 @@ The rules stand in the spec (``manifest.yaml``) as JSON schema, so that Airbyte'
 with a typo in its type, or of a user and password in an address, nothing may be printed.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 from airbyte_cdk.models import FailureType
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
@@ -21,12 +23,32 @@ _ADVICE = {
     "custom_field_columns": "Choose label, id or none.",
     "segment_ids": "List ids of segments, such as s_12, each once.",
     "pii": "Choose keep, hash or drop.",
-    "pii_salt": "Enter any long random text.",
+    "pii_salt": "Enter any long random text, of 8 characters at least.",
     "num_workers": "Enter a whole number from 2 to 40.",
     "requests_per_second": "Enter a number from 1 to 1000.",
     "walk_from_both_ends": "Enter true or false.",
     "api_url": "Use https (http only for the loopback addresses), without a user or password, and without the version.",
 }
+
+# By the rule of JSON schema that is broken; what follows the name of the property.
+_MISTAKES = {
+    "enum": "is none of its choices",
+    "minimum": "is too small",
+    "maximum": "is too large",
+    "uniqueItems": "names something twice",
+}
+_TYPES = {
+    "string": "a text",
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "array": "a list",
+}
+_LOOPBACK = re.compile(r"localhost|127(\.[0-9]{1,3}){3}|::1")
+_NO_HOST = "names no host, or one that can't be"
+_VERSION = re.compile(r"/v[0-9]+(/|$)")
+# Python writes the years before it with fewer digits, so that nobody could read them back.
+_FIRST_YEAR = 1000
 
 
 def validate_config(config: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
@@ -37,9 +59,9 @@ def validate_config(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Non
     :raises AirbyteTracedException: (config_error) with a sentence for each mistake, and no value of the configuration
     """
     mistakes = [_sentence(error) for error in Draft7Validator(schema).iter_errors(config)]
-    mistakes += _mistakes_of_header(config)
-    if config.get("pii") == "hash" and not config.get("pii_salt"):
-        mistakes.append(f"pii is hash, and pii_salt is missing. {_ADVICE['pii_salt']}")
+    mistakes += _mistakes_of_token(config.get("api_token"))
+    mistakes += _mistakes_of_address(config.get("api_url"))
+    mistakes += _mistakes_of_salt(config)
     if not mistakes:
         mistakes += _mistakes_of_dates(config)
     if mistakes:
@@ -55,13 +77,66 @@ def _sentence(error: ValidationError) -> str:
     if not error.absolute_path:
         return "It must be a JSON object."
     name = str(error.absolute_path[0])
-    return f"{name} isn't what it should be. {_ADVICE.get(name, '')}".strip()
+    return f"{name} {_mistake(error, name)}. {_ADVICE.get(name, '')}".strip()
 
 
-def _mistakes_of_header(config: Mapping[str, Any]) -> Iterator[str]:
-    token = config.get("api_token")
+def _mistake(error: ValidationError, name: str) -> str:
+    """Say what is wrong with a property, without its value."""
+    what = "holds something that" if len(error.absolute_path) > 1 else ""
+    if error.validator == "type":
+        return f"{what} isn't {_TYPES.get(str(error.validator_value), 'what it should be')}".strip()
+    if error.validator == "minLength":
+        return "is empty" if not error.instance else f"is shorter than {error.validator_value} characters"
+    if error.validator == "pattern":
+        if name == "api_url":
+            return _why_unsafe(str(error.instance))
+        return f"{what} is no id of a segment" if name == "segment_ids" else "isn't a moment of the form asked for"
+    return _MISTAKES.get(str(error.validator), "isn't what it should be")
+
+
+def _why_unsafe(address: str) -> str:
+    """Say what is wrong with an address that the spec's pattern refuses."""
+    try:
+        parts = urlsplit(address)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        return _NO_HOST
+    rules = (
+        (not address, "is empty"),
+        (parts.scheme not in {"http", "https"}, "isn't an https address"),
+        ("@" in parts.netloc, "holds a user or a password"),
+        (not host or port == 0, _NO_HOST),
+        (parts.scheme == "http" and not _LOOPBACK.fullmatch(host), "would send the token unencrypted, by http"),
+        (parts.query or parts.fragment, "holds a query or a fragment"),
+    )
+    return next((why for broken, why in rules if broken), "holds a character that no address has")
+
+
+def _mistakes_of_address(address: Any) -> Iterator[str]:
+    if not isinstance(address, str):
+        return
+    if _VERSION.search(address):
+        yield f"api_url holds a version of the API. {_ADVICE['api_url']}"
+    if address.endswith("\n"):
+        # The one character that the spec's pattern lets pass behind its end.
+        yield f"api_url holds a character that no address has. {_ADVICE['api_url']}"
+
+
+def _mistakes_of_salt(config: Mapping[str, Any]) -> Iterator[str]:
+    salt = config.get("pii_salt")
+    if config.get("pii") == "hash" and "pii_salt" not in config:
+        yield f"pii is hash, and pii_salt is missing. {_ADVICE['pii_salt']}"
+    if isinstance(salt, str) and salt and not salt.strip():
+        yield f"pii_salt is blank. {_ADVICE['pii_salt']}"
+
+
+def _mistakes_of_token(token: Any) -> Iterator[str]:
+    if not isinstance(token, str):
+        return
+    if token and not token.strip():
+        yield f"api_token is blank. {_ADVICE['api_token']}"
     # Anything else can't travel in an HTTP header; requests would put the token into its exception.
-    if isinstance(token, str) and not all("!" <= character <= "~" for character in token.strip()):
+    if not all("!" <= character <= "~" for character in token.strip()):
         yield "api_token holds a character that no token has, such as a blank or a line break. " + _ADVICE["api_token"]
 
 
@@ -73,5 +148,8 @@ def _mistakes_of_dates(config: Mapping[str, Any]) -> Iterator[str]:
                 moments[name] = datetime.fromisoformat(config[name])
             except ValueError:
                 yield f"{name} names a day or an hour that doesn't exist. {_ADVICE[name]}"
+    for name, moment in moments.items():
+        if moment.year < _FIRST_YEAR:
+            yield f"{name} lies before the year {_FIRST_YEAR}. {_ADVICE[name]}"
     if {"start_date", "end_date"} == set(moments) and moments["start_date"] > moments["end_date"]:
         yield "start_date lies after end_date, so that there is nothing to read. Swap them, or empty one."

@@ -18,10 +18,14 @@ from typing import Any
 import orjson
 from airbyte_cdk.entrypoint import AirbyteEntrypoint
 from airbyte_cdk.logger import PRINT_BUFFER
-from airbyte_cdk.models import AirbyteMessage, ConnectorSpecification, Type
+from airbyte_cdk.models import AirbyteMessage, ConnectorSpecification, FailureType, Type
 from airbyte_cdk.sources import Source
 from airbyte_cdk.sources.connector_state_manager import HashableStreamDescriptor
 from airbyte_cdk.utils.memory_monitor import MemoryMonitor
+from airbyte_cdk.utils.traced_exception import AirbyteTracedException
+
+from source_commonroom.components.exact_json import dumps
+from source_commonroom.masking import mask_config, masked, report_crash
 
 # Pages that are serialized and not written yet; a slow reader of stdout halts the walks here.
 _BACKLOG_BYTES = 32 * 2**20
@@ -45,7 +49,7 @@ class PageMessage(AirbyteMessage):
         self.count = len(rows)
         before = b'{"type":"RECORD","record":{"stream":%b,"data":' % orjson.dumps(stream)
         after = b',"emitted_at":%d}}\n' % (time.time_ns() // 1_000_000)
-        self.lines = b"".join([part for row in rows for part in (before, orjson.dumps(row), after)])
+        self.lines = b"".join([part for row in rows for part in (before, dumps(row), after)])
 
 
 class Backlog:
@@ -103,11 +107,51 @@ class _CountsInLog(logging.Filter):
         return True
 
 
+class _Failures:
+    """What failed in a sync, by stream.
+
+    Why: the CDK ends a sync in which a stream failed with an error that repeats all of the exceptions, as Python shows
+    them, and is always a ``config_error``. Pinned by unit_tests/test_output.py.
+    """
+
+    OF_STREAMS = "Concurrent read failure"
+    """The CDK's internal message of that error."""
+
+    def __init__(self) -> None:
+        self._kinds: defaultdict[str, set[FailureType | None]] = defaultdict(set)
+
+    def note(self, message: AirbyteMessage) -> None:
+        """Note a message if it is the error of a stream."""
+        error = message.trace and message.trace.error
+        if error and error.stream_descriptor:
+            self._kinds[error.stream_descriptor.name].add(error.failure_type)
+
+    def error(self) -> AirbyteTracedException:
+        """Return the error that ends the sync.
+
+        It is a config_error where only the user can help, and a transient_error where anything may come with the next
+        try. What remains, system_error, is for us.
+        """
+        kinds = set().union(*self._kinds.values())
+        if FailureType.transient_error in kinds:
+            kind = FailureType.transient_error
+        else:
+            kind = FailureType.config_error if kinds == {FailureType.config_error} else FailureType.system_error
+        return AirbyteTracedException(
+            message=f"The sync is incomplete, because these streams failed: {', '.join(sorted(self._kinds))}. The "
+            "error of each says why, and what to do. All other streams are complete.",
+            internal_message=f"{len(self._kinds)} streams failed",
+            failure_type=kind,
+        )
+
+
 class PageEntrypoint(AirbyteEntrypoint):
-    """The CDK's entry point, which writes pages itself and leaves all other messages to the CDK."""
+    """The CDK's entry point, which writes pages itself, and masks all other messages before the CDK writes them."""
 
     def __init__(self, source: Source, backlog: Backlog) -> None:
         super().__init__(source)
+        # The CDK has just set its own.
+        sys.excepthook = report_crash
         self._memory_monitor = MemoryMonitor(check_interval=_PAGES_PER_MEMORY_CHECK)
         self._backlog = backlog
         self._counts: Counter[str] = Counter()
@@ -116,16 +160,37 @@ class PageEntrypoint(AirbyteEntrypoint):
     def read(
         self, source_spec: ConnectorSpecification, config: Any, catalog: Any, state: list[Any]
     ) -> Iterable[AirbyteMessage]:
-        """Write the pages of a sync as they come, and yield all other messages, in order."""
+        """Write the pages of a sync as they come, and yield all other messages, in order.
+
+        :raises AirbyteTracedException: where a stream failed, naming all that did
+        """
+        failures = _Failures()
         try:
             for message in super().read(source_spec, config, catalog, state):
                 if isinstance(message, PageMessage):
                     self._counts[message.stream] += message.count
                     self._write(message)
                 else:
-                    yield message
+                    failures.note(message)
+                    yield masked(message)
+        except AirbyteTracedException as error:
+            if error.internal_message != failures.OF_STREAMS:
+                raise
+            raise failures.error() from None
         finally:
             self._backlog.close()
+
+    def check(self, source_spec: ConnectorSpecification, config: Any) -> Iterable[AirbyteMessage]:
+        """Yield the messages of a check."""
+        return map(masked, super().check(source_spec, config))
+
+    def _emit_queued_messages(self, source: Source) -> Iterable[AirbyteMessage]:
+        return map(masked, super()._emit_queued_messages(source))
+
+    @staticmethod
+    def set_up_secret_filter(config: Any, connection_specification: Mapping[str, Any]) -> None:  # noqa: ARG004
+        """Mask the secrets of the configuration; the CDK would know them in one form only."""
+        mask_config(config)
 
     def _write(self, page: PageMessage) -> None:
         stdout = sys.__stdout__

@@ -1,30 +1,46 @@
 """The command: ``source-commonroom spec | check | discover | read``."""
 
 import argparse
-import logging
+import contextlib
+import io
+import os
+import re
+import signal
 import sys
+import threading
 from collections.abc import Callable
 from typing import TypeVar
 
 from airbyte_cdk.entrypoint import AirbyteEntrypoint
-from airbyte_cdk.exception_handler import init_uncaught_exception_handler
 from airbyte_cdk.logger import PRINT_BUFFER
-from airbyte_cdk.models import FailureType
+from airbyte_cdk.models import AirbyteLogMessage, AirbyteMessage, FailureType, Level, Type
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
+from source_commonroom.masking import mask, mask_config, masked, masked_stderr, report_crash
 from source_commonroom.output import Backlog, PageEntrypoint
 from source_commonroom.source import SourceCommonroom
 
 T = TypeVar("T")
 
+_COMMANDS = {"spec", "check", "discover", "read"}
+_OPTION = re.compile(r"-h|--[a-z-]+")
+
+_STOPPED = 128 + signal.SIGTERM
+# How long a reader of stdout that has stalled may hold up the end.
+_LAST_SECONDS = 5
+
 
 def run() -> None:
     """Run the command line of an Airbyte source; the console script ``source-commonroom`` and ``main.py`` call it.
 
-    Every line on stdout is an Airbyte message. The exit code is 0, or 1 where the command, or a stream, failed.
+    Every line on stdout is an Airbyte message. The exit code is 0; 1 where the command, or a stream, failed; 2 where
+    the command line can't be read; and 143 where SIGTERM ended a read.
     """
-    init_uncaught_exception_handler(logging.getLogger("airbyte"))
-    arguments = AirbyteEntrypoint.parse_args(sys.argv[1:])
+    stderr = sys.stderr = masked_stderr()
+    sys.excepthook = report_crash
+    arguments = _arguments(sys.argv[1:])
+    if arguments.command == "read":
+        _end_at_sigterm()
     backlog = Backlog()
     try:
         source = _make_source(arguments, backlog)
@@ -33,22 +49,42 @@ def run() -> None:
         if arguments.command != "check" or status is None:
             raise
         # To check, a configuration that can't work is an answer and no failure.
-        print(AirbyteEntrypoint.airbyte_message_to_string(status))  # noqa: T201
+        print(AirbyteEntrypoint.airbyte_message_to_string(masked(status)))  # noqa: T201
         return
-    with PRINT_BUFFER:
+    # The buffer takes stderr as well, and would put its lines among the messages.
+    with PRINT_BUFFER, contextlib.redirect_stderr(stderr):
         for message in PageEntrypoint(source, backlog).run(arguments):
             # One call with the line's end, because worker threads print too.
             print(f"{message}\n", end="")  # noqa: T201
 
 
+def _arguments(words: list[str]) -> argparse.Namespace:
+    """Return the command line, read; where that fails, say why without any value: it may be a token."""
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return AirbyteEntrypoint.parse_args(words)
+    except SystemExit:
+        mask(word for word in words if word not in _COMMANDS and not _OPTION.fullmatch(word))
+        sys.stderr.write(complaint.getvalue())
+        raise
+
+
 def _make_source(arguments: argparse.Namespace, backlog: Backlog) -> SourceCommonroom:
+    config = _read(arguments, "config", SourceCommonroom.read_config, "Is it a JSON object?")
+    mask_config(config or {})
     return SourceCommonroom(
         backlog=backlog if arguments.command == "read" else None,
-        config=_read(arguments, "config", SourceCommonroom.read_config, "Is it a JSON object?"),
+        config=config,
         catalog=_read(
             arguments, "catalog", SourceCommonroom.read_catalog, "Is it a configured catalog, not discover's?"
         ),
-        state=_read(arguments, "state", SourceCommonroom.read_state, "Is it a list of Airbyte state messages?"),
+        state=_read(
+            arguments,
+            "state",
+            SourceCommonroom.read_state,
+            "Is it a list of Airbyte state messages? To read everything anew, clear the state.",
+        ),
     )
 
 
@@ -69,3 +105,39 @@ def _read(arguments: argparse.Namespace, what: str, reader: Callable[[str], T], 
             internal_message=f"--{what} could not be read: {type(error).__name__}",
             failure_type=FailureType.config_error,
         ) from None
+
+
+def _end_at_sigterm() -> None:
+    """End the process at SIGTERM with all that was emitted on stdout, also while every worker waits for minutes.
+
+    A handler wouldn't do: Python runs it in the main thread, in the middle of a line perhaps. So the signal is blocked,
+    in all threads that are started from here on and in all processes, and a thread waits for it.
+    Pinned by integration_tests/test_signals.py.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    threading.Thread(target=_wait_for_the_end, name="sigterm", daemon=True).start()
+
+
+def _wait_for_the_end() -> None:
+    signal.sigwait({signal.SIGTERM})
+    farewell = AirbyteMessage(
+        type=Type.LOG,
+        log=AirbyteLogMessage(
+            level=Level.WARN,
+            message="The sync was asked to stop (SIGTERM), and stops before its end. The next one goes on at the last "
+            "state that stands above; streams without a state start again.",
+        ),
+    )
+    line = f"{AirbyteEntrypoint.airbyte_message_to_string(farewell)}\n"
+    try:
+        overdue = threading.Timer(_LAST_SECONDS, os._exit, [_STOPPED])
+        overdue.daemon = True
+        overdue.start()
+        # Whoever writes to stdout holds the lock for whole lines, and nobody writes after this.
+        with PRINT_BUFFER.lock:
+            # Not by the logger: another thread may hold its lock and wait for this one.
+            PRINT_BUFFER.write(line)
+            PRINT_BUFFER.flush()
+            os._exit(_STOPPED)
+    finally:
+        os._exit(_STOPPED)

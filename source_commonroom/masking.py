@@ -1,0 +1,108 @@
+"""Secrets: the token and the salt stand in nothing that the command prints, whoever wrote the text.
+
+airbyte-cdk masks its logs and some of its messages. It doesn't mask the internal message and the stack trace of an
+error of a stream, nor what is printed to stderr; it learns of the secrets late; and it knows them only as they were
+entered, and not as an exception's text may quote them. Pinned by unit_tests/test_masking.py and
+integration_tests/test_secrets.py.
+"""
+
+import json
+import logging
+import sys
+import traceback
+from collections.abc import Iterable, Iterator, Mapping
+from types import TracebackType
+from typing import Any, TextIO, cast
+from urllib.parse import quote, quote_plus
+
+from airbyte_cdk.entrypoint import AirbyteEntrypoint
+from airbyte_cdk.exception_handler import assemble_uncaught_exception
+from airbyte_cdk.models import AirbyteMessage
+from airbyte_cdk.utils.airbyte_secrets_utils import filter_secrets, update_secrets
+
+logger = logging.getLogger("airbyte")
+
+# What the spec calls airbyte_secret.
+SECRETS = ("api_token", "pii_salt")
+
+
+def mask_config(config: Mapping[str, Any]) -> None:
+    """Let nothing that is printed from now on hold a secret of a configuration, valid or not."""
+    mask(value for value in (config.get(name) for name in SECRETS) if isinstance(value, str))
+
+
+def mask(secrets: Iterable[str]) -> None:
+    """Print asterisks in the place of secrets from now on, in any form in which a text may quote them."""
+    said = {trimmed for secret in secrets for trimmed in (secret, secret.strip()) if secret.strip()}
+    forms = {form for secret in said for form in _forms(secret)}
+    # A longer one first: it may hold a shorter one.
+    update_secrets(sorted(forms, key=len, reverse=True))
+
+
+def _forms(secret: str) -> set[str]:
+    """Return a secret as it is and as texts quote it, once and twice: a log may hold the JSON of a ``repr``."""
+    once = {secret, *_quoted(secret)}
+    return once | {twice for form in once for twice in _quoted(form)}
+
+
+def _quoted(text: str) -> Iterator[str]:
+    yield json.dumps(text)[1:-1]
+    yield json.dumps(text, ensure_ascii=False)[1:-1]
+    yield repr(text)[1:-1]
+    # As a part of a text that holds both kinds of quotation marks, one of which is escaped then.
+    yield repr(f"{text}'\"")[1:-4]
+    encoded = text.encode("utf-8", "surrogatepass")
+    yield repr(encoded)[2:-1]
+    yield quote(encoded)
+    yield quote(encoded, safe="")
+    yield quote_plus(encoded)
+
+
+def masked(message: AirbyteMessage) -> AirbyteMessage:
+    """Return a message, its texts for people masked; data stays as it is.
+
+    The texts, and not the line that they become: a secret may be a part of what makes the line a message.
+    """
+    texts: tuple[tuple[Any, tuple[str, ...]], ...] = (
+        (message.log, ("message", "stack_trace")),
+        (message.trace and message.trace.error, ("message", "internal_message", "stack_trace")),
+        (message.connectionStatus, ("message",)),
+    )
+    for part, names in texts:
+        for name in names if part else ():
+            if text := getattr(part, name):
+                setattr(part, name, filter_secrets(text))
+    return message
+
+
+class MaskedStderr:
+    """Stderr, masked: what argparse, warnings, crashing threads, and the logging module itself print."""
+
+    def __init__(self, stderr: TextIO) -> None:
+        self._stderr = stderr
+
+    def write(self, text: str) -> int:
+        """Write a text, masked."""
+        self._stderr.write(filter_secrets(text))
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stderr, name)
+
+
+def masked_stderr() -> TextIO:
+    """Return :class:`MaskedStderr` of the stderr that there is."""
+    return cast("TextIO", MaskedStderr(sys.stderr))
+
+
+def report_crash(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Report an exception that nobody caught as a line of the log and an error trace; a ``sys.excepthook``.
+
+    Why not the CDK's: it masks the line of JSON.
+    """
+    if issubclass(kind, KeyboardInterrupt):
+        sys.stderr.write(filter_secrets("".join(traceback.format_exception(kind, error, trace))))
+        return
+    logger.critical(error, exc_info=error)
+    message = assemble_uncaught_exception(kind, error).as_sanitized_airbyte_message()
+    sys.stdout.write(f"{AirbyteEntrypoint.airbyte_message_to_string(message)}\n")

@@ -1,0 +1,87 @@
+"""The end of a sync in which streams failed: one sentence, and the kind that tells whether to try again."""
+
+import logging
+from typing import Any
+
+import pytest
+import requests_mock
+from airbyte_cdk.models import AirbyteMessage, FailureType
+from airbyte_cdk.utils.traced_exception import AirbyteTracedException
+
+from integration_tests.sandbox import Api, Fault, mount
+from source_commonroom import SourceCommonroom
+from source_commonroom.output import Backlog, PageEntrypoint
+from unit_tests.conftest import API_URL
+from unit_tests.streams import catalog
+
+KINDS = {"topics": "forbidden_403", "tags": "server_error_500", "providers": "bad_request_400"}
+PATHS = {"topics": "/v2/topics", "tags": "/v2/tags", "providers": "/v2/providers"}
+
+
+def read_to_the_end(
+    api: Api, config: dict[str, Any], *streams: str
+) -> tuple[list[AirbyteMessage], AirbyteTracedException]:
+    """Read as the command does, and return all messages but pages, and the error that it ends with."""
+    configured, backlog = catalog(*streams), Backlog()
+    messages: list[AirbyteMessage] = []
+    with requests_mock.Mocker() as mocker:
+        mount(mocker, api, API_URL)
+        source = SourceCommonroom(catalog=configured, config=config, backlog=backlog)
+        entrypoint = PageEntrypoint(source, backlog)
+        spec = source.spec(logging.getLogger("airbyte"))
+        with pytest.raises(AirbyteTracedException) as ended:
+            # Not a list of them, because what came before the error counts.
+            messages.extend(entrypoint.read(spec, config, configured, []))
+    return messages, ended.value
+
+
+@pytest.mark.parametrize(
+    ("failing", "kind"),
+    [
+        (["topics"], FailureType.config_error),
+        (["tags"], FailureType.transient_error),
+        (["providers"], FailureType.system_error),
+        (["providers", "topics"], FailureType.system_error),
+        (["tags", "topics"], FailureType.transient_error),
+        (["providers", "tags", "topics"], FailureType.transient_error),
+    ],
+)
+def test_given_streams_that_fail_when_read_then_the_last_error_names_them_and_nothing_else(
+    failing: list[str], kind: FailureType, api: Api, config: dict[str, Any]
+) -> None:
+    for stream in failing:
+        api.faults.add(Fault(KINDS[stream], path=PATHS[stream]))
+
+    messages, error = read_to_the_end(api, config, "topics", "tags", "providers", "me")
+
+    assert error.message == (
+        f"The sync is incomplete, because these streams failed: {', '.join(failing)}. The error of each says why, and "
+        "what to do. All other streams are complete."
+    )
+    assert error.failure_type == kind
+    trace = error.as_airbyte_message().trace
+    assert trace
+    assert trace.error
+    # No traceback of a stream's error.
+    assert "RequestFailedError" not in str(trace.error.stack_trace)
+    named = [
+        message.trace.error.stream_descriptor.name
+        for message in messages
+        if message.trace and message.trace.error and message.trace.error.stream_descriptor
+    ]
+    assert sorted(named) == failing
+
+
+def test_given_an_error_of_another_kind_when_read_then_it_stays_what_it_is(
+    api: Api, config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = AirbyteTracedException(message="out of memory", failure_type=FailureType.transient_error)
+
+    def check_memory(_: Any) -> None:
+        raise full
+
+    monkeypatch.setattr("airbyte_cdk.utils.memory_monitor.MemoryMonitor.check_memory_usage", check_memory)
+
+    _, error = read_to_the_end(api, config, "tags")
+
+    assert error is full
