@@ -355,6 +355,37 @@ def test_tricky_cursors_look_like_other_things_and_never_repeat() -> None:
     assert cursors.write("scope", (0, 0)) == tokens[0]
 
 
+@pytest.mark.parametrize("style", ["keyset", "tricky"])
+def test_cursors_that_expired_are_refused_and_a_new_walk_gets_new_ones(workspace: Workspace, style: Any) -> None:
+    api = Api(workspace, cursor_style=style)
+    cursor = json.loads(call(api, "/v2/contacts").body)["meta"]["nextCursor"]
+    assert call(api, "/v2/contacts", cursor=cursor).status == 200
+    api.expire_cursors()
+    refused = call(api, "/v2/contacts", cursor=cursor)
+    assert (refused.status, json.loads(refused.body)["error"]["code"]) == (400, "invalid_parameters")
+    assert sorted(ids(flat(walk(api, "/v2/contacts")))) == sorted(ids(workspace.records("contacts")))
+
+
+def test_rows_that_are_withheld_stand_on_no_page_and_are_counted(workspace: Workspace) -> None:
+    api = Api(workspace, withheld={"/v2/contacts": 0.03})
+    up = walk(api, "/v2/contacts", {"limit": "200", "cols": "recordCount"})
+    down = walk(api, "/v2/contacts", {"limit": "50", "direction": "desc"})
+    missing = set(ids(workspace.records("contacts"))) - set(ids(flat(up)))
+    assert 0.01 < len(missing) / len(workspace.records("contacts")) < 0.06
+    assert set(ids(flat(down))) == set(ids(flat(up)))
+    assert [len(page) for page in up[:-1]] == [200] * (len(up) - 1)
+    answer = json.loads(call(api, "/v2/contacts", cols="recordCount", limit="1").body)
+    assert answer["meta"]["recordCount"] == len(workspace.records("contacts"))
+    assert len(flat(walk(api, "/v2/organizations"))) == len(workspace.records("organizations"))
+
+
+def test_all_rows_of_a_path_can_be_withheld(workspace: Workspace) -> None:
+    api = Api(workspace, withheld={"/v2/activities": 1})
+    answer = json.loads(call(api, "/v2/activities", cols="recordCount").body)
+    assert answer["data"] == []
+    assert answer["meta"] == {"nextCursor": None, "recordCount": len(workspace.records("activities"))}
+
+
 def test_a_workspace_refuses_impossible_changes() -> None:
     workspace = Workspace.of(activities=[activity(1)])
     with pytest.raises(KeyError):
@@ -432,6 +463,8 @@ STATUS_OF_KIND = {
     "bad_request_400": 400,
     "unauthorized_401": 401,
     "forbidden_403": 403,
+    "forbidden_403_html": 403,
+    "status": 418,
     "not_found_404": 404,
     "server_error_500": 500,
     "bad_gateway_502": 502,
@@ -481,7 +514,7 @@ def test_every_kind_of_fault_reaches_the_client(sandbox: Sandbox, api_url: str, 
     else:
         response = requests.get(url, headers=headers, timeout=5)
         assert response.status_code == STATUS_OF_KIND.get(kind, 200)
-        assert kind not in {"unavailable_503_html", "ok_html"} or "<html>" in response.text
+        assert kind not in {"unavailable_503_html", "ok_html", "forbidden_403_html"} or "<html>" in response.text
         if kind in NO_JSON:
             with pytest.raises(requests.JSONDecodeError):
                 response.json()
@@ -557,17 +590,17 @@ def test_latency_overlaps_and_connections_are_kept(workspace: Workspace) -> None
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
 def test_the_process_serves_until_a_signal_and_ends_cleanly(ending: signal.Signals) -> None:
     command = [sys.executable, "-m", "integration_tests.sandbox", "--port", "0", "--contacts", "5", "--activities", "9"]
-    command += ["--organizations", "2", "--token", "mine", "--fault", "bad_gateway_502=2"]
+    command += ["--organizations", "2", "--token", "mine", "--fault", "bad_gateway_502=2", "--withhold", "/v2/tags=1"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
         assert process.stdout is not None
         lines = [process.stdout.readline() for _ in range(4)]
         config = json.loads(lines[2].partition(":")[2])
         answers = [
-            requests.get(f"{config['api_url']}/v2/contacts", headers={"Authorization": "Bearer mine"}, timeout=5)
-            for _ in range(2)
+            requests.get(f"{config['api_url']}/v2/{path}", headers={"Authorization": "Bearer mine"}, timeout=5)
+            for path in ("contacts", "contacts", "tags")
         ]
         process.send_signal(ending)
         _, errors = process.communicate(timeout=5)
-    assert [answer.status_code for answer in answers] == [200, 502]
-    assert len(answers[0].json()["data"]) == 5
+    assert [answer.status_code for answer in answers] == [200, 502, 200]
+    assert [len(answer.json()["data"]) for answer in (answers[0], answers[2])] == [5, 0]
     assert (process.returncode, errors) == (0, "")

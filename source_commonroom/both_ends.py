@@ -2,51 +2,21 @@
 
 import logging
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
 from airbyte_cdk.models import FailureType
-from airbyte_cdk.sources.streams.concurrent.partitions.stream_slicer import StreamSlicer
 from airbyte_cdk.sources.types import StreamSlice
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
-from source_commonroom.components.walk import PageRetriever, number_of
+from source_commonroom.components.counts import Counts
+from source_commonroom.components.errors import RequestFailedError
+from source_commonroom.components.walk import PageRetriever, Walk, number_of
 
 logger = logging.getLogger("airbyte")
 
 _DOWN = {"direction": "desc"}
-
-
-class BothEnds(StreamSlicer):
-    """Reads each list of a stream from both its ends, see :class:`ListFromBothEnds`.
-
-    :param retriever: walks the pages of a slice
-    :param slicer: names the lists, a slice each; contacts are one, objects one for each type
-    """
-
-    def __init__(self, retriever: PageRetriever, slicer: StreamSlicer) -> None:
-        self._retriever = retriever
-        self._slicer = slicer
-        self._lists: dict[str, ListFromBothEnds] = {}
-
-    def stream_slices(self) -> Iterable[StreamSlice]:
-        """Yield two walks for each list, and one where it is short."""
-        for number, part in enumerate(self._slicer.stream_slices()):
-            key = str(number)
-            self._lists[key] = ListFromBothEnds(self._retriever, part)
-            for walk in self._lists[key].walks():
-                yield StreamSlice(
-                    partition=walk.partition, cursor_slice={}, extra_fields={**walk.extra_fields, _LIST: key}
-                )
-
-    def pages(self, stream_slice: StreamSlice) -> Iterator[list[dict[str, Any]]]:
-        """Yield the pages of one walk, see :meth:`ListFromBothEnds.pages`."""
-        return self._lists[stream_slice.extra_fields[_LIST]].pages(stream_slice)
-
-
-# The extra field of a slice that tells which list it walks.
-_LIST = "list"
 
 
 class ListFromBothEnds:
@@ -59,12 +29,14 @@ class ListFromBothEnds:
 
     One instance serves one read of one list. Pinned by unit_tests/test_both_ends.py.
 
-    :param retriever: walks the pages of a slice
+    :param retriever: asks for the pages
     :param part: the list, as a slice of the stream
+    :param counts: what the API counts of it
     """
 
-    def __init__(self, retriever: PageRetriever, part: StreamSlice) -> None:
+    def __init__(self, retriever: PageRetriever, part: StreamSlice, counts: Counts) -> None:
         self._retriever = retriever
+        self._counts = counts
         self._up_walk = part
         self._down_walk = StreamSlice(
             partition={**part.partition, **_DOWN}, cursor_slice={}, extra_fields=part.extra_fields
@@ -72,7 +44,12 @@ class ListFromBothEnds:
         self._lock = threading.Lock()
         self._up_to: int | None = None
         self._down_to: int | None = None
+        self._down_from: int | None = None
         self._alone = False
+        self._counted: int | None = None
+        self._received = 0
+        self._ended: set[bool] = set()
+        self._compared = False
         self._first_page = threading.Event()
 
     def walks(self) -> Iterator[StreamSlice]:
@@ -86,13 +63,40 @@ class ListFromBothEnds:
         """Yield the pages of one of the two walks until it meets the other.
 
         :raises AirbyteTracedException: (system_error) where the order of ids breaks after records of both walks were
-            read, and what :meth:`PageRetriever.pages` raises
+            read, (transient_error) where the API answered fewer records than it counts, and what
+            :meth:`PageRetriever.pages` raises
         """
-        return self._down() if "direction" in stream_slice.partition else self._up()
+        down = "direction" in stream_slice.partition
+        walk = Walk(self._retriever)
+        yield from self._down(walk) if down else self._up(walk)
+        with self._lock:
+            self._received += walk.unusable
+            self._ended.add(down)
+            # Where the walk up is alone, it doesn't wait for the other.
+            over = not self._compared and False in self._ended and (True in self._ended or self._alone)
+            self._compared = self._compared or over
+        if over:
+            yield from self._complete()
 
-    def _up(self) -> Iterator[list[dict[str, Any]]]:
+    def _complete(self) -> Iterator[list[dict[str, Any]]]:
+        """Compare with the count. Where something is missing, what was inserted above the walk down comes first.
+
+        Without it, one deletion among any number of insertions would look like a loss.
+        """
+        short = self._counted is not None and self._received < self._counted
+        if short and self._down_from is not None:
+            for rows in self._retriever.pages(self._down_walk):
+                new = [row for row in rows if (number_of(row) or 0) > self._down_from]
+                self._received += len(new)
+                yield new
+                if len(new) < len(rows):
+                    break
+        self._counts.compare(self._up_walk, self._counted, self._received)
+
+    def _up(self, walk: Walk) -> Iterator[list[dict[str, Any]]]:
         try:
-            for rows in self._retriever.pages(self._up_walk):
+            self._counted = self._counts.before(self._up_walk)
+            for rows in walk.to_the_end(self._up_walk):
                 new = self._claim_upwards(rows)
                 self._first_page.set()
                 yield new
@@ -111,40 +115,47 @@ class ListFromBothEnds:
         with self._lock:
             if not self._first_page.is_set():
                 self._alone = len(rows) < self._retriever.page_size
-            if self._alone:
-                return rows
-            if not _ascend(self._up_to, numbers):
+            if not self._alone and not _ascend(self._up_to, numbers):
                 if self._down_to is not None:
                     raise self._disorder()
                 self._alone = True
-                return rows
-            self._up_to = numbers[-1] if numbers else self._up_to
-            down_to = self._down_to
-        return rows if down_to is None else [row for row, number in _pairs(rows, numbers) if number < down_to]
+            new = rows
+            if not self._alone:
+                self._up_to = numbers[-1] if numbers else self._up_to
+                if self._down_to is not None:
+                    new = [row for row, number in _pairs(rows, numbers) if number < self._down_to]
+            self._received += len(new)
+        return new
 
-    def _down(self) -> Iterator[list[dict[str, Any]]]:
-        pages = self._retriever.pages(self._down_walk)
+    def _down(self, walk: Walk) -> Iterator[list[dict[str, Any]]]:
+        pages = walk.to_the_end(self._down_walk)
         while True:
             try:
-                rows = next(pages, [])
-            except AirbyteTracedException as error:
-                if self._down_to is not None or error.failure_type != FailureType.system_error:
+                rows = next(pages, None)
+            except RequestFailedError as error:
+                if self._down_to is not None or error.failure.name != "invalid_request":
                     raise
                 self._go_alone("refuses to sort downwards")
                 return
+            if rows is None:
+                return
             new = self._claim_downwards(rows)
             yield new
-            if not new or len(new) < len(rows):
+            if len(new) < len(rows):
                 return
 
     def _claim_downwards(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         numbers = [number_of(row) for row in rows]
         with self._lock:
-            if self._alone or self._up_to is None:
+            up_to = self._up_to
+            if self._alone or up_to is None:
                 return []
             if _ascend(None, [*reversed(numbers), *([] if self._down_to is None else [self._down_to])]):
-                new = [row for row, number in _pairs(rows, numbers) if number > (self._up_to or 0)]
-                self._down_to = number_of(new[-1]) if new else self._down_to
+                new = [row for row, number in _pairs(rows, numbers) if number > up_to]
+                if new:
+                    self._down_to = number_of(new[-1])
+                    self._down_from = self._down_from or numbers[0]
+                self._received += len(new)
                 return new
             if self._down_to is not None:
                 raise self._disorder()

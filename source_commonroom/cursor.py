@@ -1,8 +1,10 @@
 """The cursor of activities: windows of equal size, and a state that keeps each window that is done."""
 
 import logging
+import re
 import threading
-from collections.abc import Callable, Iterable, Iterator, MutableMapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,7 +17,15 @@ from airbyte_cdk.sources.streams.concurrent.state_converters.datetime_stream_sta
 from airbyte_cdk.sources.types import Record, StreamSlice
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
-from source_commonroom.components.walk import CountRefusedError, FirstPage, PageRetriever
+from source_commonroom.components.counts import Counts
+from source_commonroom.components.walk import (
+    CountRefusedError,
+    CursorRefusedError,
+    FirstPage,
+    PageRetriever,
+    Walk,
+)
+from source_commonroom.estimates import Estimates
 from source_commonroom.output import PageMessage
 from source_commonroom.slices import Probe, plan, window_size
 
@@ -23,6 +33,30 @@ logger = logging.getLogger("airbyte")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
+
+# The state is kept at least once a minute; a page may take half of it.
+_CHECKPOINT_SECONDS = 30
+# A moment as the API writes it, but for February 29th. Two of them compare as texts do.
+_MOMENT = re.compile(
+    r"(?!0000)[0-9]{4}-"
+    r"(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)|02-(?:0[1-9]|1[0-9]|2[0-8]))"
+    r"T(?:[01][0-9]|2[0-3])(?::[0-5][0-9]){2}\.[0-9]{3}Z"
+)
+
+
+class _Window:
+    """How far the reading of a window has come."""
+
+    def __init__(self, walk: Walk) -> None:
+        self.walk = walk
+        self.in_order = True
+        """Whether no activity came after one of a later moment."""
+        self.reached = ""
+        """The moment of the last activity; there may be more of it on the next page."""
+        self.at_reached = 0
+        """How many activities of that moment came."""
+        self.kept_at = time.monotonic()
+        """When the state was last kept."""
 
 
 class WindowCursor(ConcurrentCursor):
@@ -35,12 +69,16 @@ class WindowCursor(ConcurrentCursor):
     A window is planned by its first page, which is kept until the window is read: planning costs hardly a request,
     and keeps no more than a few windows ahead of the reading.
 
+    Where the API refuses a cursor in the middle of a window, the rest is read from the last moment seen.
+    Pinned by unit_tests/test_walk.py.
+
     The state: ``{"state_type": "date-range", "slices": [{"start": …, "end": …}, …]}``, merged where two meet.
 
     :param cursor: what the factory made of the manifest
     :param manager: holds the state of all streams
     :param retriever: walks the pages of a window
     :param workers: how many windows are read at once
+    :param estimates: takes what the API counts
     :param over: tells whether nobody reads any more, so that the planning doesn't wait for it
     """
 
@@ -50,6 +88,7 @@ class WindowCursor(ConcurrentCursor):
         manager: ConnectorStateManager,
         retriever: PageRetriever,
         workers: int,
+        estimates: Estimates,
         over: Callable[[], bool],
     ) -> None:
         # The factory makes a cursor of the manifest; its parts are taken as they are, but for the state.
@@ -76,11 +115,15 @@ class WindowCursor(ConcurrentCursor):
         )
         self._calendar_step = cursor._slice_range  # noqa: SLF001
         self._retriever = retriever
+        self._estimates = estimates
+        self._counts = Counts(retriever)
+        self._counted = True
         self._size = window_size(workers)
         self._over = over
         self._ahead = workers
         self._last_probe: tuple[StreamSlice, FirstPage] | None = None
         self._first_pages: dict[str, FirstPage] = {}
+        self._open: dict[str, _Window] = {}
         self._begun = threading.Condition()
 
     @property
@@ -106,21 +149,131 @@ class WindowCursor(ConcurrentCursor):
                     self._stream_name,
                     refused,
                 )
+                self._counted = False
                 self._slice_range = self._calendar_step
                 yield from super().stream_slices()
                 return
 
     def pages(self, stream_slice: StreamSlice) -> Iterator[list[dict[str, Any]]]:
-        """Yield the pages of a window; see :meth:`PageRetriever.pages`."""
+        """Yield the pages of a window.
+
+        :raises AirbyteTracedException: (transient_error) where the API answered fewer activities than it counts, and
+            what :meth:`PageRetriever.pages` raises
+        """
+        key = self._key(stream_slice)
         with self._begun:
-            first = self._first_pages.pop(self._key(stream_slice), None)
+            first = self._first_pages.pop(key, None)
             self._begun.notify_all()
-        yield from self._retriever.pages(stream_slice, first)
+        if first is None and self._counted:
+            first = self._first_page(stream_slice)
+        walk = Walk(self._retriever)
+        window = self._open[key] = _Window(walk)
+        for rows in self._walked(window, stream_slice, first):
+            self._follow(window, rows)
+            yield rows
+        del self._open[key]
+        self._counts.compare(stream_slice, first.records if first else None, walk.received)
+
+    def done(self, stream_slice: StreamSlice) -> StreamSlice | None:
+        """Return what of a window has been read, where its state wasn't kept for some time; see :class:`Done`."""
+        window = self._open.get(self._key(stream_slice))
+        if window is None or time.monotonic() - window.kept_at < _CHECKPOINT_SECONDS:
+            return None
+        if not window.in_order or not window.reached:
+            return None
+        low, last = self._bounds(stream_slice)
+        high = min(self._milliseconds(window.reached) - 1, last)
+        if high < low:
+            return None
+        window.kept_at = time.monotonic()
+        part = self._window(low, high)
+        return part if self._is_whole(part, window.walk.received - window.at_reached) else None
+
+    def _is_whole(self, part: StreamSlice, received: int) -> bool:
+        """Tell whether the API counts no more in a part of a window than it has answered.
+
+        Else what is missing would be in the state before the end of the window tells. Pinned by
+        test_given_rows_held_back_in_a_window_that_takes_minutes_when_read_then_no_state_covers_them.
+        """
+        if not self._counted:
+            return True
+        try:
+            return self._retriever.count(part) <= received
+        except CountRefusedError:
+            return True
+
+    def _first_page(self, window: StreamSlice) -> FirstPage | None:
+        try:
+            return self._retriever.first_page(window)
+        except CountRefusedError:
+            # It counted when the windows were planned. Whoever reads the page without a count meets what is wrong.
+            return None
+
+    def _walked(
+        self, window: _Window, stream_slice: StreamSlice, first: FirstPage | None
+    ) -> Iterator[list[dict[str, Any]]]:
+        """Yield the pages of a window; where a cursor is refused, go on at the last moment seen, or begin again."""
+        rest, begun_at = stream_slice, None
+        while True:
+            try:
+                yield from window.walk.pages(rest, first)
+            except CursorRefusedError as refused:
+                go_on_at = window.reached if window.in_order else ""
+                if go_on_at == begun_at:
+                    raise window.walk.refused_again() from refused
+                logger.warning(
+                    "%s: the API refused, in the middle of a window, the cursor that it gave itself. The rest is read "
+                    "from %s on, and nothing is emitted twice.",
+                    self._stream_name,
+                    go_on_at or "the window's first page",
+                )
+                begun_at, first = go_on_at, None
+                if go_on_at:
+                    rest = self._window(self._milliseconds(go_on_at), self._bounds(stream_slice)[1])
+            else:
+                return
+
+    def _follow(self, window: _Window, rows: list[dict[str, Any]]) -> None:
+        """Follow the moments of a page, and report those that are none."""
+        known = [moment for moment in map(self._moment, rows) if moment]
+        so_far = [window.reached, *known]
+        window.in_order = window.in_order and so_far == sorted(so_far)
+        before = window.at_reached if so_far[0] == so_far[-1] else 0
+        window.reached = so_far[-1]
+        window.at_reached = before + known.count(window.reached)
+        if len(known) < len(rows):
+            logger.warning(
+                "%s: %d of %d activities of a page have no %s that is a moment. They are emitted as they are. A record "
+                "that has none can't be found again by its time; tell Common Room's support.",
+                self._stream_name,
+                len(rows) - len(known),
+                len(rows),
+                self.cursor_field.cursor_field_key,
+            )
+
+    def _moment(self, row: Mapping[str, Any]) -> str:
+        """Return the moment of an activity as the API writes it; empty where it has none."""
+        moment = row.get(self.cursor_field.cursor_field_key)
+        if not isinstance(moment, str):
+            return ""
+        if _MOMENT.fullmatch(moment):
+            # To parse each would cost as much as all else.
+            return moment
+        try:
+            return self._text(self._milliseconds(moment))
+        except (ValueError, OverflowError):
+            return ""
 
     def _planned(self, gap: StreamSlice) -> Iterable[StreamSlice]:
-        start_field, end_field = self._slice_boundary_fields_wrapper
-        first, last = self._milliseconds(gap[start_field]), self._milliseconds(gap[end_field])
-        for low, high in plan(first, last, self._probe, self._size):
+        first, last = self._bounds(gap)
+
+        def probe(low: int, high: int) -> Probe | None:
+            found = self._probe(low, high)
+            if found and (low, high) == (first, last):
+                self._estimates.add(self._stream_name, found.records)
+            return found
+
+        for low, high in plan(first, last, probe, self._size):
             window = self._window(low, high)
             if self._last_probe is not None and self._last_probe[0] == window:
                 self._keep(*self._last_probe)
@@ -157,6 +310,10 @@ class WindowCursor(ConcurrentCursor):
     def _window(self, low: int, high: int) -> StreamSlice:
         start_field, end_field = self._slice_boundary_fields_wrapper
         return StreamSlice(partition={}, cursor_slice={start_field: self._text(low), end_field: self._text(high)})
+
+    def _bounds(self, window: StreamSlice) -> tuple[int, int]:
+        start_field, end_field = self._slice_boundary_fields_wrapper
+        return self._milliseconds(window[start_field]), self._milliseconds(window[end_field])
 
     def _key(self, window: StreamSlice) -> str:
         start_field, _ = self._slice_boundary_fields_wrapper

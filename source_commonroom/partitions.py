@@ -4,7 +4,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
-from airbyte_cdk.models import AirbyteMessage, AirbyteStreamStatus, StreamDescriptor
+from airbyte_cdk.models import AirbyteMessage, AirbyteStreamStatus, StreamDescriptor, Type
 from airbyte_cdk.sources.streams.concurrent.partitions.partition import Partition
 from airbyte_cdk.sources.streams.concurrent.partitions.partition_generator import PartitionGenerator
 from airbyte_cdk.sources.streams.concurrent.partitions.stream_slicer import StreamSlicer
@@ -24,20 +24,29 @@ class PagePartition(Partition):
     :param pages: walks the pages of the slice
     :param finish: makes the records of a page's rows
     :param emit: makes of a page's records what goes on the queue
+    :param done: tells from time to time which part of the slice has been read
     """
 
-    def __init__(self, stream: str, stream_slice: StreamSlice, pages: "Pages", finish: "Finish", emit: "Emit") -> None:
+    def __init__(
+        self, stream: str, stream_slice: StreamSlice, pages: "Pages", finish: "Finish", emit: "Emit", done: "Done"
+    ) -> None:
         self._stream = stream
         self._slice = stream_slice
         self._pages = pages
         self._finish = finish
         self._emit = emit
+        self._done = done
         self._hash = SliceHasher.hash(stream, stream_slice)
 
-    def read(self) -> Iterable[Record]:
-        """Yield what the pages hold, in the API's order; see ``PageRetriever.pages`` for what it raises."""
+    def read(self) -> Iterable[Any]:
+        """Yield what the pages hold, in the API's order, and checkpoints.
+
+        :raises AirbyteTracedException: as ``PageRetriever.pages``, and where the API counts more than it answers
+        """
         for rows in self._pages(self._slice):
             yield from self._emit(self._stream, self._slice, self._finish(rows, self._slice))
+            if part := self._done(self._slice):
+                yield Checkpoint(PagePartition(self._stream, part, self._pages, self._finish, self._emit, self._done))
 
     def to_slice(self) -> StreamSlice:
         """Return the slice."""
@@ -57,17 +66,33 @@ class PagePartition(Partition):
 class PagePartitions(PartitionGenerator):
     """Makes a partition of every slice, as soon as it is known."""
 
-    def __init__(self, stream: str, slicer: StreamSlicer, pages: "Pages", finish: "Finish", emit: "Emit") -> None:
+    def __init__(
+        self, stream: str, slicer: StreamSlicer, pages: "Pages", finish: "Finish", emit: "Emit", done: "Done"
+    ) -> None:
         self._stream = stream
         self._slicer = slicer
         self._pages = pages
         self._finish = finish
         self._emit = emit
+        self._done = done
 
     def generate(self) -> Iterable[Partition]:
         """Yield the partitions."""
         for stream_slice in self._slicer.stream_slices():
-            yield PagePartition(self._stream, stream_slice, self._pages, self._finish, self._emit)
+            yield PagePartition(self._stream, stream_slice, self._pages, self._finish, self._emit, self._done)
+
+
+class Checkpoint(AirbyteMessage):
+    """Travels on the queue behind the pages of a part of a slice, which has been read once it comes out.
+
+    It is an ``AirbyteMessage``, so that the CDK's queue hands it on as it is; :meth:`SourceCommonroom.read` takes it.
+
+    :param part: that part, as a partition
+    """
+
+    def __init__(self, part: Partition) -> None:
+        super().__init__(type=Type.STATE)
+        self.part = part
 
 
 class Pages(Protocol):
@@ -82,6 +107,17 @@ class Finish(Protocol):
 
     def __call__(self, rows: list[dict[str, Any]], stream_slice: StreamSlice, /) -> list[dict[str, Any]]:
         """Return the records, changed in place; fewer than rows where some were read before."""
+
+
+class Done(Protocol):
+    """Tells which part of a slice has been read; called by worker threads after each page."""
+
+    def __call__(self, stream_slice: StreamSlice, /) -> StreamSlice | None:
+        """Return that part where it is time to keep it in the state, else None."""
+
+
+def nothing_done(_: StreamSlice) -> None:
+    """Keep no state within a slice."""
 
 
 class Emit(Protocol):

@@ -5,6 +5,7 @@ import logging
 import pkgutil
 import sys
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from typing import Any
 
 from airbyte_cdk.models import (
@@ -13,6 +14,7 @@ from airbyte_cdk.models import (
     AirbyteMessage,
     AirbyteStateMessage,
     ConfiguredAirbyteCatalog,
+    Status,
 )
 from airbyte_cdk.sources.declarative.concurrent_declarative_source import ConcurrentDeclarativeSource
 from airbyte_cdk.sources.declarative.parsers.manifest_component_transformer import ManifestComponentTransformer
@@ -23,15 +25,19 @@ from airbyte_cdk.sources.streams.concurrent.default_stream import DefaultStream
 from airbyte_cdk.utils.yaml_loader import safe_load_yaml
 
 from source_commonroom import components
-from source_commonroom.both_ends import BothEnds
+from source_commonroom.check import Probe, ask_for_each, sentence_of_expiry, status_of
+from source_commonroom.components.counts import Counts
 from source_commonroom.components.once import forget_rows
 from source_commonroom.components.routers import object_types_or_none
 from source_commonroom.components.walk import PageRetriever
 from source_commonroom.config import validate_config
 from source_commonroom.cursor import WindowCursor
+from source_commonroom.estimates import Estimates
+from source_commonroom.lists import Lists
 from source_commonroom.objects import name_streams, type_of
 from source_commonroom.output import Backlog
-from source_commonroom.partitions import AsPages, PagePartitions, Pages, as_records
+from source_commonroom.partitions import AsPages, Checkpoint, Done, PagePartitions, Pages, as_records, nothing_done
+from source_commonroom.state import usable_state
 
 # The manifest names its components as a manifest-only connector does; here they are a module of the package.
 sys.modules.setdefault("source_declarative_manifest.components", components)
@@ -52,6 +58,11 @@ def _retriever_of(stream: AbstractStream) -> PageRetriever:
     return retriever
 
 
+def _probe_of(stream: AbstractStream) -> Probe:
+    generator: Any = stream._stream_partition_generator  # type: ignore[attr-defined]  # noqa: SLF001  # as above
+    return Probe(_retriever_of(stream), generator._stream_slicer)  # noqa: SLF001
+
+
 # What all streams of one type of objects share.
 _OF_OBJECTS = {"endpoint": "objects", "both_ends": True, "cols": "recordKey,cf_*"}
 
@@ -64,7 +75,7 @@ class SourceCommonroom(ConcurrentDeclarativeSource):
     :param state: the state of the last sync, one message a stream
     :param backlog: where the messages of a read go to a :class:`~source_commonroom.output.PageEntrypoint`, its backlog,
         and each page is one message then; without it, every record is one, as in any Airbyte source
-    :raises AirbyteTracedException: (config_error) where the configuration isn't valid
+    :raises AirbyteTracedException: (config_error) where the configuration isn't valid, or the state can't be read
     """
 
     def __init__(
@@ -82,11 +93,16 @@ class SourceCommonroom(ConcurrentDeclarativeSource):
         # Here, and not where the CDK does it, because its constructor already works with the configuration.
         if config is not None:
             validate_config(config, manifest["spec"]["connection_specification"])
-        super().__init__(catalog=catalog, config=config, state=state or [], source_config=manifest)
+        streams = None if catalog is None else {configured.stream.name for configured in catalog.streams}
+        lookback = timedelta(days=(config or {}).get("lookback_window_days", 3))
+        state = usable_state(state or [], streams, lookback)
+        super().__init__(catalog=catalog, config=config, state=state, source_config=manifest)
         # What read and discover know before they build the streams.
         self._object_streams: list[tuple[str, str]] = []
         self._schemas: dict[str, Mapping[str, Any]] = {}
         self._emit = AsPages(backlog) if backlog else as_records
+        self._estimates = Estimates(self._message_repository)
+        self._cursors: dict[str, WindowCursor] = {}
         self._over = backlog.is_closed if backlog else lambda: False
 
     @property
@@ -115,20 +131,24 @@ class SourceCommonroom(ConcurrentDeclarativeSource):
         generator: Any = stream._stream_partition_generator  # noqa: SLF001
         retriever = _retriever_of(stream)
         slicer, cursor = generator._stream_slicer, stream.cursor  # noqa: SLF001
-        pages: Pages = retriever.pages
+        pages: Pages
+        done: Done = nothing_done
         # At a read the catalog's schema, because the CDK asks for it with each status, in its main thread.
         schema = self._schemas.get(stream.name)
         if schema and schema.get("properties"):
             retriever.choose(schema["properties"])
         if isinstance(cursor, ConcurrentCursor):
             workers = self._config.get("num_workers", 10)
-            slicer = cursor = WindowCursor(cursor, self._connector_state_manager, retriever, workers, self._over)
-            pages = cursor.pages
-        elif retriever.both_ends and self._config.get("walk_from_both_ends", True):
-            slicer = BothEnds(retriever, slicer)
+            slicer = cursor = self._cursors[stream.name] = WindowCursor(
+                cursor, self._connector_state_manager, retriever, workers, self._estimates, self._over
+            )
+            pages, done = cursor.pages, cursor.done
+        else:
+            both_ends = retriever.both_ends and self._config.get("walk_from_both_ends", True)
+            slicer = Lists(retriever, slicer, Counts(retriever, self._estimates.add), from_both_ends=both_ends)
             pages = slicer.pages
         return DefaultStream(
-            partition_generator=PagePartitions(stream.name, slicer, pages, retriever.finish, self._emit),
+            partition_generator=PagePartitions(stream.name, slicer, pages, retriever.finish, self._emit, done),
             name=stream.name,
             json_schema=stream.get_json_schema if schema is None else lambda: schema,
             primary_key=stream._primary_key,  # noqa: SLF001
@@ -160,22 +180,39 @@ class SourceCommonroom(ConcurrentDeclarativeSource):
         comes, and a chain that waits behind windows would end long after them.
         """
         forget_rows()
+        if expiry := sentence_of_expiry(self._config["api_token"])[0]:
+            logger.warning("%s", expiry)
         self._schemas = {configured.stream.name: configured.stream.json_schema for configured in catalog.streams}
         streams = self.resolved_manifest["streams"]
         rank = {stream["name"]: ("incremental_sync" in stream, place) for place, stream in enumerate(streams)}
         self._object_streams = [(name, type_of(name)) for name in self._schemas if name not in rank]
         of_objects = (False, len(rank))
         ordered = sorted(catalog.streams, key=lambda configured: rank.get(configured.stream.name, of_objects))
-        yield from super().read(logger, config, ConfiguredAirbyteCatalog(streams=ordered), state)
+        for message in super().read(logger, config, ConfiguredAirbyteCatalog(streams=ordered), state):
+            if isinstance(message, Checkpoint):
+                self._cursors[message.part.stream_name()].close_partition(message.part)
+            else:
+                yield message
 
     def check(self, logger: logging.Logger, config: Mapping[str, Any]) -> AirbyteConnectionStatus:
-        """Return SUCCEEDED where the token may read its own status, else FAILED with a sentence.
+        """Return SUCCEEDED where the token may read its own status, and say what else it may not read, or until when.
 
         The CDK's ``CheckStream`` answers with the ``repr`` of "Stream … is not available: …"; a person in Airbyte's UI
         gets the sentence alone.
         """
+        expiry, over = sentence_of_expiry(self._config["api_token"])
+        if over:
+            return AirbyteConnectionStatus(status=Status.FAILED, message=expiry)
         status = super().check(logger, config)
         if status.message:
             message: str = ast.literal_eval(status.message)
             status.message = message.removeprefix("Stream api_token_status is not available: ")
-        return status
+            return status
+        forget_rows()
+        asked = set(self.resolved_manifest["check"]["stream_names"])
+        probes = [_probe_of(stream) for stream in super().streams(self._config) if stream.name not in asked]
+        return status_of(ask_for_each(probes), expiry)
+
+    def configure(self, config: Mapping[str, Any], temp_dir: str) -> Mapping[str, Any]:  # noqa: ARG002  # the CDK's signature
+        """Return the configuration, and write it nowhere: a process that is killed would leave the token behind."""
+        return self._config or config

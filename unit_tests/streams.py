@@ -54,9 +54,10 @@ class Stream:
         )
 
     def requests(self, api: Api) -> list[Request]:
-        """List what the stream has asked an API that served it alone."""
+        """List the pages that the stream has asked for, of an API that served it alone."""
         path = re.compile(self.path.replace("{id}", "[0-9]+"))
-        return [request for request in api.log.requests if path.fullmatch(request.path)]
+        found = sorted({request.path for request in api.log.requests if path.fullmatch(request.path)})
+        return [request for each in found for request in api.log.pages(each)]
 
 
 STREAMS = (

@@ -258,4 +258,5 @@ def test_given_inserts_and_deletes_meanwhile_when_read_then_every_other_activity
     found = ids(output)
     assert len(found) == len(set(found))
     assert before - api.touched <= set(found)
-    assert output.exit_code == 0
+    # So much coming and going in one window may look like a loss, and then the window is read again next time.
+    assert all("the API counted" in error.message for error in output.errors("activities"))

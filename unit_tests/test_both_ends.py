@@ -24,7 +24,7 @@ def contacts(count: int) -> Workspace:
 
 
 def directions(api: Api) -> list[str | None]:
-    return [request.params.get("direction") for request in api.log.of("/v2/contacts")]
+    return [request.params.get("direction") for request in api.log.pages("/v2/contacts")]
 
 
 @pytest.mark.parametrize("count", [0, 1, 199, 200, 201, 399, 400, 401, 999, 2_000])
@@ -100,7 +100,7 @@ def test_given_ids_without_numbers_when_read_then_one_walk_brings_all(api: Api, 
 
     assert {row["id"] for row in output.records("prospector_companies")} == companies
     assert len(output.records("prospector_companies")) == len(companies)
-    assert [request.params.get("direction") for request in api.log.of("/v2/prospector-companies")] == [None, None]
+    assert [request.params.get("direction") for request in api.log.pages("/v2/prospector-companies")] == [None, None]
 
 
 class Restless(Api):

@@ -133,7 +133,7 @@ def test_given_a_field_that_is_gone_when_only_columns_are_selected_then_it_is_no
 
     output = read(fields, configured=selecting(contacts, "id", "custom_site", "custom_plan"))
 
-    assert {request.params.get("cols") for request in fields.log.of("/v2/contacts")} == {"cf_8"}
+    assert {request.params.get("cols") for request in fields.log.pages("/v2/contacts")} == {"cf_8"}
     assert output.exit_code == 0
 
 

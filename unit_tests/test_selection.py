@@ -13,7 +13,7 @@ from unit_tests.streams import selecting
 
 def asked_for(api: Api, path: str) -> set[frozenset[str]]:
     """Tell what `cols` held, over all requests; nothing where it wasn't sent."""
-    return {frozenset(request.params.get("cols", "").split(",")) - {""} for request in api.log.of(path)}
+    return {frozenset(request.params.get("cols", "").split(",")) - {""} for request in api.log.pages(path)}
 
 
 COLUMNS = {

@@ -33,7 +33,8 @@ What it does not reproduce, or had to decide, because the provider doesn't say:
 - A well-formed id that doesn't exist matches no record here, but in a path. A segment has members of its own
   `entityType` only, and one of objects those of one type; one of organizations tells nobody who they are.
 - A date finer than a millisecond is cut to it.
-- The age of a cursor, an empty page at the end of a walk, how long an expensive column takes.
+- The age of a cursor (`Api.expire_cursors` ends them all at once), an empty page at the end of a walk, how long an
+  expensive column takes.
 - The texts of error messages, the bodies of 404 and 405, and v1's of 400. Nothing was compared with the live service.
 - Records stand alone: a new contact doesn't change its organization's `contactsCount`.
 

@@ -8,6 +8,7 @@ import signal
 import sys
 
 from integration_tests.sandbox.api import DEFAULT_TOKEN, Api
+from integration_tests.sandbox.endpoints import ENDPOINTS
 from integration_tests.sandbox.faults import KINDS, Fault
 from integration_tests.sandbox.generate import Sizes
 from integration_tests.sandbox.server import Sandbox
@@ -21,6 +22,14 @@ def read_fault(text: str) -> Fault:
         return Fault(kind, every=int(every or 1))
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def read_share(text: str) -> tuple[str, float]:
+    """Read `PATH=SHARE`: this share of the rows of a path stands on no page."""
+    path, _, share = text.partition("=")
+    if path not in ENDPOINTS:
+        raise argparse.ArgumentTypeError(f"there is no endpoint {path!r}")
+    return path, float(share)
 
 
 def read_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -47,6 +56,14 @@ def read_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         metavar="KIND=EVERY",
         help=f"fail every so many-th request; may be repeated. Kinds: {', '.join(KINDS)}",
     )
+    parser.add_argument(
+        "--withhold",
+        type=read_share,
+        action="append",
+        default=[],
+        metavar="PATH=SHARE",
+        help="leave this share of the rows of a path, as /v2/contacts=0.03, out of its pages; may be repeated",
+    )
     return parser.parse_args(arguments)
 
 
@@ -64,6 +81,7 @@ def main() -> None:
         token=arguments.token,
         requests_per_second=arguments.requests_per_second,
         faults=arguments.fault,
+        withheld=dict(arguments.withhold),
     )
     # Blocked before the server's thread starts, the signals wait for `sigwait`.
     ending = {signal.SIGINT, signal.SIGTERM}

@@ -7,17 +7,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from integration_tests.sandbox import refusals
-from integration_tests.sandbox.cursors import CURSOR_STYLES, Cursors
+from integration_tests.sandbox.cursors import CURSOR_STYLES, ExpiringCursors
 from integration_tests.sandbox.endpoints import Endpoint, InvalidParametersError, NotFoundError, endpoint_at
 from integration_tests.sandbox.faults import Fault, Faults, strike
 from integration_tests.sandbox.log import Request, RequestLog
 from integration_tests.sandbox.messages import Answer, Call, is_at, json_answer
-from integration_tests.sandbox.paging import listed, matching, page
+from integration_tests.sandbox.paging import held_back, listed, matching, page
 from integration_tests.sandbox.query import read_query
 from integration_tests.sandbox.rate_limit import RateLimit, too_many_requests
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from integration_tests.sandbox.workspace import Workspace
 
@@ -28,7 +28,8 @@ class Api:
     """The emulated API of one workspace.
 
     `forbidden` are the paths that the token lacks the permission for; `{id}` in one stands for any. Without
-    `requests_per_second` nothing is limited and no rate-limit header is sent.
+    `requests_per_second` nothing is limited and no rate-limit header is sent. `withheld` is the share of the rows of a
+    path that stand on no page, as `{"/v2/contacts": 0.03}`: always the same rows, and `recordCount` counts them.
     """
 
     def __init__(
@@ -39,17 +40,23 @@ class Api:
         forbidden: Collection[str] = (),
         cursor_style: Literal["keyset", "tricky"] = "keyset",
         requests_per_second: int | None = None,
+        withheld: Mapping[str, float] | None = None,
         faults: Iterable[Fault] = (),
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.workspace = workspace
         self.token = token
         self.forbidden = set(forbidden)
+        self.withheld = dict(withheld or {})
         self.faults = Faults(faults)
         self.log = RequestLog()
         self.clock = clock
         self._rate_limit = None if requests_per_second is None else RateLimit(requests_per_second)
-        self._cursors: Cursors = CURSOR_STYLES[cursor_style]()
+        self._cursors = ExpiringCursors(CURSOR_STYLES[cursor_style]())
+
+    def expire_cursors(self) -> None:
+        """Refuse from now on, as invalid, every cursor that was answered until now."""
+        self._cursors.expire()
 
     def answer(self, call: Call) -> Answer:
         """Answer a call: the rate limit first, then the faults, as what they stand for is before the API."""
@@ -89,10 +96,12 @@ class Api:
             if not endpoint.paged:
                 rows = [query.project(record) for record in listed(self.workspace, query)]
                 return json_answer(200, endpoint.body(rows))
-            entries = matching(self.workspace, query)
+            matches = matching(self.workspace, query)
+            share = self.withheld.get(call.path)
+            entries = held_back(self.workspace, query, share) if share else matches
         records, end = page(entries, query)
         meta: dict[str, str | int | None] = {"nextCursor": end and self._cursors.write(query.scope, end)}
         if query.counted:
-            meta["recordCount"] = len(entries)
+            meta["recordCount"] = len(matches)
         rows = [query.project(record) for record in records]
         return json_answer(200, {**endpoint.body(rows), "meta": meta})

@@ -69,4 +69,24 @@ class TrickyCursors:
         return position if token_scope == scope else None
 
 
+class ExpiringCursors:
+    """Tokens of another style, all of which can be made to expire."""
+
+    def __init__(self, cursors: Cursors) -> None:
+        self._cursors = cursors
+        self._generation = 0
+
+    def expire(self) -> None:
+        """Let no token be good any more that was written until now."""
+        self._generation += 1
+
+    def write(self, scope: str, position: Position) -> str:
+        """Make the token of a position, the same one until it expires."""
+        return self._cursors.write(f"{scope}.{self._generation}", position)
+
+    def read(self, scope: str, token: str) -> Position | None:
+        """Tell the position that a token was made for, or None where it is of no such walk, or has expired."""
+        return self._cursors.read(f"{scope}.{self._generation}", token)
+
+
 CURSOR_STYLES: dict[str, type[KeysetCursors | TrickyCursors]] = {"keyset": KeysetCursors, "tricky": TrickyCursors}

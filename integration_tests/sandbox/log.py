@@ -45,6 +45,10 @@ class RequestLog:
         """List the requests of a path, or of all paths that one with `{id}` stands for."""
         return [request for request in list(self.requests) if is_at(path, request.path)]
 
+    def pages(self, path: str) -> list[Request]:
+        """List those that ask for pages: not for a count alone, with a page of one."""
+        return [request for request in self.of(path) if request.params.get("limit") != "1"]
+
     def statuses(self) -> list[int]:
         """List the statuses answered, in order."""
         return [request.status for request in list(self.requests)]

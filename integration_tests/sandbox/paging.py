@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
 
 from integration_tests.sandbox.endpoints import SORT_KEYS
@@ -30,6 +31,19 @@ def listed(workspace: Workspace, query: Query) -> list[Record]:
 def matching(workspace: Workspace, query: Query) -> list[Entry]:
     """List what matches a query, over all pages, in its ascending order."""
     return workspace.derived(("matching", query.selection), lambda: _match(workspace, query))
+
+
+def held_back(workspace: Workspace, query: Query, share: float) -> list[Entry]:
+    """List what matches a query less a share of it, which the ids decide: the same rows whatever the query."""
+    return workspace.derived(
+        ("held back", share, query.selection),
+        lambda: [entry for entry in matching(workspace, query) if _lot(entry.record["id"]) >= share],
+    )
+
+
+def _lot(record_id: str) -> float:
+    """Draw a number from 0 to 1 by an id."""
+    return int.from_bytes(blake2b(record_id.encode(), digest_size=6).digest()) / 2**48
 
 
 def page(entries: list[Entry], query: Query) -> tuple[list[Record], Position | None]:

@@ -7,7 +7,8 @@ from typing import Any
 
 from airbyte_cdk.sources.types import StreamSlice
 
-from source_commonroom.components.walk import PageRetriever
+from source_commonroom.components.counts import Counts
+from source_commonroom.components.walk import PageRetriever, Walk
 
 _Key = tuple[str, frozenset[tuple[str, str]]]
 _rows: dict[_Key, list[dict[str, Any]]] = {}
@@ -19,13 +20,17 @@ def rows_once(retriever: PageRetriever, partition: Mapping[str, str] | None = No
 
     :param retriever: walks the list; two of the same address bring the same
     :param partition: what goes into the query
-    :raises AirbyteTracedException: where the list can't be had; whoever asks next tries again
+    :raises AirbyteTracedException: where the list can't be had, or not the whole of it; whoever asks next tries again
     """
     key = (retriever.requester.get_url(), frozenset((partition or {}).items()))
     with _asking[key]:
         if key not in _rows:
             part = StreamSlice(partition=dict(partition or {}), cursor_slice={})
-            _rows[key] = [row for rows in retriever.pages(part) for row in rows]
+            counts, walk = Counts(retriever), Walk(retriever)
+            counted = counts.before(part)
+            rows = [row for rows in walk.to_the_end(part) for row in rows]
+            counts.compare(part, counted, walk.received)
+            _rows[key] = rows
         return _rows[key]
 
 

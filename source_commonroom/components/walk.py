@@ -1,6 +1,8 @@
 """The walk: from the first page of an endpoint, or of a slice of it, to the last."""
 
+import logging
 from abc import abstractmethod
+from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import InitVar, dataclass, field
 from threading import Lock
@@ -14,14 +16,25 @@ from airbyte_cdk.sources.streams.core import StreamData
 from airbyte_cdk.sources.types import Config, StreamSlice, StreamState
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
+from source_commonroom.components.errors import RequestFailedError
 from source_commonroom.components.pages import is_paged, parse_page, rows_of
 from source_commonroom.components.retries import PatientRequester
 
+logger = logging.getLogger("airbyte")
+
 _NO_SLICE = StreamSlice(partition={}, cursor_slice={})
+
+# So many pages in a row that bring nothing new are no walk any more. An API that filters after it has cut the pages
+# serves some that are empty.
+_PATIENCE = 500
 
 
 class CountRefusedError(Exception):
     """The API answered, but didn't count; the text says how."""
+
+
+class CursorRefusedError(Exception):
+    """The API refused, in the middle of a walk, the cursor that it gave itself."""
 
 
 class PageTransformation(RecordTransformation):
@@ -77,6 +90,7 @@ class PageRetriever(Retriever):
     :param page: the kind of page that the endpoint serves, see :func:`parse_page`
     :param page_size: how many rows are asked for at once; 200 is the most that the API serves
     :param cols: the columns to ask for, all that the endpoint knows besides those that it always answers
+    :param counts: whether the endpoint counts its records, by the meta column ``recordCount``
     :param both_ends: whether the list is sorted by id either way, by ``direction``, so that two walks may meet
     :param partition_in_query: whether the partition goes into the query; else it is for the path alone
     :param takes: the only fields that a record takes of its row, and what the row calls each; empty for all
@@ -94,6 +108,7 @@ class PageRetriever(Retriever):
     page: str = "paged"
     page_size: int = 200
     cols: str = ""
+    counts: bool = False
     both_ends: bool = False
     partition_in_query: bool = True
     takes: dict[str, str] = field(default_factory=dict)
@@ -125,31 +140,12 @@ class PageRetriever(Retriever):
         for rows in self.pages(stream_slice):
             yield from self.finish(rows, stream_slice)
 
-    def pages(
-        self, stream_slice: StreamSlice | None = None, first: FirstPage | None = None
-    ) -> Iterator[list[dict[str, Any]]]:
-        """Yield the rows of each page of a slice, in the API's order and as it sent them.
+    def pages(self, stream_slice: StreamSlice | None = None) -> Iterator[list[dict[str, Any]]]:
+        """Yield the rows of each page of a slice, in the API's order and as it sent them; some may be empty.
 
-        :param first: the first page, where it has been read already
         :raises AirbyteTracedException: where a page can't be had, or the walk would never end (both transient_error)
         """
-        params = self._params(stream_slice) if first is None else first.params
-        page = self._page(params, stream_slice) if first is None else first.page
-        walked: set[str] = set()
-        while True:
-            yield rows_of(page, self.name)
-            following = page["meta"].get("nextCursor") if is_paged(self.page) else None
-            if following is None:
-                return
-            if following in walked:
-                raise AirbyteTracedException(
-                    message=f"{self.name}: the API answered with the same cursor twice, so that the walk would never "
-                    "end. Run the sync again later; if it happens again, tell Common Room's support.",
-                    internal_message="meta.nextCursor is one that was walked already",
-                    failure_type=FailureType.transient_error,
-                )
-            walked.add(following)
-            page = self._page({**params, "cursor": following}, stream_slice)
+        return Walk(self).to_the_end(stream_slice)
 
     def finish(self, rows: list[dict[str, Any]], stream_slice: StreamSlice | None = None) -> list[dict[str, Any]]:
         """Return the records that a page's rows become, changed in place: what a walk brings, made what is emitted."""
@@ -172,17 +168,28 @@ class PageRetriever(Retriever):
         :raises CountRefusedError: where the API refuses the request, or leaves the number out
         :raises AirbyteTracedException: where it can't be reached or refuses the token
         """
-        params = {**self._params(stream_slice), "cols": ",".join(filter(None, [self._columns(), "recordCount"]))}
+        params = {**self.params(stream_slice), "cols": ",".join(filter(None, [self._columns(), "recordCount"]))}
         try:
-            page = self._page(params, stream_slice)
-        except AirbyteTracedException as error:
-            if error.failure_type == FailureType.system_error:
+            page = self.page_of(params, stream_slice)
+        except RequestFailedError as error:
+            if error.failure.name == "invalid_request":
                 raise CountRefusedError("it refused the request") from error
             raise
-        records = page["meta"].get("recordCount")
-        if not isinstance(records, int):
-            raise CountRefusedError("it left meta.recordCount out")
-        return FirstPage(params, page, records)
+        return FirstPage(params, page, _counted(page))
+
+    def count(self, stream_slice: StreamSlice | None) -> int:
+        """Return how many records a slice has now, by the meta column ``recordCount``; asked with a page of one.
+
+        :raises CountRefusedError: where the API refuses, or leaves the number out, or fails although it was asked again
+        :raises AirbyteTracedException: (config_error) where it refuses the token, or access
+        """
+        params = {**self.params(stream_slice), "cols": "recordCount", "limit": 1}
+        try:
+            return _counted(self.page_of(params, stream_slice))
+        except AirbyteTracedException as error:
+            if error.failure_type == FailureType.config_error:
+                raise
+            raise CountRefusedError("it didn't answer the request") from error
 
     def _unseen(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         with self._lock:
@@ -190,10 +197,12 @@ class PageRetriever(Retriever):
             self._seen.update(map(_key_of, new))
         return new
 
-    def _page(self, params: Mapping[str, Any], stream_slice: StreamSlice | None) -> Mapping[str, Any]:
+    def page_of(self, params: Mapping[str, Any], stream_slice: StreamSlice | None) -> Mapping[str, Any]:
+        """Return the page that a query is answered with, see :func:`parse_page`."""
         return parse_page(self.requester.get(params, stream_slice), self.page)
 
-    def _params(self, stream_slice: StreamSlice | None) -> Mapping[str, Any]:
+    def params(self, stream_slice: StreamSlice | None) -> Mapping[str, Any]:
+        """Return the query of a slice, but for the cursor."""
         params: dict[str, Any] = {}
         if self.request_options_provider is not None:
             params.update(self.request_options_provider.get_request_params(stream_slice=stream_slice))
@@ -215,6 +224,125 @@ class PageRetriever(Retriever):
             return self._asked_for
 
 
+class Walk:
+    """A walk of a slice, page by page, which can be begun again: what came already doesn't come twice then.
+
+    It remembers 8 bytes of each record. Pinned by unit_tests/test_walk.py.
+
+    :param retriever: asks for the pages
+    """
+
+    def __init__(self, retriever: PageRetriever) -> None:
+        self._retriever = retriever
+        self._came = array("q")
+        self._repeated = False
+        self.unusable = 0
+        """How many rows came that are no records."""
+
+    @property
+    def received(self) -> int:
+        """How many rows came, none twice, and those that are no records among them."""
+        return len(self._came) + self.unusable
+
+    def to_the_end(
+        self, stream_slice: StreamSlice | None, first: FirstPage | None = None
+    ) -> Iterator[list[dict[str, Any]]]:
+        """Yield the rows of each page, and begin again once where the API refuses a cursor of its own.
+
+        :param first: the first page, where it has been read already
+        :raises AirbyteTracedException: as :meth:`PageRetriever.pages`
+        """
+        try:
+            yield from self.pages(stream_slice, first)
+        except CursorRefusedError:
+            logger.warning(
+                "%s: the API refused, in the middle of a list, the cursor that it gave itself. The list is read again "
+                "from its first page, and nothing is emitted twice.",
+                self._retriever.name,
+            )
+            try:
+                yield from self.pages(stream_slice)
+            except CursorRefusedError as refused:
+                raise self.refused_again() from refused
+
+    def pages(self, stream_slice: StreamSlice | None, first: FirstPage | None = None) -> Iterator[list[dict[str, Any]]]:
+        """Yield the rows of each page, but for those that came before this call.
+
+        :raises CursorRefusedError: where it can't go on; to call this again begins anew
+        :raises AirbyteTracedException: as :meth:`PageRetriever.pages`
+        """
+        retriever = self._retriever
+        before = frozenset(self._came)
+        params = retriever.params(stream_slice) if first is None else first.params
+        page = retriever.page_of(params, stream_slice) if first is None else first.page
+        cursors: set[str] = set()
+        contents: set[int] = set()
+        barren = 0
+        while True:
+            rows = rows_of(page, retriever.name)
+            self.unusable += 0 if before else len(page["data"]) - len(rows)
+            keys = [_hash_of(row) for row in rows]
+            content = hash(tuple(keys))
+            repeated = content in contents
+            contents.add(content)
+            barren = 0 if rows and not repeated else barren + 1
+            yield self._repeated_page(rows) if repeated else self._new_of(rows, keys, before)
+            following = page["meta"].get("nextCursor") if is_paged(retriever.page) else None
+            if following is None:
+                return
+            if following in cursors or barren >= _PATIENCE:
+                raise self._endless(cycle=following in cursors)
+            cursors.add(following)
+            try:
+                page = retriever.page_of({**params, "cursor": following}, stream_slice)
+            except RequestFailedError as error:
+                if error.failure.name == "invalid_request":
+                    raise CursorRefusedError from error
+                raise
+
+    def refused_again(self) -> AirbyteTracedException:
+        """Return the error of a walk that was begun again, and came no further."""
+        return AirbyteTracedException(
+            message=f"{self._retriever.name}: the API refused, in the middle of a list, the cursor that it gave "
+            "itself; and once more after the list was begun again. Run the sync again later; if it happens again, tell "
+            "Common Room's support.",
+            internal_message="a cursor was refused as invalid, twice",
+            failure_type=FailureType.transient_error,
+        )
+
+    def _new_of(self, rows: list[dict[str, Any]], keys: list[int], before: frozenset[int]) -> list[dict[str, Any]]:
+        """Return the rows that haven't come before, and remember them."""
+        if before:
+            rows = [row for row, key in zip(rows, keys, strict=True) if key not in before]
+            keys = [key for key in keys if key not in before]
+        self._came.extend(keys)
+        return rows
+
+    def _repeated_page(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return nothing of a page that came already under another cursor, and say so once."""
+        if rows and not self._repeated:
+            self._repeated = True
+            logger.warning("%s: the API answered with a page that came already. It is left out.", self._retriever.name)
+        return []
+
+    def _endless(self, *, cycle: bool) -> AirbyteTracedException:
+        what = "the API answered with the same cursor twice" if cycle else f"{_PATIENCE} pages in a row brought nothing"
+        return AirbyteTracedException(
+            message=f"{self._retriever.name}: {what}, so that the walk would never end. Run the sync again later; if "
+            "it happens again, tell Common Room's support.",
+            internal_message="meta.nextCursor is one that was walked already" if cycle else "too many barren pages",
+            failure_type=FailureType.transient_error,
+        )
+
+
+def _counted(page: Mapping[str, Any]) -> int:
+    records = page["meta"].get("recordCount")
+    # A bool is an int in Python, and an estimate has 64 bits.
+    if not isinstance(records, int) or isinstance(records, bool) or not 0 <= records < 2**63:
+        raise CountRefusedError("it left meta.recordCount out")
+    return records
+
+
 def number_of(row: Mapping[str, Any]) -> int | None:
     """Return the number in a record's prefixed id: 12 for ``c_12``."""
     record_id = row.get("id")
@@ -226,3 +354,9 @@ def _key_of(row: Mapping[str, Any]) -> Any:
     """Return what tells one record from another, the number where there is one: that takes half the memory."""
     number = number_of(row)
     return row.get("id") if number is None else number
+
+
+def _hash_of(row: Mapping[str, Any]) -> int:
+    """Return 64 bits of a record's id, or of all of it where it has none."""
+    record_id = row.get("id")
+    return hash(record_id if isinstance(record_id, str | int) else repr(row))

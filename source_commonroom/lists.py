@@ -1,0 +1,78 @@
+"""Lists: what can only be walked page by page, each counted before it is read and compared after."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from airbyte_cdk.sources.streams.concurrent.partitions.stream_slicer import StreamSlicer
+from airbyte_cdk.sources.types import StreamSlice
+
+from source_commonroom.both_ends import ListFromBothEnds
+from source_commonroom.components.counts import Counts
+from source_commonroom.components.walk import PageRetriever, Walk
+
+# The extra field of a slice that tells which list it walks.
+_LIST = "list"
+
+
+class Lists(StreamSlicer):
+    """Reads the lists of a stream, each from its first page on, or from both its ends.
+
+    :param retriever: asks for the pages
+    :param slicer: names the lists, a slice each; contacts are one, objects one for each type
+    :param counts: what the API counts of them
+    :param from_both_ends: whether each is walked from both ends at once
+    """
+
+    def __init__(self, retriever: PageRetriever, slicer: StreamSlicer, counts: Counts, *, from_both_ends: bool) -> None:
+        self._retriever = retriever
+        self._slicer = slicer
+        self._counts = counts
+        self._from_both_ends = from_both_ends
+        self._lists: dict[str, ListFromBothEnds | ListFromOneEnd] = {}
+
+    def stream_slices(self) -> Iterable[StreamSlice]:
+        """Yield the walks of each list: two from both ends, but one where it is short."""
+        kind = ListFromBothEnds if self._from_both_ends else ListFromOneEnd
+        for number, part in enumerate(self._slicer.stream_slices()):
+            key = str(number)
+            self._lists[key] = kind(self._retriever, part, self._counts)
+            for walk in self._lists[key].walks():
+                yield StreamSlice(
+                    partition=walk.partition, cursor_slice={}, extra_fields={**walk.extra_fields, _LIST: key}
+                )
+
+    def pages(self, stream_slice: StreamSlice) -> Iterator[list[dict[str, Any]]]:
+        """Yield the pages of a walk.
+
+        :raises AirbyteTracedException: as :meth:`ListFromBothEnds.pages`
+        """
+        return self._lists[stream_slice.extra_fields[_LIST]].pages(stream_slice)
+
+
+class ListFromOneEnd:
+    """A list in one walk.
+
+    :param retriever: asks for the pages
+    :param part: the list, as a slice of the stream
+    :param counts: what the API counts of it
+    """
+
+    def __init__(self, retriever: PageRetriever, part: StreamSlice, counts: Counts) -> None:
+        self._retriever = retriever
+        self._part = part
+        self._counts = counts
+
+    def walks(self) -> Iterator[StreamSlice]:
+        """Yield the walk."""
+        yield self._part
+
+    def pages(self, _: StreamSlice) -> Iterator[list[dict[str, Any]]]:
+        """Yield the pages.
+
+        :raises AirbyteTracedException: (transient_error) where the API answered fewer records than it counts, and what
+            :meth:`PageRetriever.pages` raises
+        """
+        counted = self._counts.before(self._part)
+        walk = Walk(self._retriever)
+        yield from walk.to_the_end(self._part)
+        self._counts.compare(self._part, counted, walk.received)

@@ -1,0 +1,199 @@
+"""Completeness: what the API counts, and what it answers."""
+
+import re
+from typing import Any
+
+import pytest
+from airbyte_cdk.models import AirbyteStreamStatus, EstimateType, FailureType, TraceType
+
+from integration_tests.sandbox import Api, Fault, Workspace
+from integration_tests.sandbox.messages import Answer, Call
+from unit_tests.conftest import Read
+from unit_tests.output import Output
+from unit_tests.streams import BY_NAME, STREAMS, Stream, by_key, expected
+
+COUNTED = {
+    "contacts",
+    "organizations",
+    "prospector_contacts",
+    "prospector_companies",
+    "objects",
+    "website_visits",
+    "activities",
+    "segments",
+    "locations",
+    "topics",
+    "segment_members",
+}
+
+
+def estimates(output: Output, stream: str) -> list[int]:
+    """List the estimates of a stream, in order."""
+    found = [message.trace.estimate for message in output.messages if message.trace and message.trace.estimate]
+    assert all(estimate.type == EstimateType.STREAM for estimate in found)
+    return [estimate.row_estimate or 0 for estimate in found if estimate.name == stream]
+
+
+# What may stand in the place of the count, and is none.
+COUNTS = {
+    "missing": b'"count":1',
+    "null": b'"recordCount":null',
+    "text": b'"recordCount":"430"',
+    "negative": b'"recordCount":-1',
+    "true": b'"recordCount":true',
+    "huge": b'"recordCount":1' + b"0" * 30,
+}
+
+
+def is_count(params: Any) -> bool:
+    return bool(params.get("cols") == "recordCount")
+
+
+@pytest.mark.parametrize("stream", STREAMS, ids=lambda stream: stream.name)
+def test_given_a_stream_that_counts_when_read_then_its_records_are_estimated_before_they_come(
+    stream: Stream, api: Api, read: Read
+) -> None:
+    output = read(api, stream.name)
+
+    records = len(output.records(stream.name))
+    if stream.name in COUNTED:
+        assert estimates(output, stream.name)[-1] == records
+        kinds = [
+            "RECORD" if message.record else "ESTIMATE"
+            for message in output.messages
+            if message.record or (message.trace and message.trace.type == TraceType.ESTIMATE)
+        ]
+        assert kinds[0] == "ESTIMATE"
+    else:
+        assert estimates(output, stream.name) == []
+        assert not any("recordCount" in request.params.get("cols", "") for request in stream.requests(api))
+    assert output.exit_code == 0
+
+
+@pytest.mark.parametrize("name", sorted(COUNTED - {"segment_members"}))
+def test_given_rows_that_are_held_back_when_read_then_the_stream_is_incomplete_and_both_numbers_are_said(
+    name: str, generated: Workspace, read: Read
+) -> None:
+    stream = BY_NAME[name]
+    api = Api(generated, withheld={stream.path: 0.15})
+
+    output = read(api, name, "tags")
+
+    assert output.status(name) == AirbyteStreamStatus.INCOMPLETE
+    assert output.status("tags") == AirbyteStreamStatus.COMPLETE
+    assert output.exit_code == 1
+    assert {error.failure_type for error in output.errors(name)} == {FailureType.transient_error}
+    warnings = [text for text in output.warnings() if text.startswith(f"{name}: the API counted ")]
+    assert len(warnings) == len(output.errors(name)) > 0
+    # What is missing of each part is missing of the whole.
+    numbers = [[int(word) for word in text.replace(",", "").split() if word.isdigit()] for text in warnings]
+    missing = sum(counted - answered for counted, answered, *_ in numbers)
+    assert missing == len(expected(stream, generated)) - len(output.records(name)) > 0
+
+
+def test_given_activities_that_are_held_back_when_read_then_their_window_is_not_in_the_state(
+    generated: Workspace, read: Read
+) -> None:
+    api = Api(generated, withheld={"/v2/activities": 0.03})
+
+    output = read(api, "activities", start_date="2025-06-30T00:00:00Z")
+
+    slices = output.last_state("activities")[1]["slices"]
+    emitted = {row["id"] for row in output.records("activities")}
+    for row in generated.records("activities"):
+        if any(window["start"] <= row["activityTime"] <= window["end"] for window in slices):
+            assert row["id"] in emitted
+
+
+class Shrinking(Api):
+    """Loses records with each page, at the end that is read last."""
+
+    def answer(self, call: Call) -> Answer:
+        answer = super().answer(call)
+        if call.path == "/v2/contacts" and not is_count(call.params):
+            rows = self.workspace.records("contacts")
+            for row in rows[len(rows) // 2 : len(rows) // 2 + 3]:
+                self.workspace.delete("contacts", row["id"])
+        return answer
+
+
+@pytest.mark.parametrize("ends", ["both", "one"])
+def test_given_deletions_meanwhile_when_read_then_it_is_complete_and_said(ends: str, read: Read) -> None:
+    api = Shrinking(Workspace.of(contacts=[{"id": f"c_{number}", "name": "A"} for number in range(1, 1_500)]))
+
+    output = read(api, "contacts", walk_from_both_ends=ends == "both")
+
+    assert output.status("contacts") == AirbyteStreamStatus.COMPLETE
+    assert len(output.records("contacts")) < 1_499
+    assert any("the API counted 1499 records and answered" in text for text in output.warnings())
+    assert {row["id"] for row in api.workspace.records("contacts")} <= {row["id"] for row in output.records("contacts")}
+
+
+class Growing(Api):
+    """Replaces a record in the middle by a new one at the end, with each page."""
+
+    def answer(self, call: Call) -> Answer:
+        answer = super().answer(call)
+        if call.path == "/v2/contacts" and not is_count(call.params):
+            rows = sorted(self.workspace.records("contacts"), key=lambda row: int(row["id"][2:]))
+            self.workspace.delete("contacts", rows[len(rows) // 2]["id"])
+            self.workspace.insert("contacts", {"id": f"c_{int(rows[-1]['id'][2:]) + 1}", "name": "New"})
+        return answer
+
+
+@pytest.mark.parametrize("ends", ["both", "one"])
+def test_given_deletions_and_as_many_insertions_when_read_then_the_new_ones_come_and_it_is_complete(
+    ends: str, read: Read
+) -> None:
+    api = Growing(Workspace.of(contacts=[{"id": f"c_{number}", "name": "A"} for number in range(1, 2_001)]))
+
+    output = read(api, "contacts", walk_from_both_ends=ends == "both")
+
+    assert output.status("contacts") == AirbyteStreamStatus.COMPLETE
+    assert "c_2004" in {row["id"] for row in output.records("contacts")}
+
+
+@pytest.mark.parametrize("kind", ["bad_request_400", "server_error_500", *COUNTS])
+def test_given_an_endpoint_that_does_not_count_when_read_then_only_the_estimate_is_missing(
+    kind: str, api: Api, read: Read
+) -> None:
+    class Uncounted(Api):
+        def answer(self, call: Call) -> Answer:
+            answer = super().answer(call)
+            return Answer(200, re.sub(rb'"recordCount":\d+', COUNTS[kind], answer.body), answer.headers)
+
+    if kind in COUNTS:
+        api = Uncounted(api.workspace)
+    else:
+        api.faults.add(Fault(kind, path="/v2/contacts", when=is_count))
+
+    output = read(api, "contacts")
+
+    contacts = BY_NAME["contacts"]
+    assert by_key(contacts, output.records("contacts")) == expected(contacts, api.workspace)
+    assert output.status("contacts") == AirbyteStreamStatus.COMPLETE
+    assert estimates(output, "contacts") == []
+    assert output.exit_code == 0
+
+
+def test_given_many_lists_of_an_endpoint_that_does_not_count_when_read_then_it_is_asked_once(
+    api: Api, read: Read
+) -> None:
+    api.faults.add(Fault("bad_request_400", path="/v2/locations", when=is_count))
+
+    output = read(api, "locations")
+
+    assert len([request for request in api.log.of("/v2/locations") if is_count(request.params)]) <= 4
+    assert output.status("locations") == AirbyteStreamStatus.COMPLETE
+
+
+def test_given_segments_that_are_held_back_when_members_are_read_then_the_stream_is_incomplete(
+    generated: Workspace, read: Read
+) -> None:
+    api = Api(generated, withheld={"/v2/segments": 0.15})
+
+    output = read(api, "segment_members")
+
+    assert output.status("segment_members") == AirbyteStreamStatus.INCOMPLETE
+    assert any(text.startswith("segment_members: the API counted ") for text in output.warnings())
+    assert output.exit_code == 1
