@@ -1,0 +1,143 @@
+"""Changes: what people, imports and integrations do to a workspace while it is read."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from integration_tests.sandbox.messages import iso
+from integration_tests.sandbox.workspace import id_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+    from random import Random
+
+    from integration_tests.chaos.chronicle import Chronicle
+    from integration_tests.chaos.clock import Clock
+    from integration_tests.sandbox import Workspace
+
+    Record = dict[str, Any]
+
+# The collections that new records come into, and that old ones go from, whole.
+LISTS = ("contacts", "organizations", "website_visits", "prospector_contacts")
+
+
+class Changes:
+    """Makes changes, as many as asked for, and tells the chronicle of each."""
+
+    def __init__(
+        self, workspace: Workspace, chronicle: Chronicle, rng: Random, clock: Clock, lookback_days: int
+    ) -> None:
+        self.made: Counter[str] = Counter()
+        self._workspace = workspace
+        self._chronicle = chronicle
+        self._rng = rng
+        self._clock = clock
+        self._lookback = timedelta(days=lookback_days)
+        self._numbers: Counter[str] = Counter()
+        self._kinds: dict[str, Callable[[], None]] = {
+            "activity": self._insert_activity,
+            "burst": self._insert_burst,
+            "late arrival": self._insert_late,
+            "future activity": self._insert_future,
+            "deleted activity": lambda: self._delete("activities"),
+            "merge": self._merge,
+            "insert": lambda: self._insert(rng.choice(LISTS)),
+            "update": lambda: self._update(rng.choice(LISTS)),
+            "delete": lambda: self._delete(rng.choice(LISTS)),
+        }
+
+    def make(self) -> None:
+        """Make a change, or none where there is nothing left to change."""
+        kind = self._rng.choice([*self._kinds, "late arrival"])
+        with self._workspace.lock:
+            self._kinds[kind]()
+        self.made[kind] += 1
+
+    def _insert_activity(self) -> None:
+        self._add_activity(self._clock.now())
+
+    def _insert_burst(self) -> None:
+        now = self._clock.now()
+        for _ in range(self._rng.randint(10, 300)):
+            self._add_activity(now)
+
+    def _insert_late(self) -> None:
+        """Add an activity that is as old as the lookback allows: anywhere in there, or at its very edge."""
+        now = self._clock.now()
+        edge = self._lookback - self._rng.random() * max(self._clock.gap, timedelta(seconds=3))
+        late = self._rng.choice((self._rng.random() * self._lookback, edge))
+        self._add_activity(now - max(late, timedelta()))
+
+    def _insert_future(self) -> None:
+        self._add_activity(self._clock.now() + self._rng.choice((timedelta(days=2), timedelta(seconds=2))))
+
+    def _merge(self) -> None:
+        """Let a contact be another one: it is gone, and what it did, the other one has done."""
+        contacts = self._workspace.records("contacts")
+        if len(contacts) < 2:
+            return
+        gone, kept = self._rng.sample(contacts, 2)
+        self._remove("contacts", gone)
+        for collection in ("activities", "website_visits"):
+            for row in self._workspace.records(collection):
+                if row.get("contactId") == gone["id"]:
+                    self._replace(collection, {**row, "contactId": kept["id"]})
+
+    def _insert(self, collection: str) -> None:
+        rows = self._workspace.records(collection)
+        if rows:
+            row = self._rng.choice(rows)
+            self._add(collection, {**row, "id": self._new_id(collection), **self._change_of(row)})
+
+    def _update(self, collection: str) -> None:
+        rows = self._workspace.records(collection)
+        if rows:
+            row = self._rng.choice(rows)
+            self._replace(collection, {**row, **self._change_of(row)})
+
+    def _delete(self, collection: str) -> None:
+        rows = self._workspace.records(collection)
+        if rows:
+            self._remove(collection, self._rng.choice(rows))
+
+    def _change_of(self, row: Record) -> Record:
+        column = "url" if "visitTime" in row else "name"
+        return {column: f"changed {sum(self.made.values())}"}
+
+    def _add_activity(self, moment: datetime) -> None:
+        contacts = self._workspace.records("contacts")
+        self._add(
+            "activities",
+            {
+                "id": self._new_id("activities"),
+                "type": "tweet",
+                "activityTime": iso(moment),
+                "contactId": self._rng.choice(contacts)["id"] if contacts else "c_1",
+                "content": f"change {sum(self.made.values())}",
+            },
+        )
+
+    def _new_id(self, collection: str) -> str:
+        """Make an id that is higher than all that ever were; one of a visit is a text, anywhere in the order."""
+        if collection == "website_visits":
+            return f"w_x{self._rng.getrandbits(64):x}"
+        rows = self._workspace.records(collection)
+        prefix = str(rows[0]["id"]).partition("_")[0] if rows else collection[0]
+        if not self._numbers[collection]:
+            self._numbers[collection] = max((int(id_key(row["id"])) for row in rows), default=0)
+        self._numbers[collection] += self._rng.randint(1, 3)
+        return f"{prefix}_{self._numbers[collection]}"
+
+    def _add(self, collection: str, row: Record) -> None:
+        self._workspace.insert(collection, row)
+        self._chronicle.note(collection, row)
+
+    def _replace(self, collection: str, row: Record) -> None:
+        self._workspace.replace(collection, row)
+        self._chronicle.note(collection, row)
+
+    def _remove(self, collection: str, row: Record) -> None:
+        self._workspace.delete(collection, row["id"])

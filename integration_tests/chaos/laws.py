@@ -1,0 +1,167 @@
+"""The laws: what has to hold after a run, whatever its trouble was. A breach is a sentence."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from airbyte_cdk.models import AirbyteStreamStatus
+
+from integration_tests.chaos.chronicle import Rows, key_of
+from integration_tests.sandbox.messages import iso
+from unit_tests.streams import BY_NAME, by_key
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+    from signal import Signals
+
+    from integration_tests.chaos.chronicle import Chronicle
+    from integration_tests.chaos.warehouse import Warehouse
+    from unit_tests.output import Output
+
+ENDS = {AirbyteStreamStatus.COMPLETE, AirbyteStreamStatus.INCOMPLETE}
+ACTIVITIES = "activities"
+
+
+@dataclass(frozen=True)
+class Played:
+    """A run that is over, and loaded into the warehouse."""
+
+    output: Output
+    streams: tuple[str, ...]
+    killed: Signals | None
+    """The signal that ended it."""
+    before: dict[str, Rows]
+    """What the workspace was when the run began, by stream."""
+    after: dict[str, Rows]
+    """What it was when the run had ended."""
+    covered_before: list[tuple[str, str]]
+    """What the state said that the run began with."""
+    until: str
+    """The moment that it was to read up to."""
+    token: str
+
+    def completed(self, name: str) -> bool:
+        """Tell whether a stream was said to be COMPLETE."""
+        return AirbyteStreamStatus.COMPLETE in self.output.statuses(name)
+
+    def stable(self, name: str) -> Rows:
+        """Tell the records that were there, and the same, from the beginning of the run to its end."""
+        after = self.after[name]
+        return {key: row for key, row in self.before[name].items() if after.get(key) == row}
+
+
+def breaches(
+    played: Played, warehouse: Warehouse, chronicle: Chronicle, lookback_days: int, first: Rows
+) -> Iterator[str]:
+    """Tell what doesn't hold after a run.
+
+    :param first: the activities that were there before the first run
+    """
+    yield from _manners(played)
+    for name in played.streams:
+        if BY_NAME[name].cursor_field is None:
+            yield from _refresh(played, name, chronicle)
+    yield from _state(warehouse, played, first)
+    yield from _activities(played, warehouse, chronicle, lookback_days)
+
+
+def last_breaches(played: Played, warehouse: Warehouse) -> Iterator[str]:
+    """Tell what doesn't hold after the last run, which had no trouble: all is there now, and as it is."""
+    if played.output.exit_code != 0:
+        yield f"the last run had no trouble and ended with {played.output.exit_code}"
+    for name in played.streams:
+        if not played.completed(name):
+            yield f"{name}: the last run had no trouble and the stream isn't COMPLETE"
+        elif name != ACTIVITIES:
+            yield from _compare(name, warehouse.tables[name], played.after[name], "after the last refresh")
+
+
+def _manners(played: Played) -> Iterator[str]:
+    """What a platform builds on: statuses, exit codes, and nothing secret in the output."""
+    if played.token in played.output.text:
+        yield "the token is in the output"
+    if played.killed:
+        return
+    for name in played.streams:
+        statuses = played.output.statuses(name)
+        if not statuses or statuses[-1] not in ENDS:
+            yield f"{name}: the run ended and the stream's last status is {statuses[-1:]}"
+        if statuses[-1:] == [AirbyteStreamStatus.INCOMPLETE] and not played.output.errors(name):
+            yield f"{name}: INCOMPLETE without an error that says why"
+    complete = all(played.completed(name) for name in played.streams)
+    if played.output.exit_code != (0 if complete else 1):
+        yield f"exit code {played.output.exit_code} where {'all' if complete else 'not all'} streams are COMPLETE"
+
+
+def _refresh(played: Played, name: str, chronicle: Chronicle) -> Iterator[str]:
+    """Each record comes once, and is one; a stream that is COMPLETE has all that stayed the same meanwhile."""
+    stream = BY_NAME[name]
+    rows = by_key(stream, played.output.records(name))
+    counts = Counter(key_of(stream, row) for row in rows)
+    if twice := [key for key, count in counts.items() if count > 1]:
+        yield f"{name}: {len(twice)} records came more than once, as {some(twice)}"
+    if unknown := [key_of(stream, row) for row in rows if not chronicle.knows(name, row)]:
+        yield f"{name}: {len(unknown)} records are none that ever were, as {some(unknown)}"
+    if played.completed(name):
+        yield from _missing(name, counts.keys(), played.stable(name), "though it was said to be COMPLETE")
+
+
+def _state(warehouse: Warehouse, played: Played, first: Rows) -> Iterator[str]:
+    """A state lies in the past, and covers only what has arrived."""
+    covered = warehouse.covered(ACTIVITIES)
+    if ahead := [end for _, end in covered if end > played.until]:
+        yield f"{ACTIVITIES}: the state lies in the future: {ahead}, at {played.until}"
+    there = {
+        key: row
+        for key, row in played.after[ACTIVITIES].items()
+        if key in first and any(start <= row["activityTime"] <= end for start, end in covered)
+    }
+    yield from _missing(ACTIVITIES, warehouse.tables.get(ACTIVITIES, {}).keys(), there, "though the state covers them")
+
+
+def _activities(played: Played, warehouse: Warehouse, chronicle: Chronicle, lookback_days: int) -> Iterator[str]:
+    """Nothing is lost, and what lies within the lookback is as it is."""
+    table = warehouse.tables.get(ACTIVITIES, {})
+    if unknown := [key for key, row in table.items() if not chronicle.knows(ACTIVITIES, row)]:
+        yield f"{ACTIVITIES}: {len(unknown)} records are none that ever were, as {some(unknown)}"
+    if not played.completed(ACTIVITIES):
+        return
+    end = max(end for _, end in warehouse.covered(ACTIVITIES))
+    due = {key: row for key, row in played.before[ACTIVITIES].items() if row["activityTime"] <= end}
+    there = {key: row for key, row in due.items() if key in played.after[ACTIVITIES]}
+    yield from _missing(ACTIVITIES, table.keys(), there, "though the stream was said to be COMPLETE")
+    since = _lookback(played.covered_before, lookback_days)
+    stable = played.stable(ACTIVITIES)
+    recent = {key: row for key, row in due.items() if row["activityTime"] >= since and key in stable}
+    if changed := [key for key, row in recent.items() if key in table and table[key] != row]:
+        yield f"{ACTIVITIES}: {len(changed)} records within the lookback are not as they are now, as {some(changed)}"
+
+
+def _lookback(covered: list[tuple[str, str]], days: int) -> str:
+    """Tell from when on a run has to read again, by the state that it begins with."""
+    if not covered:
+        return ""
+    return iso(datetime.fromisoformat(max(end for _, end in covered)) - timedelta(days=days))
+
+
+def _compare(name: str, found: Rows, expected: Rows, when: str) -> Iterator[str]:
+    yield from _missing(name, found.keys(), expected, when)
+    if more := found.keys() - expected.keys():
+        yield f"{name}: {len(more)} records too many {when}, as {some(more)}"
+    if other := [key for key, row in expected.items() if key in found and found[key] != row]:
+        yield f"{name}: {len(other)} records are not as they are now {when}, as {some(other)}"
+
+
+def _missing(name: str, found: Collection[Any], expected: Rows, why: str) -> Iterator[str]:
+    if missing := expected.keys() - found:
+        times = sorted(expected[key]["activityTime"] for key in missing) if name == ACTIVITIES else []
+        span = f" of {times[0]} to {times[-1]}" if times else ""
+        yield f"{name}: {len(missing)} of {len(expected)} records are missing {why}, as {some(missing)}{span}"
+
+
+def some(keys: Collection[tuple[str, ...]]) -> str:
+    """Name a few keys."""
+    return ", ".join("/".join(key) for key in sorted(keys)[:3])

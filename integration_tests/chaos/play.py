@@ -1,0 +1,187 @@
+"""Playing a schedule: its runs one after the other, and the comparison after each."""
+
+from __future__ import annotations
+
+import sys
+import time
+from datetime import datetime, timedelta
+from pathlib import Path
+from random import Random
+from subprocess import TimeoutExpired
+from typing import TYPE_CHECKING
+
+from integration_tests.chaos import hurried
+from integration_tests.chaos.changes import Changes
+from integration_tests.chaos.chronicle import Chronicle
+from integration_tests.chaos.clock import Clock
+from integration_tests.chaos.figures import Figures
+from integration_tests.chaos.laws import Played, breaches, last_breaches
+from integration_tests.chaos.warehouse import Warehouse
+from integration_tests.connector import start
+from integration_tests.sandbox import Api, Fault, Sandbox, Workspace
+from integration_tests.sandbox.generate import END, Sizes, generate
+from integration_tests.sandbox.messages import iso
+from unit_tests.streams import catalog
+
+if TYPE_CHECKING:
+    from signal import Signals
+
+    from integration_tests.chaos.schedule import Run, Schedule
+    from integration_tests.connector import Running
+    from integration_tests.sandbox.messages import Answer, Call
+
+PROGRAM = (sys.executable, str(Path(hurried.__file__)))
+LONGEST = 120
+"""Seconds after which a run hangs."""
+
+
+class ChaoticApi(Api):
+    """An API whose workspace changes, and whose cursors expire, with the n-th request of a run."""
+
+    run: Run | None = None
+    changes: Changes
+    requests = 0
+    """How many requests the run has made."""
+    expired = 0
+
+    def begin(self, run: Run) -> None:
+        """Count the requests of a run."""
+        self.run, self.requests = run, 0
+
+    def answer(self, call: Call) -> Answer:
+        """Let happen what is due with this request, and answer it."""
+        self.requests += 1
+        if self.run is not None:
+            for _ in range(self.run.changes.count(self.requests)):
+                self.changes.make()
+            if self.requests in self.run.expiries:
+                self.expire_cursors()
+                self.expired += 1
+        return super().answer(call)
+
+
+def play(schedule: Schedule, folder: Path, warehouse: Warehouse | None = None) -> tuple[Figures, list[str]]:
+    """Play a schedule, and tell what it did and which laws were broken."""
+    warehouse = warehouse or Warehouse()
+    clock = Clock(schedule.days, len(schedule.runs))
+    workspace = _workspace(schedule, clock)
+    chronicle = Chronicle(workspace, schedule.streams)
+    api = ChaoticApi(workspace, cursor_style=schedule.cursor_style, requests_per_second=schedule.requests_per_second)
+    rng = Random(f"changes {schedule.seed}")
+    api.changes = Changes(workspace, chronicle, rng, clock, schedule.lookback_days)
+    first = chronicle.now("activities")
+    figures, violations = Figures(schedules=1), []
+    with Sandbox(api, latency=schedule.latency, jitter=schedule.jitter, seed=schedule.seed) as sandbox:
+        for number, run in enumerate(schedule.runs, 1):
+            played = _play_run(schedule, run, sandbox, chronicle, clock, warehouse, folder)
+            warehouse.load(played.output, schedule.streams, tail_arrives=run.tail_arrives)
+            found = list(breaches(played, warehouse, chronicle, schedule.lookback_days, first))
+            if number == len(schedule.runs):
+                found += last_breaches(played, warehouse)
+            violations += [f"run {number} of {len(schedule.runs)}: {breach}" for breach in found]
+            figures.update(_figures_of(played))
+    figures.update(
+        {
+            "requests": len(api.log.requests),
+            "faults": sum(request.fault is not None for request in api.log.requests),
+            "rate limited": api.log.rate_limited,
+            "cursors expired": api.expired,
+            "changes": api.changes.made.total(),
+            "violations": len(violations),
+        }
+    )
+    return figures, violations
+
+
+def _workspace(schedule: Schedule, clock: Clock) -> Workspace:
+    """Make a workspace whose activities end a minute ago."""
+    collections = generate(schedule.seed, Sizes(**schedule.sizes))
+    shift = clock.now() - timedelta(minutes=1) - END
+    for row in collections["activities"]:
+        moment = datetime.fromisoformat(row["activityTime"]) + shift
+        row["activityTime"] = iso(moment - (moment - END) % schedule.grain)
+    return Workspace(collections)
+
+
+def _play_run(
+    schedule: Schedule,
+    run: Run,
+    sandbox: Sandbox,
+    chronicle: Chronicle,
+    clock: Clock,
+    warehouse: Warehouse,
+    folder: Path,
+) -> Played:
+    api = sandbox.api
+    assert isinstance(api, ChaoticApi)
+    for _ in range(run.changes_before // 2):
+        api.changes.make()
+    clock.pass_days()
+    for _ in range(run.changes_before - run.changes_before // 2):
+        api.changes.make()
+    before = {name: chronicle.now(name) for name in schedule.streams}
+    covered = warehouse.covered("activities")
+    for fault in (*run.faults, *_loss(run, clock)):
+        api.faults.add(fault)
+    api.begin(run)
+    end = {"end_date": iso(clock.now())} if schedule.days else {}
+    running = start(
+        folder,
+        "read",
+        config={"api_token": sandbox.token, "api_url": sandbox.api_url, **schedule.config, **end},
+        catalog=catalog(*schedule.streams),
+        state=warehouse.states,
+        program=PROGRAM,
+    )
+    killed = _end(running, run, api)
+    output = running.wait()
+    api.faults.clear()
+    return Played(
+        output=output,
+        streams=schedule.streams,
+        killed=killed,
+        before=before,
+        after={name: chronicle.now(name) for name in schedule.streams},
+        covered_before=covered,
+        until=end.get("end_date", iso(clock.now())),
+        token=sandbox.token,
+    )
+
+
+def _loss(run: Run, clock: Clock) -> list[Fault]:
+    """Put activities out of reach that are older than so many days."""
+    if run.lost_days is None:
+        return []
+    since = iso(clock.now() - timedelta(days=run.lost_days))
+    when = lambda params: params.get("endDate", since) < since  # noqa: E731
+    return [Fault("server_error_500", path="/v2/activities", when=when)]
+
+
+def _end(running: Running, run: Run, api: ChaoticApi) -> Signals | None:
+    """Wait for the end of a run, or bring it about; tell the signal that it was sent."""
+    process = running.process
+    deadline = time.monotonic() + LONGEST
+    kill = run.kill
+    while process.poll() is None:
+        if kill is not None and api.requests >= kill.after:
+            time.sleep(kill.delay)
+            process.send_signal(kill.signal)
+            kill = None
+        try:
+            process.wait(0.005 if kill else max(deadline - time.monotonic(), 0))
+        except TimeoutExpired:
+            if time.monotonic() >= deadline:
+                process.kill()
+                raise
+    return run.kill.signal if run.kill and not kill else None
+
+
+def _figures_of(played: Played) -> Figures:
+    return Figures(
+        {
+            "runs": 1,
+            "runs that failed": int(not played.killed and played.output.exit_code != 0),
+            **({played.killed.name: 1} if played.killed else {}),
+            "records": sum(len(played.output.records(name)) for name in played.streams),
+        }
+    )

@@ -1,0 +1,192 @@
+"""Schedules: all that a seed decides before anything runs."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass
+from datetime import timedelta
+from random import Random
+from typing import TYPE_CHECKING, Any, Literal
+
+from integration_tests.sandbox import Fault
+from unit_tests.streams import BY_NAME
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+RETRIED = (
+    "rate_limited",
+    "server_error_500",
+    "success_false",
+    "bad_gateway_502",
+    "unavailable_503_html",
+    "error_520",
+    "ok_html",
+    "ok_empty",
+    "no_content_204",
+    "truncated_json",
+    "malformed_utf8",
+    "malformed_nan",
+    "data_null",
+    "data_object",
+    "missing_meta",
+    "short_body",
+    "reset",
+    "hang",
+)
+"""What passes when it is asked again."""
+ODD = ("empty_rows", "repeated_cursor", "missing_cursor", "bad_request_400")
+"""What may go on or end a stream, loudly."""
+FATAL = ("unauthorized_401", "forbidden_403", "not_found_404", "bad_request_400")
+"""What ends a stream, loudly."""
+ALWAYS = ("contacts", "activities")
+LISTS = (
+    "organizations",
+    "website_visits",
+    "objects",
+    "segments",
+    "segment_members",
+    "locations",
+    "prospector_contacts",
+    "prospector_companies",
+    "tags",
+    "topics",
+    "custom_fields",
+    "activity_types",
+    "segment_statuses",
+    "user_defined_tags",
+    "me",
+)
+# Where the API's description requires nextCursor. Elsewhere a page without it is the last one, and nobody could tell.
+CURSOR_REQUIRED = ("/v2/activities", "/v2/organizations")
+
+
+@dataclass(frozen=True)
+class Kill:
+    """The end of a run by a signal: so many seconds after so many requests of the run."""
+
+    signal: signal.Signals
+    after: int
+    delay: float
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run, and the trouble it gets into."""
+
+    faults: tuple[Fault, ...] = ()
+    changes: tuple[int, ...] = ()
+    """With which requests the workspace changes."""
+    expiries: tuple[int, ...] = ()
+    """With which requests all cursors expire."""
+    kill: Kill | None = None
+    changes_before: int = 0
+    """How many changes come before it starts, half of them before the days have passed."""
+    lost_days: float | None = None
+    """How old an activity has to be to be out of reach: windows fail, and later ones don't."""
+    tail_arrives: bool = True
+    """Whether the records that come behind the last state reach the warehouse; a platform may drop them."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What is played. The last run has no trouble."""
+
+    seed: int
+    sizes: Mapping[str, int]
+    streams: tuple[str, ...]
+    config: Mapping[str, Any]
+    lookback_days: int
+    days: float
+    """How many days pass between two runs; with 0, the runs follow one another by the real clock."""
+    grain: timedelta
+    """What the times of activities are rounded down to: with days, many activities have the same."""
+    cursor_style: Literal["keyset", "tricky"]
+    requests_per_second: int | None
+    latency: float
+    jitter: float
+    runs: tuple[Run, ...]
+
+    @classmethod
+    def of(cls, seed: int) -> Schedule:
+        """Draw a schedule, the same one for the same seed."""
+        rng = Random(f"schedule {seed}")
+        streams = (*ALWAYS, *rng.sample(LISTS, rng.randint(1, 3)))
+        lookback_days = rng.choice((0, 3, 30, 150, 150))
+        return cls(
+            seed=seed,
+            sizes={
+                "contacts": rng.randint(50, 900),
+                "organizations": rng.randint(20, 500),
+                "activities": rng.randint(500, 5_000),
+            },
+            streams=streams,
+            config={
+                "lookback_window_days": lookback_days,
+                "num_workers": rng.choice((2, 3, 5, 10, 20)),
+                "requests_per_second": rng.choice((20, 50, 100)),
+                "walk_from_both_ends": rng.random() < 0.75,
+            },
+            lookback_days=lookback_days,
+            days=rng.choice((0, 1, 10, 20)),
+            grain=rng.choice((timedelta(milliseconds=1), timedelta(hours=1), timedelta(days=1))),
+            cursor_style=rng.choice(("keyset", "tricky")),
+            requests_per_second=rng.choice((None, None, 10, 20, 50)),
+            latency=rng.choice((0.0, 0.01, 0.03, 0.06)),
+            jitter=rng.choice((0.0, 0.5, 1.0)),
+            runs=(
+                *(_troubled(rng, streams, lookback_days) for _ in range(rng.randint(1, 4))),
+                Run(changes_before=rng.randint(0, 10)),
+            ),
+        )
+
+
+def _troubled(rng: Random, streams: tuple[str, ...], lookback_days: int) -> Run:
+    return Run(
+        faults=tuple(_fault(rng, streams) for _ in range(rng.choice((0, 0, 1, 1, 2, 3)))),
+        changes=tuple(sorted(rng.randint(1, 60) for _ in range(rng.randint(0, 15)))),
+        expiries=tuple(sorted(rng.randint(1, 60) for _ in range(rng.choice((0, 1, 2, 3))))),
+        kill=_kill(rng) if rng.random() < 0.4 else None,
+        changes_before=rng.randint(0, 10),
+        lost_days=rng.random() * 1.3 * max(lookback_days, 30) if rng.random() < 0.3 else None,
+        tail_arrives=rng.random() < 0.5,
+    )
+
+
+def _kill(rng: Random) -> Kill:
+    return Kill(
+        signal=rng.choice((signal.SIGKILL, signal.SIGKILL, signal.SIGTERM)),
+        after=rng.choice((rng.randint(0, 5), rng.randint(5, 80))),
+        delay=rng.choice((0.0, rng.random() * 0.3)),
+    )
+
+
+def _in_the_middle(params: Mapping[str, str]) -> bool:
+    return "cursor" in params
+
+
+def _fault(rng: Random, streams: tuple[str, ...]) -> Fault:
+    path = rng.choice((None, *(BY_NAME[name].path for name in streams if "(" not in BY_NAME[name].path)))
+    sort = rng.random()
+    if sort < 0.3:
+        # An outage: what is asked fails, until so many requests have failed.
+        return Fault(rng.choice(RETRIED), after=rng.randint(0, 30), times=rng.randint(1, 40), path=path, seconds=0.05)
+    if sort < 0.85:
+        return Fault(
+            rng.choice(RETRIED),
+            every=rng.choice((2, 3, 5, 8, 13)),
+            after=rng.randint(0, 8),
+            times=rng.choice((None, 1, 5, 20)),
+            path=path,
+            seconds=rng.uniform(0.05, 0.8),
+        )
+    if sort < 0.95:
+        kind = rng.choice(ODD)
+        return Fault(
+            kind,
+            every=rng.choice((1, 3, 7)),
+            times=rng.choice((1, 3)),
+            path=rng.choice(CURSOR_REQUIRED) if kind == "missing_cursor" else path,
+            when=_in_the_middle if kind == "bad_request_400" else None,
+        )
+    return Fault(rng.choice(FATAL), after=rng.randint(0, 15), times=rng.choice((1, 2)), path=path)

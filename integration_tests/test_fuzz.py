@@ -1,0 +1,437 @@
+"""Fuzzed bodies: whatever the API answers, the connector ends, says why, and calls nothing complete that isn't.
+
+Real answers of the sandbox are broken on their way, each request's once, and those of two paths each time. What a page
+still is afterwards, `unit_tests/oracle.py` says, which shares nothing with the connector.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airbyte_cdk.models import AirbyteStreamStatus, FailureType
+
+from integration_tests.chaos import hurried
+from integration_tests.connector import start
+from integration_tests.sandbox import Api, Sandbox, Workspace
+from unit_tests.oracle import read_page
+from unit_tests.streams import STREAMS, Stream, catalog, complete
+
+if TYPE_CHECKING:
+    from integration_tests.sandbox.messages import Answer, Call
+    from unit_tests.output import Output
+
+# One sync of all streams each, with some 60 fuzzed bodies; `make chaos` runs so many that they are 1,000.
+RUNS = 20 if os.environ.get("CHAOS") == "full" else 2
+PROGRAM = (sys.executable, str(Path(hurried.__file__)))
+LONGEST = 120
+"""Seconds after which a sync hangs."""
+SHARE = 0.7
+"""Of the requests, how many are answered with a fuzzed body first."""
+
+# What stands at the place of a value, as JSON.
+ODD = (
+    *(
+        "null",
+        "true",
+        "0",
+        "-1",
+        "1.5",
+        '""',
+        '"1"',
+        "[]",
+        "{}",
+        "[null]",
+        '{"id":1}',
+        "-0",
+        "1e400",
+        "NaN",
+        "-Infinity",
+    ),
+    *("9223372036854775808", "-36893488147419103232", '"\\ud83d"', '"\\u0000"', '"\x01"', '"\\u00e9', "01", "1E5"),
+    *("9" * 400, "9" * 5_000, '"' + "9" * 5_000 + '"', '"c_' + "9" * 5_000 + '"', '"' + "x" * 100_000 + '"'),
+    *("[" * 300 + "]" * 300, "[" * 3_000 + "]" * 3_000, '{"a":1,"a":2}', '{"":{"__proto__":0}}', "\xa0", ""),
+)
+ROWS = ("null", "5", '"row"', "[]", "[{}]", "{}", "true", '{"name":"Nobody"}')
+MARK = "the place of the fuzz"
+
+# What the pages of a path look like; of those that aren't named here, a bare list.
+KIND_OF_PAGE = {
+    **dict.fromkeys(("/v2/contacts", "/v2/organizations", "/v2/activities", "/v2/tags", "/v2/providers"), "paged"),
+    **dict.fromkeys(("/v2/industries", "/v2/tech-stack-products"), "paged"),
+    **dict.fromkeys(("/v2/segments", "/v2/locations", "/v2/topics", "/v2/objects", "/v2/website-visits"), "paged_open"),
+    **dict.fromkeys(("/v2/prospector-contacts", "/v2/prospector-companies"), "paged_open"),
+    **dict.fromkeys(("/v2/custom-fields", "/v2/activity-types", "/v2/activity-categories"), "list"),
+    **dict.fromkeys(("/v2/activity-sentiment", "/v2/lead-scores", "/v2/object-types"), "list"),
+    "/v2/me": "object",
+    "/v2/api-token-status": "bare",
+    "/v1/tags": "labels",
+}
+# The streams whose records are those of each of another list.
+PARENTS = {
+    "objects": "/v2/object-types",
+    "segment_members": "/v2/segments",
+    "segment_statuses": "/v2/segments",
+}
+BOTH_ENDS = {"contacts", "organizations", "objects", "prospector_contacts", "prospector_companies"}
+# What the connector asks for more than once, and the stream has only one of the answers.
+SHARED = {"object_types"}
+
+Page = tuple[list[Any], Any] | None
+Rewrite = Callable[[bytes, Random], bytes]
+
+
+def _place(body: bytes, rng: Random) -> int:
+    return rng.randrange(len(body) + 1)
+
+
+def _flip(body: bytes, rng: Random) -> bytes:
+    changed = bytearray(body)
+    for _ in range(rng.choice([1, 1, 3, 50]) if body else 0):
+        changed[rng.randrange(len(body))] ^= 1 << rng.randrange(8)
+    return bytes(changed)
+
+
+def _delete(body: bytes, rng: Random) -> bytes:
+    begin = _place(body, rng)
+    return body[:begin] + body[begin + rng.choice([1, 2, 30, 1_000]) :]
+
+
+def _insert(body: bytes, rng: Random) -> bytes:
+    place, begin = _place(body, rng), _place(body, rng)
+    return (
+        body[:place] + rng.choice([body[begin : begin + rng.choice([1, 20, 1_000])], rng.randbytes(4)]) + body[place:]
+    )
+
+
+def _control(body: bytes, rng: Random) -> bytes:
+    place = _place(body, rng)
+    return body[:place] + bytes([rng.choice([0, 7, 9, 10, 27, 127])]) + body[place:]
+
+
+def _nodes(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield each place of a value: what it is in, and its key there."""
+    for key in list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
+        yield value, key
+        yield from _nodes(value[key])
+
+
+def _in_json(edit: Callable[[Any, Random], Any]) -> Rewrite:
+    """Change the value of a body; `MARK` takes the place of what no value can say, and is replaced after."""
+
+    def rewrite(body: bytes, rng: Random) -> bytes:
+        value = json.loads(body)
+        edit(value, rng)
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        return text.replace(f'"{MARK}"', rng.choice(ODD), 1).encode("utf-8", "surrogatepass")
+
+    return rewrite
+
+
+def _swap_type(value: Any, rng: Random) -> None:
+    within, key = rng.choice(list(_nodes(value)))
+    within[key] = MARK
+
+
+def _swap_key(value: Any, rng: Random) -> None:
+    objects = [within for within, key in _nodes(value) if isinstance(key, str)]
+    within = rng.choice(objects)
+    name = rng.choice(list(within))
+    held = within.pop(name)
+    if rng.random() < 0.7:
+        within[rng.choice(["", "\x00", "id", f"{name}2", "__proto__", "x" * 1_000, MARK])] = held
+
+
+def _rows(value: Any) -> Any:
+    if isinstance(value, dict):
+        value = value.get("data", value.get("labels", value))
+    return value if isinstance(value, list) else [value]
+
+
+def _odd_rows(value: Any, rng: Random) -> None:
+    rows = _rows(value)
+    for _ in range(rng.choice([1, 3])):
+        rows.insert(rng.randrange(len(rows) + 1), json.loads(rng.choice(ROWS)))
+
+
+def _odd_id(value: Any, rng: Random) -> None:
+    rows = [row for row in _rows(value) if isinstance(row, dict)] or [{}]
+    row = rng.choice(rows)
+    if rng.random() < 0.5:
+        row["id"] = MARK
+    elif rng.random() < 0.5:
+        row["id"] = rng.choice(rows).get("id")
+    else:
+        row.pop("id", None)
+
+
+def _odd_meta(value: Any, rng: Random) -> None:
+    if not isinstance(value, dict):
+        return
+    if rng.random() < 0.2:
+        value["meta"] = MARK
+        return
+    meta = value.setdefault("meta", {})
+    key = rng.choice(["nextCursor", "recordCount"] if "recordCount" in meta else ["nextCursor"])
+    if rng.random() < 0.2:
+        meta.pop(key, None)
+    elif rng.random() < 0.3:
+        meta[key] = rng.choice(["1.10", "None", "a", True, 3, 10**6, 10**30, -5, 1.5])
+    else:
+        meta[key] = MARK
+
+
+def _repeat_key(body: bytes, rng: Random) -> bytes:
+    """Write a key twice, in an object of the body."""
+    begin = body.find(b"{", rng.randrange(len(body)))
+    return (
+        body
+        if begin < 0
+        else body[: begin + 1] + rng.choice([b'"id":1,', b'"data":null,', b'"name":"a",']) + body[begin + 1 :]
+    )
+
+
+def _body(rewrite: Rewrite) -> Callable[[Answer, Random], Answer]:
+    return lambda answer, rng: replace(answer, body=rewrite(answer.body, rng))
+
+
+def _headed(**headers: str) -> Callable[[Answer, Random], Answer]:
+    names = {name.replace("_", "-"): value for name, value in headers.items()}
+    return lambda answer, _: replace(answer, headers={**answer.headers, **names})
+
+
+def _status(answer: Answer, rng: Random) -> Answer:
+    status = rng.choice([201, 202, 203, 204, 206])
+    return replace(answer, status=status, body=b"" if status == 204 else answer.body)
+
+
+def _encoded(encoding: str) -> Callable[[Answer, Random], Answer]:
+    return _body(lambda body, _: body.decode().encode(encoding, "replace"))
+
+
+KINDS: Mapping[str, Callable[[Answer, Random], Answer]] = {
+    "bytes flipped": _body(_flip),
+    "cut off": _body(lambda body, rng: body[: _place(body, rng)]),
+    "span deleted": _body(_delete),
+    "span inserted": _body(_insert),
+    "control character": _body(_control),
+    "type swapped": _body(_in_json(_swap_type)),
+    "key swapped": _body(_in_json(_swap_key)),
+    "key repeated": _body(_repeat_key),
+    "odd rows": _body(_in_json(_odd_rows)),
+    "odd id": _body(_in_json(_odd_id)),
+    "odd meta": _body(_in_json(_odd_meta)),
+    "UTF-16": _encoded("utf-16"),
+    "byte order mark": _encoded("utf-8-sig"),
+    "latin-1": _encoded("latin-1"),
+    "said to be gzip": _headed(Content_Encoding="gzip"),
+    "said to be latin-1": _headed(Content_Type="text/html; charset=latin-1"),
+    "empty": _body(lambda _body, _rng: b""),
+    "HTML": _body(lambda _body, _rng: b"<!doctype html><title>Log in</title>"),
+    "other status": _status,
+    "spelled otherwise": _body(lambda body, _: json.dumps(json.loads(body), indent=1).encode()),
+}
+
+
+@dataclass(frozen=True)
+class Served:
+    """What was answered, and what would have been right."""
+
+    call: Call
+    kind: str | None
+    """How it was fuzzed."""
+    right: Answer
+    answer: Answer
+
+    @cached_property
+    def page(self) -> Page:
+        """The page that the client got, and None where it is none."""
+        return self._read(self.answer)
+
+    @cached_property
+    def right_page(self) -> Page:
+        return self._read(self.right)
+
+    def _read(self, answer: Answer) -> Page:
+        if not 200 <= answer.status < 300 or answer.headers.get("Content-Encoding") == "gzip":
+            return None
+        kind = "paged_open" if "segmentId" in self.call.params else KIND_OF_PAGE.get(self.call.path, "bare_list")
+        return read_page(answer.body, kind)
+
+    @property
+    def counts(self) -> bool:
+        """Whether it was asked to count, and nothing else."""
+        return self.call.params.get("cols") == "recordCount"
+
+    def rows(self, page: Page) -> list[Mapping[str, Any]]:
+        """List the records of a page."""
+        return [] if self.counts or page is None else [row for row in page[0] if row and isinstance(row, dict)]
+
+    def altered(self) -> bool:
+        """Tell whether the client got a page, but not the one that is right."""
+        return self.page is not None and text_of(self.page) != text_of(self.right_page)
+
+    def altered_beside_rows(self, key: str) -> bool:
+        """Tell whether `nextCursor` or `recordCount` of the page that it got is another one."""
+        return self.altered() and text_of(_of_meta(self.page, key)) != text_of(_of_meta(self.right_page, key))
+
+
+def _of_meta(page: Page, key: str) -> Any:
+    meta = page[1] if page else None
+    return meta.get(key, MARK) if isinstance(meta, dict) else MARK
+
+
+def text_of(value: Any) -> str:
+    """Write a value so that what is equal is equal, whatever the order of keys, and 1 isn't 1.0 or true."""
+    return json.dumps(value, sort_keys=True)
+
+
+class FuzzedApi(Api):
+    """An API whose answers are broken on their way."""
+
+    def __init__(self, workspace: Workspace, seed: int) -> None:
+        super().__init__(workspace)
+        self.seed = seed
+        self.one_end = seed % 2 == 1
+        self.served: list[Served] = []
+        self._asked: Counter[tuple[str, str]] = Counter()
+        self._broken = set(Random(f"broken {seed}").sample([stream.path for stream in STREAMS], 2))
+
+    def answer(self, call: Call) -> Answer:
+        """Answer a call, and break the answer where it is due: by the seed and the request, whatever came before."""
+        right = super().answer(call)
+        self._asked[call.path, call.query] += 1
+        tries = self._asked[call.path, call.query]
+        rng = Random(f"{self.seed} {call.path} {call.query} {tries}")
+        fuzzed = right.status == 200 and (call.path in self._broken or (tries == 1 and rng.random() < SHARE))
+        kind = rng.choice(list(KINDS)) if fuzzed else None
+        answer = KINDS[kind](right, rng) if kind else right
+        self.served.append(Served(call, kind, right, answer))
+        return answer
+
+
+def asked_by(stream: Stream, call: Call) -> bool:
+    """Tell whether a stream made a request."""
+    if not re.fullmatch(stream.path.replace("{id}", "[^/]+"), call.path):
+        return False
+    if stream.name == "segments":
+        return "cols" in call.params
+    if stream.name == "custom_fields":
+        return "entityType" not in call.params
+    return ("segmentId" in call.params) == (stream.name == "segment_members")
+
+
+def id_of(stream: Stream, row: Mapping[str, Any], *, emitted: bool = False) -> str:
+    """Return what tells a row from others, or a record that was made of one."""
+    if stream.name == "segment_members":
+        return text_of(row.get("memberId" if emitted else "id"))
+    return text_of(row.get(stream.primary_key[-1]))
+
+
+def came_of(stream: Stream, record: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
+    """Tell whether a record is what a row becomes."""
+    if stream.name == "segment_members":
+        return text_of(record["memberName"]) == text_of(row.get("name"))
+    mine = row.keys() - stream.adds
+    return mine <= record.keys() and all(text_of(record[key]) == text_of(row[key]) for key in mine)
+
+
+def breaches(stream: Stream, api: FuzzedApi, output: Output) -> Iterator[str]:
+    """Say what is wrong with what a stream brought."""
+    served = [one for one in api.served if asked_by(stream, one.call)]
+    rows = defaultdict(list)
+    for one in served:
+        for row in one.rows(one.page):
+            rows[id_of(stream, row)].append(row)
+    records = output.records(stream.name)
+    for record in records:
+        key = id_of(stream, record, emitted=True)
+        if not any(came_of(stream, record, row) for row in rows[key]):
+            yield f"{stream.name}: emitted a record that wasn't answered: {str(record)[:300]}"
+    if output.status(stream.name) != AirbyteStreamStatus.COMPLETE:
+        return
+    emitted = {id_of(stream, record, emitted=True) for record in records}
+    walked_once = api.one_end or stream.name not in BOTH_ENDS
+    if walked_once and stream.name not in {"activities", *SHARED}:
+        for key in rows.keys() - emitted:
+            yield f"{stream.name}: complete without a row that was answered: {str(rows[key])[:300]}"
+    yield from _lost(stream, api, served, emitted)
+
+
+def _lost(stream: Stream, api: FuzzedApi, served: list[Served], emitted: set[str]) -> Iterator[str]:
+    """Say what of the workspace a complete stream lacks though a client can notice that it does."""
+    there = {id_of(stream, record, emitted=True) for record in complete(stream, api.workspace)}
+    missing = there - emitted
+    for one in served:
+        if one.altered():
+            missing -= {id_of(stream, row) for row in one.rows(one.right_page)}
+    if any(one.altered() for one in api.served if one.call.path == PARENTS.get(stream.name)):
+        return
+    if any(one.altered_beside_rows("nextCursor") for one in served):
+        # A cursor that is gone ends the walk. A count tells, unless it is wrong itself, or made up for by other rows.
+        counted = any("recordCount" in one.call.params.get("cols", "") for one in served)
+        if not counted or any(one.altered_beside_rows("recordCount") for one in served):
+            return
+        surplus = sum(
+            len(one.page[0]) - len({id_of(stream, row) for row in one.rows(one.page)} & there)
+            for one in served
+            if one.page
+        )
+        missing = set() if len(missing) <= surplus else missing
+    if missing:
+        yield f"{stream.name}: complete without {len(missing)} records that were never altered: {sorted(missing)[:5]}"
+
+
+@pytest.fixture(scope="module")
+def small() -> Workspace:
+    """A workspace of few pages for each stream; don't change it."""
+    return Workspace.generate(contacts=430, organizations=210, activities=900)
+
+
+@pytest.mark.parametrize("seed", range(RUNS))
+def test_given_fuzzed_bodies_when_read_then_every_stream_ends_and_complete_means_complete(
+    seed: int, small: Workspace, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    api = FuzzedApi(small, seed)
+
+    with Sandbox(api) as sandbox:
+        config = {
+            "api_url": sandbox.api_url,
+            "api_token": sandbox.token,
+            "requests_per_second": 1_000,
+            "walk_from_both_ends": not api.one_end,
+        }
+        output = start(tmp_path, "read", config, catalog(), program=PROGRAM).wait(LONGEST)
+
+    fuzzed = [one for one in api.served if one.kind]
+    statuses = Counter(output.status(stream.name) for stream in STREAMS)
+    figures = Counter(f"fuzzed: {one.kind}" for one in fuzzed)
+    figures["fuzzed bodies"] = len(fuzzed)
+    figures["fuzzed bodies that were pages still, and others"] = sum(one.altered() for one in fuzzed)
+    figures["fuzzed bodies that were no pages"] = sum(one.page is None for one in fuzzed)
+    figures["streams COMPLETE"] = statuses[AirbyteStreamStatus.COMPLETE]
+    figures["streams INCOMPLETE"] = statuses[AirbyteStreamStatus.INCOMPLETE]
+    record_property("figures", dict(figures))
+    assert len(fuzzed) >= 40
+    assert statuses.total() == figures["streams COMPLETE"] + figures["streams INCOMPLETE"] == len(STREAMS)
+    assert sandbox.token not in output.text
+    assert output.exit_code == int(bool(statuses[AirbyteStreamStatus.INCOMPLETE]))
+    assert bool(output.errors()) == bool(output.exit_code)
+    for stream in STREAMS:
+        errors = output.errors(stream.name)
+        assert bool(errors) == (output.status(stream.name) == AirbyteStreamStatus.INCOMPLETE), stream.name
+        for error in errors:
+            assert error.message.startswith(f"{stream.name}: ")
+            assert error.failure_type in set(FailureType)
+    found = [breach for stream in STREAMS for breach in breaches(stream, api, output)]
+    assert not found, "\n".join(found)
