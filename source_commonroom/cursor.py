@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 from airbyte_cdk.models import FailureType
 from airbyte_cdk.sources.connector_state_manager import ConnectorStateManager
@@ -140,9 +140,10 @@ class WindowCursor(ConcurrentCursor):
 
     def stream_slices(self) -> Iterable[StreamSlice]:
         """Yield the windows that are still to be read, planned as they are asked for."""
-        for gap in list(super().stream_slices()):
+        gaps = self._gaps()
+        for place, (first, last) in enumerate(gaps):
             try:
-                yield from self._planned(gap)
+                yield from self._planned(_milliseconds(first), _milliseconds(last))
             except CountRefusedError as refused:
                 logger.warning(
                     "%s: the API doesn't count records (%s), so that they are read in windows of equal time.",
@@ -151,8 +152,39 @@ class WindowCursor(ConcurrentCursor):
                 )
                 self._counted = False
                 self._slice_range = self._calendar_step
-                yield from super().stream_slices()
+                for low, high in gaps[place:]:
+                    yield from self._split_per_slice_range(low, high, upper_is_end=True)
                 return
+
+    def _gaps(self) -> list[tuple[Any, Any]]:
+        """Return the spans that are still to be read, both ends inclusive, and the lookback window as one of them.
+
+        The lookback window isn't done any more from here on, else a window of it that fails would leave no gap behind,
+        and what arrived late in it would be lost once the end of the next sync has moved on. The last moment stays in
+        the state, because the next lookback is counted from there. Pinned by
+        test_given_a_window_of_the_lookback_that_fails_when_read_again_then_it_is_read_again.
+        """
+        start_key, end_key = self._connector_state_converter.START_KEY, self._connector_state_converter.END_KEY
+        with self._lock:
+            self._merge_partitions()
+            done = self._concurrent_state["slices"]
+            last: datetime = done[-1][end_key]
+            since = last - cast("timedelta", self._lookback_window or timedelta(0))
+            kept = [
+                {start_key: span[start_key], end_key: min(span[end_key], since - _MILLISECOND)}
+                for span in done
+                if span[start_key] < since
+            ]
+            self._concurrent_state["slices"] = [*map(dict, kept), {start_key: last, end_key: last}]
+            self._merge_partitions()
+        # The converter's moments, which the CDK calls values.
+        begin = cast("datetime", self._start or _EPOCH)
+        end = cast("datetime", self._end_provider())
+        gaps = []
+        for span in kept:
+            gaps.append((begin, min(span[start_key] - _MILLISECOND, end)))
+            begin = max(begin, span[end_key] + _MILLISECOND)
+        return [(low, high) for low, high in [*gaps, (begin, end)] if low <= high]
 
     def pages(self, stream_slice: StreamSlice) -> Iterator[list[dict[str, Any]]]:
         """Yield the pages of a window.
@@ -174,20 +206,31 @@ class WindowCursor(ConcurrentCursor):
         del self._open[key]
         self._counts.compare(stream_slice, first.records if first else None, walk.received)
 
-    def done(self, stream_slice: StreamSlice) -> StreamSlice | None:
-        """Return what of a window has been read, where its state wasn't kept for some time; see :class:`Done`."""
+    def keep(self, stream_slice: StreamSlice) -> None:
+        """Keep in the state what of a window has been read, where that wasn't done for some time.
+
+        Whatever thread closes a window does the same, so that states come in their order, each behind its pages.
+        """
         window = self._open.get(self._key(stream_slice))
         if window is None or time.monotonic() - window.kept_at < _CHECKPOINT_SECONDS:
-            return None
+            return
         if not window.in_order or not window.reached:
-            return None
+            return
         low, last = self._bounds(stream_slice)
         high = min(self._milliseconds(window.reached) - 1, last)
         if high < low:
-            return None
+            return
         window.kept_at = time.monotonic()
-        part = self._window(low, high)
-        return part if self._is_whole(part, window.walk.received - window.at_reached) else None
+        if self._is_whole(self._window(low, high), window.walk.received - window.at_reached):
+            with self._lock:
+                self._concurrent_state["slices"].append(
+                    {
+                        self._connector_state_converter.START_KEY: _at(low),
+                        self._connector_state_converter.END_KEY: _at(high),
+                    }
+                )
+                self._merge_partitions()
+                self._emit_state_message()
 
     def _is_whole(self, part: StreamSlice, received: int) -> bool:
         """Tell whether the API counts no more in a part of a window than it has answered.
@@ -264,9 +307,7 @@ class WindowCursor(ConcurrentCursor):
         except (ValueError, OverflowError):
             return ""
 
-    def _planned(self, gap: StreamSlice) -> Iterable[StreamSlice]:
-        first, last = self._bounds(gap)
-
+    def _planned(self, first: int, last: int) -> Iterable[StreamSlice]:
         def probe(low: int, high: int) -> Probe | None:
             found = self._probe(low, high)
             if found and (low, high) == (first, last):
@@ -320,9 +361,16 @@ class WindowCursor(ConcurrentCursor):
         return str(window[start_field])
 
     def _milliseconds(self, text: str) -> int:
-        moment: datetime = self._connector_state_converter.parse_value(text)
-        return (moment - _EPOCH) // _MILLISECOND
+        return _milliseconds(self._connector_state_converter.parse_value(text))
 
     def _text(self, milliseconds: int) -> str:
-        text: str = self._connector_state_converter.output_format(_EPOCH + milliseconds * _MILLISECOND)
+        text: str = self._connector_state_converter.output_format(_at(milliseconds))
         return text
+
+
+def _at(milliseconds: int) -> datetime:
+    return _EPOCH + milliseconds * _MILLISECOND
+
+
+def _milliseconds(moment: datetime) -> int:
+    return (moment - _EPOCH) // _MILLISECOND

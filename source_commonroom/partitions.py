@@ -4,7 +4,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
-from airbyte_cdk.models import AirbyteMessage, AirbyteStreamStatus, StreamDescriptor, Type
+from airbyte_cdk.models import AirbyteMessage, AirbyteStreamStatus, StreamDescriptor
 from airbyte_cdk.sources.streams.concurrent.partitions.partition import Partition
 from airbyte_cdk.sources.streams.concurrent.partitions.partition_generator import PartitionGenerator
 from airbyte_cdk.sources.streams.concurrent.partitions.stream_slicer import StreamSlicer
@@ -24,29 +24,29 @@ class PagePartition(Partition):
     :param pages: walks the pages of the slice
     :param finish: makes the records of a page's rows
     :param emit: makes of a page's records what goes on the queue
-    :param done: tells from time to time which part of the slice has been read
+    :param after: is called after each page
     """
 
     def __init__(
-        self, stream: str, stream_slice: StreamSlice, pages: "Pages", finish: "Finish", emit: "Emit", done: "Done"
+        self, stream: str, stream_slice: StreamSlice, pages: "Pages", finish: "Finish", emit: "Emit", after: "AfterPage"
     ) -> None:
         self._stream = stream
         self._slice = stream_slice
         self._pages = pages
         self._finish = finish
         self._emit = emit
-        self._done = done
+        self._after = after
         self._hash = SliceHasher.hash(stream, stream_slice)
 
-    def read(self) -> Iterable[Any]:
-        """Yield what the pages hold, in the API's order, and checkpoints.
+    def read(self) -> Iterable[Record]:
+        """Yield what the pages hold, in the API's order.
 
         :raises AirbyteTracedException: as ``PageRetriever.pages``, and where the API counts more than it answers
         """
         for rows in self._pages(self._slice):
             yield from self._emit(self._stream, self._slice, self._finish(rows, self._slice))
-            if part := self._done(self._slice):
-                yield Checkpoint(PagePartition(self._stream, part, self._pages, self._finish, self._emit, self._done))
+            # The page is on the queue now; a state that is put there next comes out behind it.
+            self._after(self._slice)
 
     def to_slice(self) -> StreamSlice:
         """Return the slice."""
@@ -67,32 +67,19 @@ class PagePartitions(PartitionGenerator):
     """Makes a partition of every slice, as soon as it is known."""
 
     def __init__(
-        self, stream: str, slicer: StreamSlicer, pages: "Pages", finish: "Finish", emit: "Emit", done: "Done"
+        self, stream: str, slicer: StreamSlicer, pages: "Pages", finish: "Finish", emit: "Emit", after: "AfterPage"
     ) -> None:
         self._stream = stream
         self._slicer = slicer
         self._pages = pages
         self._finish = finish
         self._emit = emit
-        self._done = done
+        self._after = after
 
     def generate(self) -> Iterable[Partition]:
         """Yield the partitions."""
         for stream_slice in self._slicer.stream_slices():
-            yield PagePartition(self._stream, stream_slice, self._pages, self._finish, self._emit, self._done)
-
-
-class Checkpoint(AirbyteMessage):
-    """Travels on the queue behind the pages of a part of a slice, which has been read once it comes out.
-
-    It is an ``AirbyteMessage``, so that the CDK's queue hands it on as it is; :meth:`SourceCommonroom.read` takes it.
-
-    :param part: that part, as a partition
-    """
-
-    def __init__(self, part: Partition) -> None:
-        super().__init__(type=Type.STATE)
-        self.part = part
+            yield PagePartition(self._stream, stream_slice, self._pages, self._finish, self._emit, self._after)
 
 
 class Pages(Protocol):
@@ -109,15 +96,15 @@ class Finish(Protocol):
         """Return the records, changed in place; fewer than rows where some were read before."""
 
 
-class Done(Protocol):
-    """Tells which part of a slice has been read; called by worker threads after each page."""
+class AfterPage(Protocol):
+    """Learns that a page is on the queue; called by worker threads."""
 
-    def __call__(self, stream_slice: StreamSlice, /) -> StreamSlice | None:
-        """Return that part where it is time to keep it in the state, else None."""
+    def __call__(self, stream_slice: StreamSlice, /) -> None:
+        """Do what is to be done between two pages of a slice."""
 
 
-def nothing_done(_: StreamSlice) -> None:
-    """Keep no state within a slice."""
+def go_on(_: StreamSlice) -> None:
+    """Do nothing."""
 
 
 class Emit(Protocol):

@@ -36,7 +36,7 @@ from source_commonroom.estimates import Estimates
 from source_commonroom.lists import Lists
 from source_commonroom.objects import name_streams, type_of
 from source_commonroom.output import Backlog
-from source_commonroom.partitions import AsPages, Checkpoint, Done, PagePartitions, Pages, as_records, nothing_done
+from source_commonroom.partitions import AfterPage, AsPages, PagePartitions, Pages, as_records, go_on
 from source_commonroom.state import usable_state
 
 # The manifest names its components as a manifest-only connector does; here they are a module of the package.
@@ -102,7 +102,6 @@ class SourceCommonroom(ConcurrentDeclarativeSource):
         self._schemas: dict[str, Mapping[str, Any]] = {}
         self._emit = AsPages(backlog) if backlog else as_records
         self._estimates = Estimates(self._message_repository)
-        self._cursors: dict[str, WindowCursor] = {}
         self._over = backlog.is_closed if backlog else lambda: False
 
     @property
@@ -132,23 +131,23 @@ class SourceCommonroom(ConcurrentDeclarativeSource):
         retriever = _retriever_of(stream)
         slicer, cursor = generator._stream_slicer, stream.cursor  # noqa: SLF001
         pages: Pages
-        done: Done = nothing_done
+        after: AfterPage = go_on
         # At a read the catalog's schema, because the CDK asks for it with each status, in its main thread.
         schema = self._schemas.get(stream.name)
         if schema and schema.get("properties"):
             retriever.choose(schema["properties"])
         if isinstance(cursor, ConcurrentCursor):
             workers = self._config.get("num_workers", 10)
-            slicer = cursor = self._cursors[stream.name] = WindowCursor(
+            slicer = cursor = WindowCursor(
                 cursor, self._connector_state_manager, retriever, workers, self._estimates, self._over
             )
-            pages, done = cursor.pages, cursor.done
+            pages, after = cursor.pages, cursor.keep
         else:
             both_ends = retriever.both_ends and self._config.get("walk_from_both_ends", True)
             slicer = Lists(retriever, slicer, Counts(retriever, self._estimates.add), from_both_ends=both_ends)
             pages = slicer.pages
         return DefaultStream(
-            partition_generator=PagePartitions(stream.name, slicer, pages, retriever.finish, self._emit, done),
+            partition_generator=PagePartitions(stream.name, slicer, pages, retriever.finish, self._emit, after),
             name=stream.name,
             json_schema=stream.get_json_schema if schema is None else lambda: schema,
             primary_key=stream._primary_key,  # noqa: SLF001
@@ -188,11 +187,7 @@ class SourceCommonroom(ConcurrentDeclarativeSource):
         self._object_streams = [(name, type_of(name)) for name in self._schemas if name not in rank]
         of_objects = (False, len(rank))
         ordered = sorted(catalog.streams, key=lambda configured: rank.get(configured.stream.name, of_objects))
-        for message in super().read(logger, config, ConfiguredAirbyteCatalog(streams=ordered), state):
-            if isinstance(message, Checkpoint):
-                self._cursors[message.part.stream_name()].close_partition(message.part)
-            else:
-                yield message
+        yield from super().read(logger, config, ConfiguredAirbyteCatalog(streams=ordered), state)
 
     def check(self, logger: logging.Logger, config: Mapping[str, Any]) -> AirbyteConnectionStatus:
         """Return SUCCEEDED where the token may read its own status, and say what else it may not read, or until when.

@@ -1,5 +1,6 @@
 """Activities: slices that meet exactly, and the state between two runs."""
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from itertools import pairwise
 from random import Random
@@ -13,6 +14,7 @@ from airbyte_cdk.models import (
     AirbyteStreamState,
     StreamDescriptor,
 )
+from freezegun.api import FrozenDateTimeFactory
 
 from integration_tests.sandbox import Api, Fault, Workspace
 from integration_tests.sandbox.messages import Answer, Call
@@ -198,6 +200,54 @@ def test_given_a_window_that_fails_when_read_again_then_only_that_one_is_read(re
     assert len(second.records("activities")) < 4_000
     assert set(ids(first) + ids(second)) == {row["id"] for row in api.workspace.records("activities")}
     assert done(second) == [(text(start), text(moment(span["end_date"])))]
+
+
+def test_given_a_window_of_the_lookback_that_fails_when_read_again_then_it_is_read_again(
+    read: Read, clock: FrozenDateTimeFactory
+) -> None:
+    span = {"start_date": "2026-01-01T00:00:00Z", "lookback_window_days": 30}
+    start = moment("2026-01-01T00:00:00Z")
+    api = Api(Workspace.of(activities=[activity(n, text(start + n * timedelta(minutes=30))) for n in range(8_600)]))
+    first = read(api, "activities", **span)
+    # It arrives late, and lies within the lookback window; but only till the next sync.
+    late = moment(NOW) - timedelta(days=29)
+    api.workspace.insert("activities", activity(100_000, text(late)))
+    clock.tick(timedelta(days=2))
+    for number in range(8_600, 12_000):
+        api.workspace.insert(
+            "activities", activity(number, text(moment(NOW) + (number - 8_600) * timedelta(seconds=30)))
+        )
+
+    def is_its_window(params: Mapping[str, str]) -> bool:
+        low, high = moment(params["startDate"]), moment(params["endDate"])
+        return low <= late <= high < moment(NOW) + timedelta(days=1)
+
+    api.faults.add(Fault("ok_html", when=is_its_window))
+    second = read(api, "activities", state=[first.last_state("activities")[0]], **span)
+    api.faults.clear()
+
+    third = read(api, "activities", state=[second.last_state("activities")[0]], **span)
+
+    assert second.exit_code == 1
+    assert second.records("activities")  # others succeeded
+    assert "a_100000" in ids(third)
+    assert len(done(third)) == 1
+    assert set(ids(first) + ids(second) + ids(third)) == {row["id"] for row in api.workspace.records("activities")}
+
+
+def test_given_syncs_that_fail_when_read_again_then_the_lookback_does_not_grow(read: Read) -> None:
+    api = Api(Workspace.of(activities=[activity(1, "2026-06-30T00:00:00.000Z")]))
+    state = read(api, "activities", start_date=START, lookback_window_days=3).last_state("activities")[0]
+    api.faults.add(Fault("ok_html"))
+    for _ in range(3):
+        failed = read(api, "activities", start_date=START, state=[state], lookback_window_days=3)
+        state = failed.last_state("activities")[0]
+    api.faults.clear()
+    api.log.clear()
+
+    read(api, "activities", start_date=START, state=[state], lookback_window_days=3)
+
+    assert windows(api)[0][0] == moment(NOW) - timedelta(days=3)
 
 
 def test_given_an_api_that_does_not_count_when_read_then_it_falls_back_to_windows_of_a_year(read: Read) -> None:
