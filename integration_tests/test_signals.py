@@ -17,7 +17,8 @@ from integration_tests.sandbox import Api, Fault, Sandbox, Workspace
 from unit_tests.output import Output
 from unit_tests.streams import catalog
 
-STOPPED = 143
+# What a shell calls 143.
+STOPPED = -signal.SIGTERM
 START = datetime(2025, 1, 1, tzinfo=UTC)
 STREAM = "activities"
 
@@ -125,6 +126,22 @@ def test_given_sigterm_while_the_rate_limit_holds_for_minutes_when_read_then_it_
     result, seconds = stop(running)
 
     assert result.exit_code == STOPPED
+    assert seconds < 2
+    assert_it_says_so(result)
+
+
+def test_given_sigterm_that_does_not_end_a_process_by_itself_when_read_then_it_ends_with_143(
+    serve: Serve, busy: Workspace, tmp_path: Path
+) -> None:
+    sandbox = serve(Api(busy, faults=[Fault("hang", after=2, seconds=50)]))
+    # It doesn't end the first process of a container either.
+    ignoring = ("sh", "-c", 'trap "" TERM; exec "$@"', "sh", sys.executable, str(MAIN))
+    running = start(tmp_path, "read", config_of(sandbox), catalog(STREAM), program=ignoring)
+    wait_until(lambda: len(sandbox.api.log.requests) > 2)
+
+    result, seconds = stop(running)
+
+    assert result.exit_code == 143
     assert seconds < 2
     assert_it_says_so(result)
 

@@ -130,7 +130,7 @@ def _wait_for_the_end() -> None:
     )
     line = f"{AirbyteEntrypoint.airbyte_message_to_string(farewell)}\n"
     try:
-        overdue = threading.Timer(_LAST_SECONDS, os._exit, [_STOPPED])
+        overdue = threading.Timer(_LAST_SECONDS, _end)
         overdue.daemon = True
         overdue.start()
         # Whoever writes to stdout holds the lock for whole lines, and nobody writes after this.
@@ -138,6 +138,14 @@ def _wait_for_the_end() -> None:
             # Not by the logger: another thread may hold its lock and wait for this one.
             PRINT_BUFFER.write(line)
             PRINT_BUFFER.flush()
-            os._exit(_STOPPED)
+            _end()
     finally:
-        os._exit(_STOPPED)
+        _end()
+
+
+def _end() -> None:
+    """End by the signal: that is exit code 143 to a shell, and to PyAirbyte the end that it asked for."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    signal.raise_signal(signal.SIGTERM)
+    # The first process of a container isn't ended by it, nor is one whose parent ignored it.
+    os._exit(_STOPPED)

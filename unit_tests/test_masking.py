@@ -5,6 +5,7 @@ import io
 import json
 import logging
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus, urlencode
 
@@ -28,7 +29,7 @@ from airbyte_cdk.models import (
 from airbyte_cdk.utils.airbyte_secrets_utils import filter_secrets, update_secrets
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
-from source_commonroom import run
+from source_commonroom import SourceCommonroom, run
 from source_commonroom.masking import SECRETS, MaskedStderr, mask, mask_config, masked, report_crash
 from source_commonroom.source import load_manifest
 
@@ -247,3 +248,11 @@ def test_given_a_command_line_that_cannot_be_read_when_run_then_it_says_why_with
     assert said in err
     assert "usage: " in err
     assert hidden not in out + err
+
+
+def test_given_a_configuration_when_configured_then_the_token_is_written_to_no_file(tmp_path: Path) -> None:
+    config = {"api_token": "a-token-17"}
+
+    # The CDK would write it into a folder that outlives a process that is killed.
+    assert SourceCommonroom(config=config).configure(config, str(tmp_path)) == config
+    assert list(tmp_path.iterdir()) == []

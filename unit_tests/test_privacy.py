@@ -505,7 +505,7 @@ def leaves_of(before: Any, after: Any, shape: Shape) -> Iterator[tuple[Any, Any,
     if shape is Rule.FIELDS:
         shape = CUSTOM_SHAPE
     if isinstance(before, dict) and isinstance(shape, Mapping):
-        assert list(after) == list(before)
+        assert after.keys() == before.keys()
         for name in before:
             yield from leaves_of(before[name], after[name], shape[name])
     elif isinstance(before, list) and isinstance(shape, Sequence):
