@@ -1,7 +1,7 @@
 """The connector in a hurry, and on a small scale. All else is as `main.py` has it.
 
-It waits a hundredth as long before it tries again. A window of activities has a page where it has eight, so that few
-records make many windows, and its state is kept ten times a second where it is kept twice a minute.
+It waits a hundredth as long before it tries again. A window of activities has three pages where it has eight, so
+that few records make many windows, and its state is kept with each page where it is kept twice a minute.
 """
 
 import time
@@ -35,6 +35,6 @@ def _set(module: ModuleType, **names: Any) -> None:
 if __name__ == "__main__":
     # Not time.sleep itself: the request budget has to wait as long as it says.
     _set(retries, time=_Hurried())
-    _set(slices, _SMALLEST=1, _LARGEST=5)
-    _set(cursor, _CHECKPOINT_SECONDS=0.1)
+    _set(slices, _SMALLEST=3, _LARGEST=8)
+    _set(cursor, _CHECKPOINT_SECONDS=0)
     run()

@@ -118,7 +118,7 @@ class Schedule:
             sizes={
                 "contacts": rng.randint(50, 900),
                 "organizations": rng.randint(20, 500),
-                "activities": rng.randint(500, 5_000),
+                "activities": rng.randint(500, 6_000),
             },
             streams=streams,
             config={
