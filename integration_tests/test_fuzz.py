@@ -428,7 +428,11 @@ def test_given_fuzzed_bodies_when_read_then_every_stream_ends_and_complete_means
             "requests_per_second": 1_000,
             "walk_from_both_ends": not api.one_end,
         }
-        output = start(tmp_path, "read", config, catalog(), program=PROGRAM).wait(LONGEST)
+        running = start(tmp_path, "read", config, catalog(), program=PROGRAM)
+        try:
+            output = running.wait(LONGEST)
+        finally:
+            running.process.kill()
 
     fuzzed = [one for one in api.served if one.kind]
     statuses = Counter(output.status(stream.name) for stream in STREAMS)

@@ -27,6 +27,7 @@ _NO_SLICE = StreamSlice(partition={}, cursor_slice={})
 # So many pages in a row that bring nothing new are no walk any more. An API that filters after it has cut the pages
 # serves some that are empty.
 _PATIENCE = 500
+_MOST_DIGITS = 18
 
 
 class CountRefusedError(Exception):
@@ -347,16 +348,22 @@ def number_of(row: Mapping[str, Any]) -> int | None:
     """Return the number in a record's prefixed id: 12 for ``c_12``."""
     record_id = row.get("id")
     digits = record_id.rpartition("_")[2] if isinstance(record_id, str) else ""
-    return int(digits) if digits.isascii() and digits.isdecimal() else None
+    # Python makes no number of thousands of digits.
+    return int(digits) if digits.isascii() and digits.isdecimal() and len(digits) <= _MOST_DIGITS else None
 
 
 def _key_of(row: Mapping[str, Any]) -> Any:
     """Return what tells one record from another, the number where there is one: that takes half the memory."""
     number = number_of(row)
-    return row.get("id") if number is None else number
+    return _id_of(row) if number is None else number
 
 
 def _hash_of(row: Mapping[str, Any]) -> int:
-    """Return 64 bits of a record's id, or of all of it where it has none."""
+    """Return 64 bits of what tells one record from another."""
+    return hash(_id_of(row))
+
+
+def _id_of(row: Mapping[str, Any]) -> str | int:
+    """Return a record's id, or all of it where it has none that is one."""
     record_id = row.get("id")
-    return hash(record_id if isinstance(record_id, str | int) else repr(row))
+    return record_id if isinstance(record_id, str | int) else repr(row)
