@@ -70,7 +70,11 @@ class ListFromBothEnds:
         walk = Walk(self._retriever)
         yield from self._down(walk) if down else self._up(walk)
         with self._lock:
-            self._received += walk.unusable
+            if self._alone and not down:
+                # Perhaps not in order, so that a record may have come twice.
+                self._received = walk.received
+            else:
+                self._received += walk.unusable
             self._ended.add(down)
             # Where the walk up is alone, it doesn't wait for the other.
             over = not self._compared and False in self._ended and (True in self._ended or self._alone)

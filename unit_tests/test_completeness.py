@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+import orjson
 import pytest
 from airbyte_cdk.models import AirbyteStreamStatus, EstimateType, FailureType, TraceType
 
@@ -103,6 +104,33 @@ def test_given_activities_that_are_held_back_when_read_then_their_window_is_not_
     for row in generated.records("activities"):
         if any(window["start"] <= row["activityTime"] <= window["end"] for window in slices):
             assert row["id"] in emitted
+
+
+class Doubling(Api):
+    """Answers with the first record of a page once more in the place of the last: the numbers fit, a record doesn't."""
+
+    def answer(self, call: Call) -> Answer:
+        answer = super().answer(call)
+        page = orjson.loads(answer.body)
+        if is_count(call.params) or len(page["data"]) < 2:
+            return answer
+        page["data"][-1] = page["data"][0]
+        return Answer(answer.status, orjson.dumps(page), answer.headers)
+
+
+@pytest.mark.parametrize("name", sorted(COUNTED - {"segment_members"}))
+def test_given_records_that_come_twice_while_others_do_not_come_when_read_then_the_stream_is_incomplete(
+    name: str, generated: Workspace, read: Read
+) -> None:
+    api = Doubling(generated)
+
+    output = read(api, name)
+
+    there = {row["id"] for row in expected(BY_NAME[name], generated)}
+    assert {row["id"] for row in output.records(name)} < there
+    assert output.status(name) == AirbyteStreamStatus.INCOMPLETE
+    assert any(text.startswith(f"{name}: the API counted ") for text in output.warnings())
+    assert {error.failure_type for error in output.errors(name)} == {FailureType.transient_error}
 
 
 class Shrinking(Api):
