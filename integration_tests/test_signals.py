@@ -175,3 +175,24 @@ def test_given_sigterm_and_nobody_who_reads_stdout_when_read_then_it_ends_all_th
         process.terminate()
 
         assert process.wait(20) == STOPPED
+
+
+def test_given_a_reader_that_goes_away_when_lists_are_walked_from_both_ends_then_the_process_ends(
+    serve: Serve, tmp_path: Path
+) -> None:
+    objects = [{"id": f"co_{n}", "name": "x" * 500, "objectTypeId": f"cot_{n % 4 + 1}"} for n in range(1, 4_001)]
+    types = [{"id": f"cot_{number}", "name": f"T{number}"} for number in range(1, 5)]
+    sandbox = serve(Api(Workspace.of(objects=objects, object_types=types)), latency=0.2)
+    # For its files alone.
+    config = {"api_token": sandbox.token, "api_url": sandbox.api_url}
+    run(tmp_path, "read", config, catalog("objects"))
+    arguments = ["--config", str(tmp_path / "config.json"), "--catalog", str(tmp_path / "catalog.json")]
+    with subprocess.Popen([sys.executable, str(MAIN), "read", *arguments], stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        next(line for line in process.stdout if b'"RECORD"' in line)
+        process.stdout.close()
+
+        try:
+            assert process.wait(30) == 1
+        finally:
+            process.kill()

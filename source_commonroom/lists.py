@@ -1,6 +1,6 @@
 """Lists: what can only be walked page by page, each counted before it is read and compared after."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from airbyte_cdk.sources.streams.concurrent.partitions.stream_slicer import StreamSlicer
@@ -20,26 +20,40 @@ class Lists(StreamSlicer):
     :param retriever: asks for the pages
     :param slicer: names the lists, a slice each; contacts are one, objects one for each type
     :param counts: what the API counts of them
+    :param over: tells whether nobody reads any more
     :param from_both_ends: whether each is walked from both ends at once
     """
 
-    def __init__(self, retriever: PageRetriever, slicer: StreamSlicer, counts: Counts, *, from_both_ends: bool) -> None:
+    def __init__(
+        self,
+        retriever: PageRetriever,
+        slicer: StreamSlicer,
+        counts: Counts,
+        over: Callable[[], bool],
+        *,
+        from_both_ends: bool,
+    ) -> None:
         self._retriever = retriever
         self._slicer = slicer
         self._counts = counts
+        self._over = over
         self._from_both_ends = from_both_ends
         self._lists: dict[str, ListFromBothEnds | ListFromOneEnd] = {}
 
     def stream_slices(self) -> Iterable[StreamSlice]:
         """Yield the walks of each list: two from both ends, but one where it is short."""
-        kind = ListFromBothEnds if self._from_both_ends else ListFromOneEnd
         for number, part in enumerate(self._slicer.stream_slices()):
             key = str(number)
-            self._lists[key] = kind(self._retriever, part, self._counts)
+            self._lists[key] = self._list(part)
             for walk in self._lists[key].walks():
                 yield StreamSlice(
                     partition=walk.partition, cursor_slice={}, extra_fields={**walk.extra_fields, _LIST: key}
                 )
+
+    def _list(self, part: StreamSlice) -> "ListFromBothEnds | ListFromOneEnd":
+        if self._from_both_ends:
+            return ListFromBothEnds(self._retriever, part, self._counts, self._over)
+        return ListFromOneEnd(self._retriever, part, self._counts)
 
     def pages(self, stream_slice: StreamSlice) -> Iterator[list[dict[str, Any]]]:
         """Yield the pages of a walk.
@@ -75,4 +89,4 @@ class ListFromOneEnd:
         counted = self._counts.before(self._part)
         walk = Walk(self._retriever)
         yield from walk.to_the_end(self._part)
-        self._counts.compare(self._part, counted, walk.received)
+        yield from self._counts.complete(self._part, counted, [walk], walk.received)

@@ -144,7 +144,8 @@ class SourceCommonroom(ConcurrentDeclarativeSource):
             pages, after = cursor.pages, cursor.keep
         else:
             both_ends = retriever.both_ends and self._config.get("walk_from_both_ends", True)
-            slicer = Lists(retriever, slicer, Counts(retriever, self._estimates.add), from_both_ends=both_ends)
+            counts = Counts(retriever, self._estimates.add)
+            slicer = Lists(retriever, slicer, counts, self._over, from_both_ends=both_ends)
             pages = slicer.pages
         return DefaultStream(
             partition_generator=PagePartitions(stream.name, slicer, pages, retriever.finish, self._emit, after),

@@ -235,6 +235,35 @@ def test_given_a_window_of_the_lookback_that_fails_when_read_again_then_it_is_re
     assert set(ids(first) + ids(second) + ids(third)) == {row["id"] for row in api.workspace.records("activities")}
 
 
+def test_given_a_first_window_that_fails_when_read_again_then_its_first_moment_is_read(read: Read) -> None:
+    """A day that an import wrote without a time is its first moment, which may be the start date."""
+    start, span = (
+        moment("2020-01-01T00:00:00Z"),
+        {"start_date": "2020-01-01T00:00:00Z", "end_date": "2026-06-30T00:00:00Z"},
+    )
+    rows = [activity(number, text(start + max(number - 3, 0) * timedelta(hours=6))) for number in range(9_000)]
+    api = Api(Workspace.of(activities=rows))
+    api.faults.add(
+        Fault("ok_html", when=lambda params: params["startDate"] == text(start) and params["endDate"] < "2026-06-30")
+    )
+    first = read(api, "activities", **span)
+    api.faults.clear()
+
+    second = read(api, "activities", state=[first.states("activities")[-1]], **span)
+
+    assert first.exit_code == 1
+    assert done(first)
+    assert second.exit_code == 0
+    assert {*ids(first), *ids(second)} == {row["id"] for row in rows}
+
+
+def test_given_a_start_date_ahead_when_read_then_nothing_is_called_done(read: Read) -> None:
+    output = read(Api(Workspace.of(activities=[])), "activities", start_date="2027-01-01T00:00:00Z")
+
+    assert output.exit_code == 0
+    assert done(output) == []
+
+
 def test_given_syncs_that_fail_when_read_again_then_the_lookback_does_not_grow(read: Read) -> None:
     api = Api(Workspace.of(activities=[activity(1, "2026-06-30T00:00:00.000Z")]))
     state = read(api, "activities", start_date=START, lookback_window_days=3).last_state("activities")[0]
@@ -261,6 +290,23 @@ def test_given_an_api_that_does_not_count_when_read_then_it_falls_back_to_window
     assert ids(output) == sorted(row["id"] for row in rows)
     assert any("doesn't count" in warning for warning in output.warnings())
     assert output.exit_code == 0
+
+
+@pytest.mark.parametrize("after", [2, 3, 4, 5])
+def test_given_an_api_that_stops_counting_when_read_then_the_rest_is_read_in_windows_of_a_year(
+    after: int, read: Read
+) -> None:
+    start = moment("2024-01-01T00:00:00Z")
+    rows = [activity(number, text(start + number * timedelta(hours=2))) for number in range(10_900)]
+    api = Api(Workspace.of(activities=rows))
+    counting = lambda params: "recordCount" in params["cols"] and "cursor" not in params  # noqa: E731
+    api.faults.add(Fault("bad_request_400", after=after, times=1, when=counting))
+
+    output = read(api, "activities", num_workers=4, start_date=text(start), end_date="2026-06-30T00:00:00Z")
+
+    assert ids(output) == sorted(row["id"] for row in rows)
+    assert output.exit_code == 0
+    assert len(done(output)) == 1
 
 
 def test_given_an_empty_past_when_read_then_it_costs_one_request(read: Read) -> None:

@@ -188,3 +188,43 @@ def reverse(answer: Answer) -> Answer:
     content = orjson.loads(answer.body)
     content["data"].reverse()
     return Answer(answer.status, orjson.dumps(content), answer.headers)
+
+
+def member(number: int, *, inside: bool = True) -> dict[str, Any]:
+    return {**contact(number), "segments": [{"id": "s_1", "name": "S"}] if inside else []}
+
+
+class Refusing(Api):
+    """Lets a record come to stand behind a walk, and then refuses its cursor, once."""
+
+    def __init__(self, workspace: Workspace, direction: str | None, row: dict[str, Any]) -> None:
+        super().__init__(workspace)
+        self._pages = 0
+        self._direction = direction
+        self._row = row
+
+    def answer(self, call: Call) -> Answer:
+        answer = super().answer(call)
+        if call.path == "/v2/contacts" and call.params.get("limit") == "200":
+            self._pages += call.params.get("direction") == self._direction
+            if self._pages == 3:
+                self._pages += 1
+                self.workspace.insert("contacts", self._row)
+                self.expire_cursors()
+        return answer
+
+
+@pytest.mark.parametrize(("direction", "late"), [("desc", 100_001), (None, 2)])
+def test_given_a_cursor_that_is_refused_after_an_insertion_when_read_then_the_order_is_not_taken_for_broken(
+    direction: str | None, late: int, read: Read
+) -> None:
+    rows = [member(number) for number in range(1, 9_000, 3)]
+    segment = {"id": "s_1", "name": "S", "entityType": "contact"}
+    api = Refusing(Workspace.of(contacts=rows, segments=[segment]), direction, member(late))
+
+    output = read(api, "contacts", segment_ids=["s_1"])
+
+    came = [row["id"] for row in output.records("contacts")]
+    assert sorted(came) == sorted({row["id"] for row in [*rows, member(late)]})
+    assert output.status("contacts") == AirbyteStreamStatus.COMPLETE
+    assert any("refused, in the middle of a list, the cursor" in text for text in output.warnings())

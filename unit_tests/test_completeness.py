@@ -1,6 +1,8 @@
 """Completeness: what the API counts, and what it answers."""
 
 import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
@@ -8,7 +10,7 @@ import pytest
 from airbyte_cdk.models import AirbyteStreamStatus, EstimateType, FailureType, TraceType
 
 from integration_tests.sandbox import Api, Fault, Workspace
-from integration_tests.sandbox.messages import Answer, Call
+from integration_tests.sandbox.messages import Answer, Call, iso
 from unit_tests.conftest import Read
 from unit_tests.output import Output
 from unit_tests.streams import BY_NAME, STREAMS, Stream, by_key, expected
@@ -179,6 +181,117 @@ def test_given_deletions_and_as_many_insertions_when_read_then_the_new_ones_come
 
     assert output.status("contacts") == AirbyteStreamStatus.COMPLETE
     assert "c_2004" in {row["id"] for row in output.records("contacts")}
+
+
+class Moving(Api):
+    """Does something to the workspace after a page of a path, once."""
+
+    def __init__(
+        self, workspace: Workspace, path: str, after: int, move: Callable[[Workspace], None], **more: Any
+    ) -> None:
+        super().__init__(workspace, **more)
+        self._path = path
+        self._after = after
+        self._move = move
+        self._pages = 0
+
+    def answer(self, call: Call) -> Answer:
+        answer = super().answer(call)
+        if call.path == self._path and not is_count(call.params):
+            self._pages += 1
+            if self._pages == self._after:
+                self._move(self.workspace)
+        return answer
+
+
+def contact(number: int, *, inside: bool = True) -> dict[str, Any]:
+    return {"id": f"c_{number}", "name": "A", "segments": [{"id": "s_1", "name": "S"}] if inside else []}
+
+
+@pytest.mark.parametrize("created", [20, 60])
+def test_given_rows_held_back_while_others_are_created_when_read_then_the_new_ones_do_not_stand_for_them(
+    created: int, read: Read
+) -> None:
+    def create(workspace: Workspace) -> None:
+        for number in range(created):
+            workspace.insert("contacts", contact(100_000 + number))
+
+    contacts = [contact(number) for number in range(1, 1_001)]
+    api = Moving(Workspace.of(contacts=contacts), "/v2/contacts", 2, create, withheld={"/v2/contacts": 0.03})
+
+    output = read(api, "contacts")
+
+    assert output.status("contacts") == AirbyteStreamStatus.INCOMPLETE
+    assert any("the API counted" in error.message for error in output.errors("contacts"))
+
+
+@pytest.mark.parametrize(
+    ("stream", "more"),
+    [
+        ("segment_members", {}),
+        ("contacts", {"segment_ids": ["s_1"]}),
+        ("contacts", {"segment_ids": ["s_1"], "walk_from_both_ends": False}),
+    ],
+    ids=["members", "both ends", "one end"],
+)
+def test_given_a_member_who_enters_behind_the_walk_and_one_who_leaves_when_read_then_both_are_as_they_are(
+    stream: str, more: dict[str, Any], read: Read
+) -> None:
+    def move(workspace: Workspace) -> None:
+        workspace.replace("contacts", contact(1))
+        workspace.replace("contacts", contact(1_000, inside=False))
+
+    contacts = [contact(number, inside=number != 1) for number in range(1, 2_001)]
+    segments = [{"id": "s_1", "name": "S", "entityType": "contact"}]
+    api = Moving(Workspace.of(contacts=contacts, segments=segments), "/v2/contacts", 3, move)
+
+    output = read(api, stream, **more)
+
+    key = "memberId" if stream == "segment_members" else "id"
+    came = [row[key] for row in output.records(stream)]
+    assert sorted(came) == sorted({row["id"] for row in contacts} - {"c_1000"})
+    assert output.status(stream) == AirbyteStreamStatus.COMPLETE
+    assert output.exit_code == 0
+
+
+def test_given_a_late_arrival_and_a_deletion_in_a_window_when_read_then_the_late_one_comes_and_it_is_complete(
+    read: Read,
+) -> None:
+    def move(workspace: Workspace) -> None:
+        workspace.insert("activities", activity(10_000, "2026-06-01T00:00:01.000Z"))
+        workspace.delete("activities", "a_900")
+
+    api = Moving(Workspace.of(activities=half_hourly()), "/v2/activities", 2, move)
+
+    output = read(api, "activities", start_date="2026-06-01T00:00:00Z")
+
+    assert sorted(row["id"] for row in output.records("activities")) == sorted(
+        row["id"] for row in api.workspace.records("activities")
+    )
+    assert output.exit_code == 0
+
+
+def test_given_activities_held_back_while_others_arrive_late_when_read_then_no_state_covers_them(read: Read) -> None:
+    def arrive(workspace: Workspace) -> None:
+        for number in range(20):
+            workspace.insert("activities", activity(10_000 + number, "2026-06-01T00:00:01.000Z"))
+
+    api = Moving(Workspace.of(activities=half_hourly()), "/v2/activities", 1, arrive, withheld={"/v2/activities": 0.01})
+
+    output = read(api, "activities", start_date="2026-06-01T00:00:00Z")
+
+    assert output.status("activities") == AirbyteStreamStatus.INCOMPLETE
+    assert output.last_state("activities")[1]["slices"] == []
+
+
+def half_hourly() -> list[dict[str, Any]]:
+    """Make a window of 1,000 activities."""
+    start = datetime(2026, 6, 1, tzinfo=UTC)
+    return [activity(number, iso(start + number * timedelta(minutes=30))) for number in range(1_000)]
+
+
+def activity(number: int, time: str) -> dict[str, Any]:
+    return {"id": f"a_{number}", "type": "tweet", "activityTime": time}
 
 
 @pytest.mark.parametrize("kind", ["bad_request_400", "server_error_500", *COUNTS])

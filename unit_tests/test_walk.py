@@ -342,3 +342,15 @@ def test_given_rows_held_back_in_a_window_that_takes_minutes_when_read_then_no_s
     assert 4_000 < len(output.records("activities")) < 4_500
     assert output.status("activities") == AirbyteStreamStatus.INCOMPLETE
     never_covered(output, api.workspace)
+
+
+def test_given_counts_that_fail_in_a_window_that_takes_minutes_when_read_then_no_state_covers_a_part_of_it(
+    slowly: Callable[[Meddling, int, Call, Any], Any], read: Read
+) -> None:
+    api = Meddling(second_by_second(), slowly, withheld={"/v2/activities": 0.01})
+    api.faults.add(Fault("server_error_500", when=lambda params: params.get("limit") == "1"))
+
+    output = read(api, "activities", num_workers=2, **SPAN)
+
+    assert output.status("activities") == AirbyteStreamStatus.INCOMPLETE
+    never_covered(output, api.workspace)

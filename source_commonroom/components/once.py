@@ -28,8 +28,8 @@ def rows_once(retriever: PageRetriever, partition: Mapping[str, str] | None = No
             part = StreamSlice(partition=dict(partition or {}), cursor_slice={})
             counts, walk = Counts(retriever), Walk(retriever)
             counted = counts.before(part)
-            rows = [row for rows in walk.to_the_end(part) for row in rows]
-            counts.compare(part, counted, walk.received)
+            rows = [row for page in walk.to_the_end(part) for row in page]
+            rows += [row for page in counts.complete(part, counted, [walk], walk.received) for row in page]
             _rows[key] = rows
         return _rows[key]
 

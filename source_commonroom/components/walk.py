@@ -233,12 +233,16 @@ class Walk:
     It remembers 8 bytes of each record. Pinned by unit_tests/test_walk.py.
 
     :param retriever: asks for the pages
+    :param after: walks of the same slice that are over: what they brought isn't brought once more, but is received
     """
 
-    def __init__(self, retriever: PageRetriever) -> None:
+    def __init__(self, retriever: PageRetriever, after: Iterable["Walk"] = ()) -> None:
         self._retriever = retriever
-        self._came = array("q")
+        self._came: array[int] = array("q")
+        self._before = frozenset(key for walk in after for key in walk._came)  # noqa: SLF001  # of its own kind
         self._repeated = False
+        self.passes = 0
+        """How often it was begun."""
         self.unusable = 0
         """How many rows came that are no records."""
 
@@ -254,6 +258,10 @@ class Walk:
         for key in self._came:
             parts[key % len(parts)].append(key)
         return sum(len(set(part)) for part in parts) + self.unusable
+
+    def remember(self, rows: Iterable[dict[str, Any]]) -> None:
+        """Take rows for come that came in another way."""
+        self._came.extend(map(_hash_of, rows))
 
     def to_the_end(
         self, stream_slice: StreamSlice | None, first: FirstPage | None = None
@@ -283,7 +291,8 @@ class Walk:
         :raises AirbyteTracedException: as :meth:`PageRetriever.pages`
         """
         retriever = self._retriever
-        before = frozenset(self._came)
+        before = self._before.union(self._came)
+        self.passes += 1
         params = retriever.params(stream_slice) if first is None else first.params
         page = retriever.page_of(params, stream_slice) if first is None else first.page
         cursors: set[str] = set()
@@ -291,7 +300,7 @@ class Walk:
         barren = 0
         while True:
             rows = rows_of(page, retriever.name)
-            self.unusable += 0 if before else len(page["data"]) - len(rows)
+            self.unusable += len(page["data"]) - len(rows) if self.passes == 1 else 0
             keys = [_hash_of(row) for row in rows]
             content = hash(tuple(keys))
             repeated = content in contents
@@ -322,12 +331,9 @@ class Walk:
         )
 
     def _new_of(self, rows: list[dict[str, Any]], keys: list[int], before: frozenset[int]) -> list[dict[str, Any]]:
-        """Return the rows that haven't come before, and remember them."""
-        if before:
-            rows = [row for row, key in zip(rows, keys, strict=True) if key not in before]
-            keys = [key for key in keys if key not in before]
+        """Return the rows that haven't come before, and remember them all."""
         self._came.extend(keys)
-        return rows
+        return [row for row, key in zip(rows, keys, strict=True) if key not in before] if before else rows
 
     def _repeated_page(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return nothing of a page that came already under another cursor, and say so once."""
