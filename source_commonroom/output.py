@@ -21,7 +21,6 @@ from airbyte_cdk.logger import PRINT_BUFFER
 from airbyte_cdk.models import AirbyteMessage, ConnectorSpecification, FailureType, Type
 from airbyte_cdk.sources import Source
 from airbyte_cdk.sources.connector_state_manager import HashableStreamDescriptor
-from airbyte_cdk.utils.memory_monitor import MemoryMonitor
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
 from source_commonroom.components.exact_json import dumps
@@ -29,8 +28,6 @@ from source_commonroom.masking import mask_config, masked, report_crash
 
 # Pages that are serialized and not written yet; a slow reader of stdout halts the walks here.
 _BACKLOG_BYTES = 32 * 2**20
-# The CDK looks at the memory every 5,000 messages; so many pages are as many records.
-_PAGES_PER_MEMORY_CHECK = 25
 
 
 class PageMessage(AirbyteMessage):
@@ -152,7 +149,6 @@ class PageEntrypoint(AirbyteEntrypoint):
         super().__init__(source)
         # The CDK has just set its own.
         sys.excepthook = report_crash
-        self._memory_monitor = MemoryMonitor(check_interval=_PAGES_PER_MEMORY_CHECK)
         self._backlog = backlog
         self._counts: Counter[str] = Counter()
         self.logger.addFilter(_CountsInLog(self._counts))
@@ -170,6 +166,9 @@ class PageEntrypoint(AirbyteEntrypoint):
                 if isinstance(message, PageMessage):
                     self._counts[message.stream] += message.count
                     self._write(message)
+                    # The guard looks every so many messages, and the CDK has counted the page as one.
+                    for _ in range(message.count - 1):
+                        self._memory_monitor.check_memory_usage()
                 else:
                     failures.note(message)
                     yield masked(message)

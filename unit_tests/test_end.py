@@ -1,6 +1,7 @@
 """The end of a sync in which streams failed: one sentence, and the kind that tells whether to try again."""
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ import requests_mock
 from airbyte_cdk.models import AirbyteMessage, FailureType
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
-from integration_tests.sandbox import Api, Fault, mount
+from integration_tests.sandbox import Api, Fault, Workspace, mount
 from source_commonroom import SourceCommonroom
 from source_commonroom.output import Backlog, PageEntrypoint
 from unit_tests.conftest import API_URL
@@ -85,3 +86,30 @@ def test_given_an_error_of_another_kind_when_read_then_it_stays_what_it_is(
     _, error = read_to_the_end(api, config, "tags")
 
     assert error is full
+
+
+class Filling:
+    """The file that tells how much memory is used, in percent: much, and then too much."""
+
+    def __init__(self) -> None:
+        self._told = iter(["91"])
+
+    def exists(self) -> bool:
+        return True
+
+    def read_text(self) -> str:
+        return next(self._told, "99")
+
+
+def test_given_memory_that_fills_up_when_pages_are_written_then_their_records_count_as_messages_of_the_guard(
+    tmp_path: Path, config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "max").write_text("100")
+    (tmp_path / "stat").write_text("anon 99")
+    for name, file in {"CURRENT": Filling(), "MAX": tmp_path / "max", "STAT": tmp_path / "stat"}.items():
+        monkeypatch.setattr(f"airbyte_cdk.utils.memory_monitor._CGROUP_V2_{name}", file)
+    visits = [{"id": f"w_{number}", "visitTime": "2026-01-01T00:00:00.000Z"} for number in range(8_000)]
+
+    _, error = read_to_the_end(Api(Workspace.of(website_visits=visits)), config, "website_visits")
+
+    assert "memory usage exceeded" in str(error.message)
