@@ -2,11 +2,13 @@
 
 import time
 from collections.abc import Callable
+from threading import Event
 from typing import Any
 
 import pytest
 import requests_mock
 from airbyte_cdk.models import AirbyteStreamStatus, FailureType
+from freezegun.api import FrozenDateTimeFactory
 
 from integration_tests.sandbox import DEFAULT_TOKEN, Api, Fault
 from unit_tests.conftest import API_URL, Read, read_in_process
@@ -79,6 +81,28 @@ def test_given_rate_limits_and_failures_in_turn_when_read_then_each_is_counted_a
     assert sum(seconds(waits)) < 40 * 0.6 + 31 * 1.25
 
 
+def test_given_an_outage_when_two_read_then_they_do_not_come_back_in_one_instant(waits: list[float]) -> None:
+    read_tags({"status_code": 503})
+    first = seconds(waits)
+    waits.clear()
+
+    read_tags({"status_code": 503})
+
+    assert len(first) == len(seconds(waits)) == 5
+    assert all(one != other for one, other in zip(first, seconds(waits), strict=True))
+
+
+def test_given_failures_with_rate_limits_in_between_when_read_then_six_failures_are_the_end() -> None:
+    limited: dict[str, Any] = {"status_code": 429, "json": {"rateLimit": {"waitMs": 500}}}
+    failed: dict[str, Any] = {"status_code": 500}
+
+    output = read_tags(*[failed, limited] * 6, {"json": TAGS})
+
+    (error,) = output.errors("tags")
+    assert (error.internal_message or "").startswith("server_error: ")
+    assert "(6 tries.)" in error.message
+
+
 def elapsed(read_something: Callable[[], Output]) -> tuple[Output, float]:
     start = time.monotonic()
     return read_something(), time.monotonic() - start
@@ -129,7 +153,9 @@ def test_given_429s_for_long_when_one_gets_through_then_the_ten_minutes_begin_an
     assert len(output.records("tags")) == 2
 
 
-def test_given_an_endpoint_that_alone_answers_429_when_read_then_its_stream_ends_and_the_others_go_on() -> None:
+def test_given_an_endpoint_that_alone_answers_429_when_read_then_its_stream_ends_and_the_others_go_on(
+    clock: FrozenDateTimeFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pages = [
         {
             "json": {
@@ -142,7 +168,18 @@ def test_given_an_endpoint_that_alone_answers_429_when_read_then_its_stream_ends
     ]
     with requests_mock.Mocker() as mocker:
         tries = mocker.get(TAGS_URL, [limited(50)])
-        mocker.get(f"{API_URL}/v2/providers", pages)
+        others = mocker.get(f"{API_URL}/v2/providers", pages)
+
+        def sleep(wanted: float) -> None:
+            """Move the clock, and let the other stream have a page, as it would in as many seconds."""
+            clock.tick(wanted)
+            before = others.call_count
+            for _ in range(100 if wanted > 1 else 0):
+                if before < others.call_count or before == len(pages):
+                    return
+                Event().wait(0.002)
+
+        monkeypatch.setattr(time, "sleep", sleep)
         output = read_in_process({"api_token": DEFAULT_TOKEN}, catalog("tags", "providers"))
 
     # Those that get through keep the clock of the token from running out, and not that of the request.

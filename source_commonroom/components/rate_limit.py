@@ -173,6 +173,9 @@ class RequestBudget(AbstractAPIBudget):
             elif now >= self._held_until:
                 # What is answered before that had left before the 429.
                 self._limited_since = None
+            elif self._limited_since is not None and now - response.elapsed.total_seconds() > self._limited_since:
+                # Or together with one that was answered 429 sooner: something gets through.
+                self._limited_since = now
             # Where we filled the interval ourselves, a 429 only tells that two clocks disagree by a request.
             if (limited or spent) and (limit is None or ours < limit - 1):
                 self._slow_down(now)
