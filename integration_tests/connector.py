@@ -21,6 +21,8 @@ from airbyte_cdk.models.airbyte_protocol_serializers import AirbyteStateMessageS
 
 from unit_tests.output import Output
 
+LONGEST = 300
+"""Seconds after which a command hangs."""
 MAIN = Path(__file__).resolve().parent.parent / "main.py"
 
 
@@ -37,12 +39,18 @@ class Running:
         """List the whole lines that stand on stdout so far."""
         return _whole_lines(self.stdout.read_bytes())
 
-    def wait(self, timeout: float | None = None) -> Output:
-        """Wait for the end. Every line on stdout has to be a valid Airbyte message.
+    def wait(self, timeout: float = LONGEST) -> Output:
+        """Wait for the end, and kill what hangs. Every line on stdout has to be a valid Airbyte message.
 
         Where SIGKILL was the end, the last line may be torn; it is left out then.
+
+        :raises TimeoutExpired: where it hung
         """
-        code = self.process.wait(timeout)
+        try:
+            code = self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
         self.reader.join()
         text = self.stdout.read_bytes()
         torn = text.rpartition(b"\n")[2]

@@ -102,8 +102,10 @@ def test_given_a_sync_that_is_killed_when_run_again_from_its_last_state_then_not
 
 def kill_after(running: Running, api: Api, requests: int, delay: float) -> None:
     """Kill a sync so many seconds after so many requests."""
+    over = time.monotonic() + 120
     while len(api.log.requests) < requests:
         assert running.process.poll() is None
+        assert time.monotonic() < over, "it didn't come to that"
         time.sleep(0.002)
     time.sleep(delay)
     running.process.kill()

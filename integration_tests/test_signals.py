@@ -21,6 +21,8 @@ from unit_tests.streams import catalog
 STOPPED = -signal.SIGTERM
 START = datetime(2025, 1, 1, tzinfo=UTC)
 STREAM = "activities"
+AT_ONCE = 4
+"""Seconds. Where somebody holds the lock of stdout, the end comes after five; a busy machine takes one or two."""
 
 
 @pytest.fixture(scope="module")
@@ -80,15 +82,20 @@ def assert_it_says_so(result: Output) -> None:
 def test_given_sigterm_in_the_middle_when_read_again_then_nothing_is_lost(
     serve: Serve, busy: Workspace, tmp_path: Path
 ) -> None:
-    sandbox = serve(Api(busy), latency=0.1)
+    # Late windows hang after their first page, so that it is in the middle however slow this test is.
+    late = (START + timedelta(hours=6_000)).isoformat()
+    hang = Fault("hang", when=lambda params: "cursor" in params and params["startDate"] > late, seconds=50)
+    sandbox = serve(Api(busy, faults=[hang]))
     running = start(tmp_path, "read", config_of(sandbox), catalog(STREAM))
-    wait_until(lambda: states_in(running) >= 2)
+    wait_until(lambda: states_in(running) >= 2 and any(one.fault == "hang" for one in sandbox.api.log.requests))
+    time.sleep(0.5)
 
     first, seconds = stop(running)
+    sandbox.api.faults.clear()
 
     # That every line is a whole message, `Running.wait` has asserted.
     assert first.exit_code == STOPPED
-    assert seconds < 2
+    assert seconds < AT_ONCE
     assert_it_says_so(first)
     whole = {row["id"] for row in busy.records(STREAM)}
     emitted: set[str] = set()
@@ -126,7 +133,7 @@ def test_given_sigterm_while_the_rate_limit_holds_for_minutes_when_read_then_it_
     result, seconds = stop(running)
 
     assert result.exit_code == STOPPED
-    assert seconds < 2
+    assert seconds < AT_ONCE
     assert_it_says_so(result)
 
 
@@ -142,7 +149,7 @@ def test_given_sigterm_that_does_not_end_a_process_by_itself_when_read_then_it_e
     result, seconds = stop(running)
 
     assert result.exit_code == 143
-    assert seconds < 2
+    assert seconds < AT_ONCE
     assert_it_says_so(result)
 
 
@@ -156,7 +163,7 @@ def test_given_sigterm_while_an_answer_hangs_when_read_then_it_ends_at_once(
     result, seconds = stop(running)
 
     assert result.exit_code == STOPPED
-    assert seconds < 2
+    assert seconds < AT_ONCE
     assert_it_says_so(result)
 
 
@@ -173,8 +180,10 @@ def test_given_sigterm_and_nobody_who_reads_stdout_when_read_then_it_ends_all_th
         # Until a page doesn't fit into the pipe any more.
         time.sleep(1)
         process.terminate()
-
-        assert process.wait(20) == STOPPED
+        try:
+            assert process.wait(20) == STOPPED
+        finally:
+            process.kill()
 
 
 def test_given_a_reader_that_goes_away_when_lists_are_walked_from_both_ends_then_the_process_ends(

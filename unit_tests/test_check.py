@@ -111,6 +111,18 @@ def test_given_a_token_that_may_read_nothing_but_its_status_when_checked_then_al
     assert listed_in(status.message or "") == [name for name in LISTED if name != "api_token_status"]
 
 
+def test_given_a_refusal_and_a_token_status_that_fails_when_checked_then_the_stream_is_listed_all_the_same(
+    generated: Workspace, check: Check
+) -> None:
+    api = Api(generated, forbidden={"/v2/topics"})
+    api.faults.add(Fault("server_error_500", path="/v2/api-token-status", after=1))
+
+    status = check(api)
+
+    assert status.status == Status.SUCCEEDED
+    assert listed_in(status.message or "") == ["topics"]
+
+
 @pytest.mark.parametrize("kind", ["server_error_500", "ok_html", "reset", "hang", "not_found_404", "bad_request_400"])
 def test_given_a_stream_that_fails_when_checked_then_it_is_named_apart_after_one_try_and_the_check_succeeds(
     kind: str, api: Api, check: Check, waits: list[float], caplog: pytest.LogCaptureFixture

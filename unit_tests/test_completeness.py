@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -159,6 +160,32 @@ def test_given_deletions_meanwhile_when_read_then_it_is_complete_and_said(ends: 
     assert {row["id"] for row in api.workspace.records("contacts")} <= {row["id"] for row in output.records("contacts")}
 
 
+class Leaking(Api):
+    """Answers no page with the 400th contact, and loses the 700th after the first page."""
+
+    def answer(self, call: Call) -> Answer:
+        answer = super().answer(call)
+        if call.path != "/v2/contacts" or is_count(call.params):
+            return answer
+        if "c_700" in {row["id"] for row in self.workspace.records("contacts")}:
+            self.workspace.delete("contacts", "c_700")
+        page = orjson.loads(answer.body)
+        page["data"] = [row for row in page["data"] if row["id"] != "c_400"]
+        return replace(answer, body=orjson.dumps(page))
+
+
+@pytest.mark.parametrize("ends", ["both", "one"])
+def test_given_one_more_missing_than_the_count_has_fallen_by_when_read_then_the_stream_is_incomplete(
+    ends: str, read: Read
+) -> None:
+    api = Leaking(Workspace.of(contacts=[{"id": f"c_{number}", "name": "A"} for number in range(1, 1_500)]))
+
+    output = read(api, "contacts", walk_from_both_ends=ends == "both")
+
+    assert output.status("contacts") == AirbyteStreamStatus.INCOMPLETE
+    assert any("answered 1497 of them" in text for text in output.warnings())
+
+
 class Growing(Api):
     """Replaces a record in the middle by a new one at the end, with each page."""
 
@@ -179,8 +206,10 @@ def test_given_deletions_and_as_many_insertions_when_read_then_the_new_ones_come
 
     output = read(api, "contacts", walk_from_both_ends=ends == "both")
 
+    found = [row["id"] for row in output.records("contacts")]
     assert output.status("contacts") == AirbyteStreamStatus.COMPLETE
-    assert "c_2004" in {row["id"] for row in output.records("contacts")}
+    assert "c_2004" in found
+    assert len(found) == len(set(found))
 
 
 class Moving(Api):
@@ -315,6 +344,19 @@ def test_given_an_endpoint_that_does_not_count_when_read_then_only_the_estimate_
     assert output.status("contacts") == AirbyteStreamStatus.COMPLETE
     assert estimates(output, "contacts") == []
     assert output.exit_code == 0
+
+
+def test_given_a_count_that_is_refused_at_the_end_when_rows_are_missing_then_the_stream_is_incomplete(
+    generated: Workspace, read: Read
+) -> None:
+    api = Api(generated, withheld={"/v2/contacts": 0.15})
+    api.faults.add(Fault("bad_request_400", path="/v2/contacts", after=1, when=is_count))
+
+    output = read(api, "contacts")
+
+    assert output.status("contacts") == AirbyteStreamStatus.INCOMPLETE
+    (error,) = output.errors("contacts")
+    assert error.failure_type == FailureType.transient_error
 
 
 def test_given_many_lists_of_an_endpoint_that_does_not_count_when_read_then_it_is_asked_once(

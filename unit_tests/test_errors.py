@@ -104,7 +104,7 @@ def test_given_an_exception_when_judged_then_what_it_wraps_tells_and_its_text_is
     assert "secret" not in str(facts)
 
 
-@pytest.mark.parametrize("body", [b"", b'{"status": "forbidden"}', b'{"reason": "Token not valid"}'])
+@pytest.mark.parametrize("body", [b"", b"{}", b'{"status": "forbidden"}', b'{"reason": "Token not valid"}'])
 def test_given_a_403_of_the_api_when_judged_then_it_is_not_a_firewalls(body: bytes) -> None:
     assert judge(answer(403, body), "paged")[0] is FORBIDDEN
     assert rows_of(judge(answer(403, b"<html>"), "paged")[0]) == "blocked"
@@ -219,6 +219,7 @@ def test_given_a_token_that_is_revoked_in_the_middle_when_refused_again_then_it_
         "https://login.example/",
         "//login.example/",
         "http://api.commonroom.io/community/v2/tags",
+        "http://api.commonroom.io:443/community/v2/tags",
         "https://api.commonroom.io:8443/community/v2/tags",
         "https://api.commonroom.io.example/",
         "https://api.commonroom.io@login.example/",

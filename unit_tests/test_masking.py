@@ -76,6 +76,12 @@ def test_given_a_secret_when_a_text_quotes_it_then_nothing_of_it_is_left(
         assert not [part for part in PARTS if part in left]
 
 
+def test_given_a_secret_that_begins_another_when_both_are_quoted_then_nothing_of_the_longer_one_is_left() -> None:
+    mask(["zqx-17", "zqx-17-wvj"])
+
+    assert filter_secrets("a zqx-17-wvj and a zqx-17") == "a **** and a ****"
+
+
 def test_the_secrets_are_those_of_the_spec() -> None:
     properties = load_manifest()["spec"]["connection_specification"]["properties"]
 

@@ -270,6 +270,12 @@ def test_given_a_span_that_begins_ahead_when_read_then_it_is_left_out(read: Read
     assert read_from(read, daily(), content) == LAST_THREE
 
 
+def test_given_a_span_that_begins_ahead_when_read_then_the_lookback_is_counted_from_the_others(read: Read) -> None:
+    content = ranges((START, "2026-06-20T23:00:00.000Z"), (after_now(hours=1), after_now(hours=2)))
+
+    assert read_from(read, daily(), content)[0] == "2026-06-18"
+
+
 @pytest.mark.parametrize(
     "content",
     [

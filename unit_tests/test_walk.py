@@ -90,7 +90,10 @@ def test_given_a_cursor_that_expires_when_read_then_the_list_is_begun_again_and_
 
     assert by_key(CONTACTS, output.records("contacts")) == expected(CONTACTS, api.workspace)
     assert output.status("contacts") == AirbyteStreamStatus.COMPLETE
-    assert any("begun again" in text or "read again from its first page" in text for text in output.warnings())
+    # None is, where the two walks have met by then.
+    refused = any(request.status == 400 for request in api.log.requests)
+    assert refused or (ends == "both" and at > 1)
+    assert refused == any("read again from its first page" in text for text in output.warnings())
 
 
 def test_given_a_cursor_that_expires_late_when_read_then_what_came_before_is_walked_again_to_its_end(
@@ -134,6 +137,24 @@ def test_given_a_cursor_of_activities_that_expires_when_read_then_it_goes_on_fro
     assert sum("The rest is read from 2025-" in text for text in output.warnings()) == len(refused)
     # It asks for what is left alone.
     assert len(api.log.pages("/v2/activities")) <= 14 + 2 * len(refused)
+
+
+def test_given_a_moment_that_lies_on_two_pages_when_the_cursor_between_them_expires_then_none_of_it_is_lost(
+    read: Read,
+) -> None:
+    # The 150th to the 249th are of one moment.
+    times = [number if number < 150 else max(number - 99, 150) for number in range(450)]
+    start = datetime.fromisoformat(SPAN["start_date"])
+    rows = [activity(number, start + minutes * timedelta(minutes=1)) for number, minutes in enumerate(times)]
+    api = Meddling(Workspace.of(activities=rows), expiring(0))
+
+    output = read(api, "activities", **SPAN)
+
+    assert sorted(ids(output, "activities")) == sorted(all_ids(api, "activities"))
+    assert output.status("activities") == AirbyteStreamStatus.COMPLETE
+    # One warning: that it goes on there, and none that what it missed is read once more.
+    (warning,) = output.warnings()
+    assert "The rest is read from 2025-01-01T02:30:00.000Z on" in warning
 
 
 def test_given_activities_of_one_moment_and_cursors_that_are_refused_when_read_then_it_is_incomplete(
@@ -197,9 +218,10 @@ def test_given_a_page_that_comes_once_more_when_read_then_it_is_left_out_and_rep
 @pytest.mark.parametrize("ends", ["both", "one"])
 @pytest.mark.parametrize("stream", ["contacts", "activities"])
 def test_given_empty_and_short_pages_in_the_middle_when_read_then_the_walk_goes_on(
-    stream: str, ends: str, read: Read
+    stream: str, ends: str, read: Read, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The sandbox's pages are cut in pieces: some hold nothing, some little, and each names the next piece."""
+    monkeypatch.setattr(walk, "_PATIENCE", 3)  # in a row, and not in all
     sizes = (0, 7, 0, 150, 43)
     cut: dict[str, tuple[Any, int]] = {}
 
@@ -231,6 +253,40 @@ def test_given_empty_and_short_pages_in_the_middle_when_read_then_the_walk_goes_
     assert output.status(stream) == AirbyteStreamStatus.COMPLETE
 
 
+def test_given_a_page_that_comes_again_and_again_under_new_cursors_when_read_then_the_walk_ends(
+    read: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(walk, "_PATIENCE", 5)
+
+    class Stuck(Meddling):
+        def answer(self, call: Call) -> Answer:
+            without = "&".join(part for part in call.query.split("&") if not part.startswith("cursor="))
+            return super().answer(replace(call, query=without))
+
+    api = Stuck(
+        contacts(900), lambda _, number, __, page: {**page, "meta": {"nextCursor": f"c{number}" * (number < 50)}}
+    )
+
+    output = read(api, "contacts", walk_from_both_ends=False)
+
+    (error,) = output.errors("contacts")
+    assert "5 pages in a row brought nothing" in error.message
+    assert len(ids(output, "contacts")) == 200
+
+
+def test_given_a_row_that_is_no_record_when_the_list_is_begun_again_then_it_hides_no_loss(read: Read) -> None:
+    def spoil(api: Meddling, number: int, _: Call, page: Any) -> Any:
+        page["data"] = [None if row["id"] == "c_10" else row for row in page["data"] if row["id"] != "c_20"]
+        if number == 1:
+            api.expire_cursors()
+        return page
+
+    output = read(Meddling(contacts(900), spoil), "contacts", walk_from_both_ends=False)
+
+    assert output.status("contacts") == AirbyteStreamStatus.INCOMPLETE
+    assert any("counted 900 records and answered 899 of them" in text for text in output.warnings())
+
+
 def test_given_empty_pages_without_end_when_read_then_the_walk_ends_and_the_stream_is_incomplete(read: Read) -> None:
     def barren(_: Meddling, number: int, __: Call, page: Any) -> Any:
         return {**page, "data": [], "meta": {"nextCursor": f"more {number}"}}
@@ -252,11 +308,13 @@ def test_given_empty_pages_without_end_when_read_then_the_walk_ends_and_the_stre
 
 def test_given_activities_without_a_time_when_read_then_they_are_emitted_and_reported(read: Read) -> None:
     odd: dict[int, Any] = {
+        0: "the day before",
         3: None,
         4: "yesterday",
         5: 1_700_000_000,
         250: "2025-13-45T99:00:00.000Z",
         251: {"a": 1},
+        252: "9999-12-31T23:59:59.999-14:00",
         600: "2025-02-29T00:00:00.000Z",
     }
 
@@ -281,7 +339,7 @@ def test_given_activities_without_a_time_when_read_then_they_are_emitted_and_rep
     assert {number: times[f"a_{number}"] for number in odd} == odd
     assert output.status("activities") == AirbyteStreamStatus.COMPLETE
     reports = [text for text in output.warnings() if "have no activityTime that is a moment" in text]
-    assert sum(int(text.split()[1]) for text in reports) == 8
+    assert sum(int(text.split()[1]) for text in reports) == 10
 
 
 @pytest.fixture
@@ -332,6 +390,18 @@ def test_given_a_window_that_takes_minutes_when_read_then_its_state_is_kept_each
     assert len(output.states("activities")) >= 23 * 20 // 60
 
 
+def test_given_one_window_that_takes_four_minutes_when_read_then_its_state_is_kept_each_minute(
+    slowly: Callable[[Meddling, int, Call, Any], Any], read: Read
+) -> None:
+    # As many as make one window: nothing else closes meanwhile.
+    api = Meddling(activities(2_400, apart=timedelta(seconds=1)), slowly)
+
+    output = read(api, "activities", num_workers=2, **SPAN)
+
+    assert len(api.log.pages("/v2/activities")) == 12
+    assert len(output.states("activities")) >= 12 * 20 // 60
+
+
 def test_given_rows_held_back_in_a_window_that_takes_minutes_when_read_then_no_state_covers_them(
     slowly: Callable[[Meddling, int, Call, Any], Any], read: Read
 ) -> None:
@@ -354,3 +424,56 @@ def test_given_counts_that_fail_in_a_window_that_takes_minutes_when_read_then_no
 
     assert output.status("activities") == AirbyteStreamStatus.INCOMPLETE
     never_covered(output, api.workspace)
+
+
+def test_given_an_api_that_does_not_count_when_a_window_takes_minutes_then_its_state_is_kept_all_the_same(
+    slowly: Callable[[Meddling, int, Call, Any], Any], read: Read
+) -> None:
+    api = Meddling(second_by_second(), slowly)
+    api.faults.add(Fault("bad_request_400", when=lambda params: "recordCount" in params.get("cols", "")))
+
+    output = read(api, "activities", num_workers=2, **SPAN)
+
+    assert never_covered(output, api.workspace)
+    assert len(output.states("activities")) >= 23 * 20 // 60
+
+
+def test_given_one_row_held_back_before_pages_of_one_moment_when_they_take_minutes_then_no_state_covers_it(
+    slowly: Callable[[Meddling, int, Call, Any], Any], read: Read
+) -> None:
+    start = datetime.fromisoformat(SPAN["start_date"])
+    rows = [activity(number, start + min(number, 300) * timedelta(minutes=1)) for number in range(1_500)]
+
+    def hold_back(api: Meddling, number: int, call: Call, page: Any) -> Any:
+        page["data"] = [row for row in page["data"] if row["id"] != "a_10"]
+        return slowly(api, number, call, page)
+
+    api = Meddling(Workspace.of(activities=rows), hold_back)
+
+    output = read(api, "activities", num_workers=2, **SPAN)
+
+    assert len(output.records("activities")) == 1_499
+    assert output.status("activities") == AirbyteStreamStatus.INCOMPLETE
+    never_covered(output, api.workspace)
+
+
+def test_given_activities_out_of_order_that_are_not_counted_when_they_take_minutes_then_no_state_covers_what_follows(
+    slowly: Callable[[Meddling, int, Call, Any], Any], read: Read
+) -> None:
+    workspace = activities(1_500)
+    rows = {row["id"]: row for row in workspace.records("activities")}
+
+    def come_early(api: Meddling, number: int, call: Call, page: Any) -> Any:
+        for row in page["data"]:
+            # A row of the first page, and the last one of the second, after which the state is due.
+            if row["id"] in {"a_100", "a_399"}:
+                row["activityTime"] = rows["a_1499"]["activityTime"]
+        return slowly(api, number, call, page)
+
+    api = Meddling(workspace, come_early)
+    api.faults.add(Fault("bad_request_400", when=lambda params: "recordCount" in params.get("cols", "")))
+
+    output = read(api, "activities", num_workers=2, **SPAN)
+
+    never_covered(output, api.workspace)
+    assert output.status("activities") == AirbyteStreamStatus.COMPLETE
