@@ -55,6 +55,8 @@ class _Window:
         """Whether no activity came after one of a later moment."""
         self.reached = ""
         """The moment of the last activity; there may be more of it on the next page."""
+        self.reached_before = ""
+        """The same, a page before: where the API doesn't count, only a page tells that the one before was in order."""
         self.at_reached = 0
         """How many activities of that moment came."""
         self.kept_at = time.monotonic()
@@ -231,10 +233,11 @@ class WindowCursor(ConcurrentCursor):
         window = self._open.get(self._key(stream_slice))
         if window is None or time.monotonic() - window.kept_at < _CHECKPOINT_SECONDS:
             return
-        if not window.in_order or not window.reached:
+        reached = window.reached if window.counted else window.reached_before
+        if not window.in_order or not reached:
             return
         low, last = self._bounds(stream_slice)
-        high = min(self._milliseconds(window.reached) - 1, last)
+        high = min(self._milliseconds(reached) - 1, last)
         if high < low:
             return
         window.kept_at = time.monotonic()
@@ -297,7 +300,7 @@ class WindowCursor(ConcurrentCursor):
         so_far = [window.reached, *known]
         window.in_order = window.in_order and so_far == sorted(so_far)
         before = window.at_reached if so_far[0] == so_far[-1] else 0
-        window.reached = so_far[-1]
+        window.reached_before, window.reached = window.reached, so_far[-1]
         window.at_reached = before + known.count(window.reached)
         if len(known) < len(rows):
             logger.warning(
