@@ -11,6 +11,8 @@ ORDER = (
     "schedules",
     "runs",
     "runs that failed",
+    "failed by changes alone",
+    "with rows held back",
     "SIGKILL",
     "SIGTERM",
     "requests",

@@ -39,6 +39,8 @@ class Played:
     """What it was when the run had ended."""
     covered_before: list[tuple[str, str]]
     """What the state said that the run began with."""
+    arrived_before: frozenset[tuple[str, ...]]
+    """The keys of the activities that the warehouse held when the run began."""
     until: str
     """The moment that it was to read up to."""
     token: str
@@ -77,6 +79,8 @@ def last_breaches(played: Played, warehouse: Warehouse) -> Iterator[str]:
             yield f"{name}: the last run had no trouble and the stream isn't COMPLETE"
         elif name != ACTIVITIES:
             yield from _compare(name, warehouse.tables[name], played.after[name], "after the last refresh")
+        elif len(covered := warehouse.covered(name)) != 1:
+            yield f"{name}: the last run is COMPLETE, and its state has gaps: {covered}"
 
 
 def _manners(played: Played) -> Iterator[str]:
@@ -114,12 +118,24 @@ def _state(warehouse: Warehouse, played: Played, first: Rows) -> Iterator[str]:
     covered = warehouse.covered(ACTIVITIES)
     if ahead := [end for _, end in covered if end > played.until]:
         yield f"{ACTIVITIES}: the state lies in the future: {ahead}, at {played.until}"
-    there = {
-        key: row
-        for key, row in played.after[ACTIVITIES].items()
-        if key in first and any(start <= row["activityTime"] <= end for start, end in covered)
-    }
-    yield from _missing(ACTIVITIES, warehouse.tables.get(ACTIVITIES, {}).keys(), there, "though the state covers them")
+    there = {key: row for key, row in played.after[ACTIVITIES].items() if key in first}
+    arrived = warehouse.tables.get(ACTIVITIES, {}).keys()
+    yield from _missing(ACTIVITIES, arrived, _within(there, covered), "though the state covers them")
+    # A kill could have made any state the last one: what each covers has to stand before it.
+    came = set(played.arrived_before)
+    for number, message in enumerate(played.output.messages, 1):
+        if message.record and message.record.stream == ACTIVITIES:
+            came.add(key_of(BY_NAME[ACTIVITIES], message.record.data))
+        if message.state and message.state.stream and message.state.stream.stream_descriptor.name == ACTIVITIES:
+            spans = [(span["start"], span["end"]) for span in vars(message.state.stream.stream_state)["slices"]]
+            breach = list(_missing(ACTIVITIES, came, _within(there, spans), f"though message {number} covers them"))
+            if breach:
+                yield from breach
+                return
+
+
+def _within(rows: Rows, covered: Collection[tuple[str, str]]) -> Rows:
+    return {key: row for key, row in rows.items() if any(start <= row["activityTime"] <= end for start, end in covered)}
 
 
 def _activities(played: Played, warehouse: Warehouse, chronicle: Chronicle, lookback_days: int) -> Iterator[str]:

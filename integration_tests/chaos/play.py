@@ -79,7 +79,7 @@ def play(schedule: Schedule, folder: Path, warehouse: Warehouse | None = None) -
             if number == len(schedule.runs):
                 found += last_breaches(played, warehouse)
             violations += [f"run {number} of {len(schedule.runs)}: {breach}" for breach in found]
-            figures.update(_figures_of(played))
+            figures.update(_figures_of(played, run))
     figures.update(
         {
             "requests": len(api.log.requests),
@@ -121,8 +121,10 @@ def _play_run(
         api.changes.make()
     before = {name: chronicle.now(name) for name in schedule.streams}
     covered = warehouse.covered("activities")
+    arrived = frozenset(warehouse.tables.get("activities", {}))
     for fault in (*run.faults, *_loss(run, clock)):
         api.faults.add(fault)
+    api.withheld.update(run.withheld)
     api.begin(run)
     end = {"end_date": iso(clock.now())} if schedule.days else {}
     running = start(
@@ -136,6 +138,7 @@ def _play_run(
     killed = _end(running, run, api)
     output = running.wait()
     api.faults.clear()
+    api.withheld.clear()
     return Played(
         output=output,
         streams=schedule.streams,
@@ -143,6 +146,7 @@ def _play_run(
         before=before,
         after={name: chronicle.now(name) for name in schedule.streams},
         covered_before=covered,
+        arrived_before=arrived,
         until=end.get("end_date", iso(clock.now())),
         token=sandbox.token,
     )
@@ -176,11 +180,14 @@ def _end(running: Running, run: Run, api: ChaoticApi) -> Signals | None:
     return run.kill.signal if run.kill and not kill else None
 
 
-def _figures_of(played: Played) -> Figures:
+def _figures_of(played: Played, run: Run) -> Figures:
+    failed = int(not played.killed and played.output.exit_code != 0)
     return Figures(
         {
             "runs": 1,
-            "runs that failed": int(not played.killed and played.output.exit_code != 0),
+            "runs that failed": failed,
+            "failed by changes alone": failed * run.only_changes,
+            "with rows held back": int(bool(run.withheld)),
             **({played.killed.name: 1} if played.killed else {}),
             "records": sum(len(played.output.records(name)) for name in played.streams),
         }

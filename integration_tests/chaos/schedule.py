@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from random import Random
 from typing import TYPE_CHECKING, Any, Literal
@@ -82,10 +82,17 @@ class Run:
     kill: Kill | None = None
     changes_before: int = 0
     """How many changes come before it starts, half of them before the days have passed."""
+    withheld: Mapping[str, float] = field(default_factory=dict)
+    """The share of the rows of a path that stand on no page, though they are counted."""
     lost_days: float | None = None
     """How old an activity has to be to be out of reach: windows fail, and later ones don't."""
     tail_arrives: bool = True
     """Whether the records that come behind the last state reach the warehouse; a platform may drop them."""
+
+    @property
+    def only_changes(self) -> bool:
+        """Whether nothing goes wrong: the workspace changes, and no more."""
+        return not (self.faults or self.expiries or self.kill or self.withheld or self.lost_days is not None)
 
 
 @dataclass(frozen=True)
@@ -113,20 +120,24 @@ class Schedule:
         rng = Random(f"schedule {seed}")
         streams = (*ALWAYS, *rng.sample(LISTS, rng.randint(1, 3)))
         lookback_days = rng.choice((0, 3, 30, 150, 150))
+        sizes = {
+            "contacts": rng.randint(50, 900),
+            "organizations": rng.randint(20, 500),
+            "activities": rng.randint(500, 6_000),
+        }
+        config = {
+            "lookback_window_days": lookback_days,
+            "num_workers": rng.choice((2, 3, 5, 10, 20)),
+            "requests_per_second": rng.choice((20, 50, 100)),
+            "walk_from_both_ends": rng.random() < 0.75,
+        }
+        # Where a list is read from one end, new records may stand for those that are held back.
+        both = ("/v2/contacts", "/v2/organizations") if config["walk_from_both_ends"] else ()
         return cls(
             seed=seed,
-            sizes={
-                "contacts": rng.randint(50, 900),
-                "organizations": rng.randint(20, 500),
-                "activities": rng.randint(500, 6_000),
-            },
+            sizes=sizes,
             streams=streams,
-            config={
-                "lookback_window_days": lookback_days,
-                "num_workers": rng.choice((2, 3, 5, 10, 20)),
-                "requests_per_second": rng.choice((20, 50, 100)),
-                "walk_from_both_ends": rng.random() < 0.75,
-            },
+            config=config,
             lookback_days=lookback_days,
             days=rng.choice((0, 1, 10, 20)),
             grain=rng.choice((timedelta(milliseconds=1), timedelta(hours=1), timedelta(days=1))),
@@ -135,7 +146,13 @@ class Schedule:
             latency=rng.choice((0.0, 0.01, 0.03, 0.06)),
             jitter=rng.choice((0.0, 0.5, 1.0)),
             runs=(
-                *(_troubled(rng, streams, lookback_days) for _ in range(rng.randint(1, 4))),
+                *(
+                    replace(
+                        _troubled(rng, streams, lookback_days),
+                        withheld=_withheld(Random(f"withheld {seed} {run}"), ("/v2/activities", *both)),
+                    )
+                    for run in range(rng.randint(1, 4))
+                ),
                 Run(changes_before=rng.randint(0, 10)),
             ),
         )
@@ -151,6 +168,10 @@ def _troubled(rng: Random, streams: tuple[str, ...], lookback_days: int) -> Run:
         lost_days=rng.random() * 1.3 * max(lookback_days, 30) if rng.random() < 0.3 else None,
         tail_arrives=rng.random() < 0.5,
     )
+
+
+def _withheld(rng: Random, paths: tuple[str, ...]) -> Mapping[str, float]:
+    return {rng.choice(paths): 0.1} if rng.random() < 0.2 else {}
 
 
 def _kill(rng: Random) -> Kill:
