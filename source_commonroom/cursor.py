@@ -173,6 +173,8 @@ class WindowCursor(ConcurrentCursor):
         # The converter's moments, which the CDK calls values.
         begin = cast("datetime", self._start or _EPOCH)
         end = cast("datetime", self._end_provider())
+        if begin > end:
+            logger.warning("%s: the start date lies in the future. Nothing is read until then.", self._stream_name)
         gaps = []
         for span in self._settled():
             gaps.append((begin, min(span[start_key] - _MILLISECOND, end)))

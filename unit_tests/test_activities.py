@@ -257,11 +257,12 @@ def test_given_a_first_window_that_fails_when_read_again_then_its_first_moment_i
     assert {*ids(first), *ids(second)} == {row["id"] for row in rows}
 
 
-def test_given_a_start_date_ahead_when_read_then_nothing_is_called_done(read: Read) -> None:
+def test_given_a_start_date_ahead_when_read_then_nothing_is_called_done_and_it_is_said(read: Read) -> None:
     output = read(Api(Workspace.of(activities=[])), "activities", start_date="2027-01-01T00:00:00Z")
 
     assert output.exit_code == 0
     assert done(output) == []
+    assert output.warnings() == ["activities: the start date lies in the future. Nothing is read until then."]
 
 
 def test_given_syncs_that_fail_when_read_again_then_the_lookback_does_not_grow(read: Read) -> None:
