@@ -9,12 +9,12 @@ import requests_mock
 from airbyte_cdk.models import FailureType, Status
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
-from integration_tests.sandbox import DEFAULT_TOKEN, Api, mount
+from integration_tests.sandbox import DEFAULT_TOKEN, Api, Workspace, mount
 from source_commonroom import SourceCommonroom
 from source_commonroom.config import validate_config
 from source_commonroom.run import run
 from source_commonroom.source import load_manifest
-from unit_tests.conftest import API_URL
+from unit_tests.conftest import API_URL, Read
 
 SCHEMA = load_manifest()["spec"]["connection_specification"]
 VALID = {"api_token": DEFAULT_TOKEN}
@@ -182,6 +182,24 @@ def test_given_a_token_with_blanks_around_it_when_checked_then_they_do_not_matte
 
     assert status["status"] == Status.SUCCEEDED.value
     assert api.log.statuses() == [200] * len(api.log.requests)
+
+
+@pytest.mark.parametrize(
+    "token",
+    ["1_000", "1e5", "0x1F", "007", "None", "True", '"zq"', "'zq'", '{"a":"zq"}', "[1,2]", "(1,)", "{{1+1}}", "{%x%}"],
+)
+def test_given_a_token_that_looks_like_a_literal_when_read_then_it_is_sent_as_it_is(
+    token: str, generated: Workspace, read: Read
+) -> None:
+    api = Api(generated, token=token)
+
+    # A second stream is refused, so that the status of the token is asked for as well.
+    api.forbidden = {"/v2/topics"}
+    output = read(api, "tags", "topics", api_token=token)
+
+    assert len(output.records("tags")) == 30
+    (error,) = output.errors("topics")
+    assert (error.internal_message or "").startswith("forbidden: ")
 
 
 def test_given_a_bad_configuration_when_the_source_is_made_then_it_is_a_config_error() -> None:
