@@ -129,9 +129,11 @@ CLOSED = Case("connection_refused", TRANSIENT, 6, f"{NOBODY}: it refused the con
 NO_WAY = Case("unreachable", TRANSIENT, 6, "the network is unreachable from here")
 NO_PROXY = Case("proxy_failed", TRANSIENT, 6, "can't be reached, or doesn't connect")
 STRICT_PROXY = Case("proxy_refused", CONFIG, 1, "wants a user and a password", name="CONNECT")
-BAD_PROXY = Case("proxy_refused", CONFIG, 1, "its address isn't one", name="no address")
+BAD_PROXY = Case("proxy_invalid", CONFIG, 1, "its address isn't one")
+NO_BUNDLE = Case("ca_bundle_unusable", CONFIG, 1, "isn't there, or holds none", name="no file")
+BAD_BUNDLE = Case("ca_bundle_unusable", CONFIG, 1, "isn't there, or holds none", name="no certificates")
 SERVED = (*REJECTED, ITSELF, UNCLEAR, LASTING, DOWNGRADED, SILENT)
-ELSEWHERE = (FULL, UNTRUSTED, NO_TLS, NO_NAME, CLOSED, NO_WAY, NO_PROXY, STRICT_PROXY, BAD_PROXY)
+ELSEWHERE = (FULL, UNTRUSTED, NO_TLS, NO_NAME, CLOSED, NO_WAY, NO_PROXY, STRICT_PROXY, BAD_PROXY, NO_BUNDLE, BAD_BUNDLE)
 CASES = (*ANSWERS, *SERVED, *ELSEWHERE)
 
 
@@ -265,6 +267,8 @@ def of_no_host(plain: str, full: str, proxy: str) -> Iterator[Run]:
     for case, url in api_url.items():
         yield meeting(case, config={"api_url": url})
     yield meeting(FULL, config={"api_url": f"http://{full}"}, impatient=True)
+    for case, path in {NO_BUNDLE: "/nowhere/authority.pem", BAD_BUNDLE: __file__}.items():
+        yield meeting(case, config={"api_url": f"https://{plain}"}, environment={"REQUESTS_CA_BUNDLE": path})
     for case, url in {NO_PROXY: f"http://{NOBODY}", STRICT_PROXY: f"http://{proxy}", BAD_PROXY: "http://"}.items():
         proxies = {"HTTPS_PROXY": url, "https_proxy": url, "NO_PROXY": "", "no_proxy": ""}
         yield meeting(case, config={"api_url": "https://api.example/community"}, environment=proxies)

@@ -5,15 +5,23 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
-from airbyte_cdk.models import AirbyteMessage, AirbyteMessageSerializer, ConfiguredAirbyteCatalogSerializer, Type
+from airbyte_cdk.models import (
+    AirbyteMessage,
+    AirbyteMessageSerializer,
+    ConfiguredAirbyteCatalogSerializer,
+    Status,
+    Type,
+)
 
 from integration_tests.conftest import Serve
 from integration_tests.connector import MAIN
-from integration_tests.sandbox import Api, Sandbox, Workspace
+from integration_tests.sandbox import Api, Fault, Sandbox, Workspace
 from unit_tests.streams import catalog
 
 # With what something or other escapes, and parts of their own that nothing does.
@@ -234,3 +242,39 @@ def test_given_a_file_that_quotes_the_configuration_and_cannot_be_read_when_read
 def test_given_the_configuration_itself_in_the_place_of_its_file_when_run_then_it_is_not_printed() -> None:
     for words in (["check", "--config", QUOTING], ["check", QUOTING], ["check", f"--api_token={TOKEN}"]):
         printed(words)
+
+
+class Proxy(BaseHTTPRequestHandler):
+    """Refuses whatever comes."""
+
+    def do_GET(self) -> None:
+        self.server.seen.append(self.path)  # type: ignore[attr-defined]
+        self.send_error(502)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the name of the base
+        pass
+
+
+@pytest.mark.parametrize("redirected", [False, True], ids=["", "redirected"])
+def test_given_a_proxy_for_http_when_checked_then_it_never_sees_the_token(
+    redirected: bool,  # noqa: FBT001  # a parameter of the test
+    sandbox: Sandbox,
+    tmp_path: Path,
+) -> None:
+    if redirected:
+        sandbox.api.faults.add(Fault("redirect", path="/v2/topics", location="/community/v2/tags?limit=1"))
+    with ThreadingHTTPServer(("127.0.0.2", 0), Proxy) as proxy:
+        proxy.seen = []  # type: ignore[attr-defined]
+        thread = Thread(target=proxy.serve_forever)
+        thread.start()
+        address = f"http://127.0.0.2:{proxy.server_port}"
+        names = ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
+        environment = {**dict.fromkeys(names, address), "NO_PROXY": "", "no_proxy": ""}
+        _, stdout, _ = printed(["check", *files(tmp_path, config=config_of(sandbox))], **environment)
+        proxy.shutdown()
+        thread.join()
+
+    assert proxy.seen == []  # type: ignore[attr-defined]
+    last = messages_in(stdout)[-1].connectionStatus
+    assert last
+    assert last.status == Status.SUCCEEDED

@@ -92,7 +92,11 @@ def wrapped(inner: Exception, outer: type[requests.RequestException] = requests.
         (requests.ConnectTimeout(), "connect_timeout"),
         (requests.exceptions.ChunkedEncodingError("secret"), "connection_broken"),
         (requests.exceptions.ContentDecodingError("secret"), "connection_broken"),
-        (requests.exceptions.InvalidURL("secret"), "connection_broken"),
+        (requests.exceptions.InvalidURL("secret"), "proxy_invalid"),
+        (requests.exceptions.InvalidProxyURL("secret"), "proxy_invalid"),
+        (requests.exceptions.InvalidSchema("secret"), "proxy_invalid"),
+        (requests.ConnectionError(UnicodeEncodeError("latin-1", "secret", 0, 6, "secret")), "proxy_invalid"),
+        (requests.ConnectionError(urllib3.exceptions.LocationParseError("secret")), "proxy_invalid"),
     ],
 )
 def test_given_an_exception_when_judged_then_what_it_wraps_tells_and_its_text_is_kept_out(
@@ -128,6 +132,36 @@ def test_given_a_refusal_when_read_then_its_code_is_kept_and_its_text_is_not(err
     (trace,) = output.errors("tags")
     assert trace.internal_message == f"invalid_request: {says}"
     assert not [message for message in output.messages if "secret" in str(message) or API_URL in str(message)]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "row"),
+    [
+        ("REQUESTS_CA_BUNDLE", "/secret/ca.pem", "ca_bundle_unusable: ConnectionError < OSError"),
+        ("CURL_CA_BUNDLE", "/secret/ca.pem", "ca_bundle_unusable: ConnectionError < OSError"),
+        ("HTTPS_PROXY", "http://a..secret:3128", "proxy_invalid: ConnectionError < LocationParseError"),
+        ("HTTPS_PROXY", "http://€:secret@127.0.0.1:1", "proxy_invalid: ConnectionError < UnicodeEncodeError"),
+        ("HTTPS_PROXY", "http://secret:99999", "proxy_invalid: InvalidURL < LocationParseError"),
+        ("HTTPS_PROXY", "ftp://secret:1", "proxy_invalid: InvalidURL < ProxySchemeUnknown"),
+        ("HTTPS_PROXY", "http://", "proxy_invalid: InvalidProxyURL"),
+        ("ALL_PROXY", "socks5://secret:1", "proxy_invalid: InvalidSchema"),
+    ],
+)
+def test_given_an_environment_that_cannot_be_used_when_read_then_the_stream_says_which_variable_after_one_try(
+    name: str, value: str, row: str, monkeypatch: pytest.MonkeyPatch, waits: list[float]
+) -> None:
+    for variable in ("HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy", "REQUESTS_CA_BUNDLE"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv(name, value)
+
+    output = read_in_process({"api_token": DEFAULT_TOKEN, "api_url": "https://nowhere.invalid/x"}, catalog("tags"))
+
+    (error,) = output.errors("tags")
+    assert error.internal_message == f"{row} from /tags"
+    assert error.failure_type == FailureType.config_error
+    assert name in error.message
+    assert "secret" not in f"{error.message}{error.internal_message}"
+    assert [wait for wait in waits if wait > 0.1] == []
 
 
 # A 403, told apart

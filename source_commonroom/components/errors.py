@@ -239,14 +239,25 @@ FAILURES = (
     # Proxies.
     Failure(
         name="proxy_refused",
-        means="The proxy wants a user and a password, or its address isn't one.",
+        means="The proxy wants a user and a password.",
         statuses=(407,),
-        exceptions=(broken.ProxyError, broken.InvalidProxyURL),
-        words=r"Tunnel connection failed: 407|proxy URL",
+        exceptions=(broken.ProxyError,),
+        words=r"Tunnel connection failed: 407",
         action=ResponseAction.FAIL,
         failure_type=FailureType.config_error,
-        message="{stream}: the proxy between the connector and {host} wants a user and a password, or its address "
-        "isn't one. It stands in the environment of the connector (HTTPS_PROXY); have it set right.",
+        message="{stream}: the proxy between the connector and {host} wants a user and a password. They stand in its "
+        "address, in the environment of the connector (HTTPS_PROXY); have it set right.",
+    ),
+    Failure(
+        name="proxy_invalid",
+        means="The address of the proxy isn't one, or is of a kind that the connector can't use, such as SOCKS.",
+        # The API's own address was checked with the configuration (config.py), and is no part of what fails here.
+        exceptions=(broken.InvalidURL, broken.InvalidSchema, urllib3.exceptions.LocationValueError, UnicodeError),
+        action=ResponseAction.FAIL,
+        failure_type=FailureType.config_error,
+        message="{stream}: the proxy between the connector and {host} can't be used: its address isn't one, or is "
+        "neither http nor https. It stands in the environment of the connector (HTTPS_PROXY or ALL_PROXY); have it set "
+        "right.",
     ),
     Failure(
         name="proxy_failed",
@@ -270,6 +281,17 @@ FAILURES = (
     ),
     UNKNOWN_STATUS,
     # Connections.
+    Failure(
+        name="ca_bundle_unusable",
+        means="The file of trusted certificate authorities isn't there, or holds none.",
+        exceptions=(OSError,),
+        words=r"TLS CA certificate bundle|\[X509",
+        action=ResponseAction.FAIL,
+        failure_type=FailureType.config_error,
+        message="{stream}: the certificate of {host} can't be checked, because the file of trusted certificate "
+        "authorities isn't there, or holds none. The environment of the connector names it (REQUESTS_CA_BUNDLE or "
+        "CURL_CA_BUNDLE); have it set right, or remove it.",
+    ),
     Failure(
         name="tls_untrusted",
         means="The certificate isn't trusted. A proxy in between may present one of its own.",

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import requests
+import urllib3
 from airbyte_cdk.sources.declarative.interpolation import InterpolatedString
 from airbyte_cdk.sources.declarative.requesters.http_requester import HttpRequester
 from airbyte_cdk.sources.declarative.requesters.request_options import InterpolatedRequestOptionsProvider
@@ -43,13 +44,30 @@ _STATUS_COUNTS = 60.0
 
 
 class OneOriginSession(LimiterSession):
-    """A session that follows redirects within one origin alone: scheme, host and port.
+    """A session that shows the token to one origin alone, scheme, host and port, and raises what the table knows.
 
     Why not the CDK's: ``requests`` follows a redirect to any host, and to http, and a login page there passes for the
     API's answer. It takes ``Authorization`` off by rules of its own, which a new version may change. Here such an
     answer stays what it is, a redirect, and is a row of the table.
     Pinned by test_given_a_redirect_elsewhere_when_read_then_nothing_is_asked_there.
     """
+
+    def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
+        """Return the answer to a request, or to the last one that redirects lead to.
+
+        :raises requests.RequestException: where there is none, whatever raised it below: what the environment says of
+            proxies and certificates may be anything, and requests doesn't wrap all that comes of it
+        """
+        if urlsplit(request.url).scheme == "http":
+            # The loopback. A proxy of the environment would see the token as it is.
+            # Pinned by test_given_a_proxy_for_http_when_checked_then_it_never_sees_the_token.
+            kwargs["proxies"] = {}
+        try:
+            return super().send(request, **kwargs)
+        except requests.RequestException:
+            raise
+        except (OSError, UnicodeError, urllib3.exceptions.HTTPError) as error:
+            raise requests.ConnectionError(error, request=request) from error
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
         """Return where to go on; None for an answer that is the last."""
