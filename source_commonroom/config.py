@@ -8,8 +8,9 @@ with a typo in its type, or of a user and password in an address, nothing may be
 import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from ipaddress import ip_address
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from airbyte_cdk.models import FailureType
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
@@ -45,7 +46,12 @@ _TYPES = {
     "array": "a list",
 }
 _LOOPBACK = re.compile(r"localhost|127(\.[0-9]{1,3}){3}|::1")
+# A name of labels, or IPv6 without its brackets. A name that ends in a number is IPv4; ``ipaddress`` reads both.
+_NAME = re.compile(r"(?=.{1,253}$)((?!-)[A-Za-z0-9-]{1,63}(?<!-)\.)*(?!-)[A-Za-z0-9-]{1,63}(?<!-)\.?")
+_IP = re.compile(r".*:.*|(.*\.)?[0-9]+\.?")
 _NO_HOST = "names no host, or one that can't be"
+_NO_CHARACTER = "holds a character that no address has"
+_NO_PORT = "names a port that can't be; ports go from 1 to 65535"
 _VERSION = re.compile(r"/v[0-9]+(/|$)")
 # Python writes the years before it with fewer digits, so that nobody could read them back.
 _FIRST_YEAR = 1000
@@ -89,37 +95,55 @@ def _mistake(error: ValidationError, name: str) -> str:
         return "is empty" if not error.instance else f"is shorter than {error.validator_value} characters"
     if error.validator == "pattern":
         if name == "api_url":
-            return _why_unsafe(str(error.instance))
+            return _why_unsafe(str(error.instance)) or _NO_CHARACTER
         return f"{what} is no id of a segment" if name == "segment_ids" else "isn't a moment of the form asked for"
     return _MISTAKES.get(str(error.validator), "isn't what it should be")
 
 
-def _why_unsafe(address: str) -> str:
-    """Say what is wrong with an address that the spec's pattern refuses."""
+def _why_unsafe(address: str) -> str | None:
+    """Say what is wrong with an address, whether or not the spec's pattern lets it pass; None where nothing is."""
     try:
         parts = urlsplit(address)
-        host, port = parts.hostname or "", parts.port
+        host = parts.hostname or ""
     except ValueError:
         return _NO_HOST
     rules = (
         (not address, "is empty"),
         (parts.scheme not in {"http", "https"}, "isn't an https address"),
         ("@" in parts.netloc, "holds a user or a password"),
-        (not host or port == 0, _NO_HOST),
+        (not _can_be_a_host(host), _NO_HOST),
+        (not _can_be_a_port(parts), _NO_PORT),
         (parts.scheme == "http" and not _LOOPBACK.fullmatch(host), "would send the token unencrypted, by http"),
         (parts.query or parts.fragment, "holds a query or a fragment"),
+        # The one character that the spec's pattern lets pass behind its end.
+        (address.endswith("\n"), _NO_CHARACTER),
     )
-    return next((why for broken, why in rules if broken), "holds a character that no address has")
+    return next((why for broken, why in rules if broken), None)
+
+
+def _can_be_a_host(host: str) -> bool:
+    if not _IP.fullmatch(host):
+        return bool(_NAME.fullmatch(host))
+    try:
+        return bool(ip_address(host))
+    except ValueError:
+        return False
+
+
+def _can_be_a_port(parts: SplitResult) -> bool:
+    try:
+        return parts.port != 0
+    except ValueError:
+        return False
 
 
 def _mistakes_of_address(address: Any) -> Iterator[str]:
     if not isinstance(address, str):
         return
+    if why := _why_unsafe(address):
+        yield f"api_url {why}. {_ADVICE['api_url']}"
     if _VERSION.search(address):
         yield f"api_url holds a version of the API. {_ADVICE['api_url']}"
-    if address.endswith("\n"):
-        # The one character that the spec's pattern lets pass behind its end.
-        yield f"api_url holds a character that no address has. {_ADVICE['api_url']}"
 
 
 def _mistakes_of_salt(config: Mapping[str, Any]) -> Iterator[str]:

@@ -78,8 +78,30 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"api_url": "file:///etc/passwd"}, "api_url isn't an https address"),
     ({"api_url": "api.commonroom.io/community"}, "api_url isn't an https address"),
     ({"api_url": "https://"}, "api_url names no host, or one that can't be"),
-    ({"api_url": "https://api.commonroom.io:port"}, "api_url names no host, or one that can't be"),
     ({"api_url": "https://[::1"}, "api_url names no host, or one that can't be"),
+    *(
+        ({"api_url": f"{scheme}://{host}/community"}, "api_url names no host, or one that can't be")
+        for scheme in ("https", "http")
+        for host in (
+            ".secret-7.com",
+            "a..secret-7",
+            "-",
+            "-a.b",
+            "a-.b",
+            "a.-",
+            "127.999.1.1",
+            "1.2.3",
+            "1.2.3.4.5",
+            ".",
+        )
+    ),
+    ({"api_url": f"https://{'a' * 64}.example/x"}, "api_url names no host, or one that can't be"),
+    ({"api_url": f"https://{'a.' * 130}example/x"}, "api_url names no host, or one that can't be"),
+    *(
+        ({"api_url": f"{scheme}:{port}/community"}, "api_url names a port that can't be; ports go from 1 to 65535")
+        for scheme in ("https://api.commonroom.io", "http://127.0.0.1", "http://[::1]")
+        for port in ("0", "00000", "65536", "99999", "port", "-1")
+    ),
     ({"api_url": "https://api.commonroom.io/a b"}, "api_url holds a character that no address has"),
     ({"api_url": "https://api.commonroom.io/community\n"}, "api_url holds a character that no address has"),
     ({"api_url": ""}, "api_url is empty"),
@@ -117,6 +139,10 @@ def test_given_a_mistake_when_validated_then_it_gets_a_sentence_and_no_value_is_
         {"api_url": "http://localhost:8010/community"},
         {"api_url": "http://[::1]:8010"},
         {"api_url": "https://proxy.example/commonroom-v2"},
+        {"api_url": "https://xn--bcher-kva.example./x"},
+        {"api_url": f"https://{'a' * 63}.1a.example:65535"},
+        {"api_url": "https://192.0.2.1:1/community"},
+        {"api_url": "https://intranet"},
         {"requests_per_second": 2.5, "num_workers": 40, "lookback_window_days": 0},
         {"something_of_a_later_version": True},
     ],
