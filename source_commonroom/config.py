@@ -5,6 +5,7 @@ The rules stand in the spec (``manifest.yaml``) as JSON schema, so that Airbyte'
 with a typo in its type, or of a user and password in an address, nothing may be printed.
 """
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime
@@ -52,6 +53,8 @@ _IP = re.compile(r".*:.*|(.*\.)?[0-9]+\.?")
 _NO_HOST = "names no host, or one that can't be"
 _NO_CHARACTER = "holds a character that no address has"
 _NO_PORT = "names a port that can't be; ports go from 1 to 65535"
+# A surrogate: JSON can name it alone, and no encoding can write it.
+_HALF = re.compile(r"[\ud800-\udfff]")
 _VERSION = re.compile(r"/v[0-9]+(/|$)")
 # Python writes the years before it with fewer digits, so that nobody could read them back.
 _FIRST_YEAR = 1000
@@ -65,6 +68,7 @@ def validate_config(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Non
     :raises AirbyteTracedException: (config_error) with a sentence for each mistake, and no value of the configuration
     """
     mistakes = [_sentence(error) for error in Draft7Validator(schema).iter_errors(config)]
+    mistakes += _mistakes_of_numbers(config)
     mistakes += _mistakes_of_token(config.get("api_token"))
     mistakes += _mistakes_of_address(config.get("api_url"))
     mistakes += _mistakes_of_salt(config)
@@ -98,6 +102,13 @@ def _mistake(error: ValidationError, name: str) -> str:
             return _why_unsafe(str(error.instance)) or _NO_CHARACTER
         return f"{what} is no id of a segment" if name == "segment_ids" else "isn't a moment of the form asked for"
     return _MISTAKES.get(str(error.validator), "isn't what it should be")
+
+
+def _mistakes_of_numbers(config: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in config.items():
+        # Python's JSON knows NaN, which is neither below a minimum nor above a maximum.
+        if name in _ADVICE and isinstance(value, float) and math.isnan(value):
+            yield f"{name} isn't a number. {_ADVICE[name]}"
 
 
 def _why_unsafe(address: str) -> str | None:
@@ -150,8 +161,12 @@ def _mistakes_of_salt(config: Mapping[str, Any]) -> Iterator[str]:
     salt = config.get("pii_salt")
     if config.get("pii") == "hash" and "pii_salt" not in config:
         yield f"pii is hash, and pii_salt is missing. {_ADVICE['pii_salt']}"
-    if isinstance(salt, str) and salt and not salt.strip():
+    if not isinstance(salt, str):
+        return
+    if salt and not salt.strip():
         yield f"pii_salt is blank. {_ADVICE['pii_salt']}"
+    if _HALF.search(salt):
+        yield f"pii_salt holds half of a character, as a cut emoji leaves it. {_ADVICE['pii_salt']}"
 
 
 def _mistakes_of_token(token: Any) -> Iterator[str]:

@@ -137,7 +137,7 @@ class SourceCommonroom(ConcurrentDeclarativeSource):
         if schema and schema.get("properties"):
             retriever.choose(schema["properties"])
         if isinstance(cursor, ConcurrentCursor):
-            workers = self._config.get("num_workers", 10)
+            workers = int(self._config.get("num_workers", 10))
             slicer = cursor = WindowCursor(
                 cursor, self._connector_state_manager, retriever, workers, self._estimates, self._over
             )

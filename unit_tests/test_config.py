@@ -52,6 +52,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"pii": "hash", "pii_salt": "e"}, "pii_salt is shorter than 8 characters"),
     ({"pii_salt": "secret-"}, "pii_salt is shorter than 8 characters"),
     ({"pii": "hash", "pii_salt": " " * 8}, "pii_salt is blank"),
+    ({"pii": "hash", "pii_salt": "secret-8\ud83d"}, "pii_salt holds half of a character, as a cut emoji leaves it"),
     ({"segment_ids": "s_12"}, "segment_ids isn't a list. List ids of segments"),
     ({"segment_ids": [12]}, "segment_ids holds something that isn't a text"),
     ({"segment_ids": ["secret-6"]}, "segment_ids holds something that is no id of a segment"),
@@ -61,6 +62,10 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"num_workers": "many"}, "num_workers isn't a whole number"),
     ({"requests_per_second": 0}, "requests_per_second is too small. Enter a number from 1 to 1000"),
     ({"requests_per_second": "20"}, "requests_per_second isn't a number"),
+    ({"requests_per_second": float("nan")}, "requests_per_second isn't a number. Enter a number from 1 to 1000"),
+    ({"requests_per_second": float("inf")}, "requests_per_second is too large"),
+    ({"requests_per_second": float("-inf")}, "requests_per_second is too small"),
+    ({"lookback_window_days": float("nan")}, "lookback_window_days isn't a whole number"),
     ({"walk_from_both_ends": "yes"}, "walk_from_both_ends isn't true or false"),
     ({"api_url": 5}, "api_url isn't a text"),
     ({"api_url": "http://api.commonroom.io/community"}, f"api_url {UNSAFE}. Use https"),
@@ -143,6 +148,7 @@ def test_given_a_mistake_when_validated_then_it_gets_a_sentence_and_no_value_is_
         {"api_url": f"https://{'a' * 63}.1a.example:65535"},
         {"api_url": "https://192.0.2.1:1/community"},
         {"api_url": "https://intranet"},
+        {"pii": "hash", "pii_salt": "8 of any \U0001f9c2"},
         {"requests_per_second": 2.5, "num_workers": 40, "lookback_window_days": 0},
         {"something_of_a_later_version": True},
     ],
@@ -226,6 +232,16 @@ def test_given_a_token_that_looks_like_a_literal_when_read_then_it_is_sent_as_it
     assert len(output.records("tags")) == 30
     (error,) = output.errors("topics")
     assert (error.internal_message or "").startswith("forbidden: ")
+
+
+def test_given_whole_numbers_that_are_written_as_fractions_when_read_then_they_are_whole_numbers(
+    api: Api, read: Read
+) -> None:
+    # To JSON schema, 10.0 is an integer.
+    output = read(api, "tags", "activities", num_workers=10.0, lookback_window_days=3.0)
+
+    assert output.exit_code == 0
+    assert len(output.records("activities")) == 900
 
 
 def test_given_a_bad_configuration_when_the_source_is_made_then_it_is_a_config_error() -> None:
