@@ -107,6 +107,22 @@ def test_given_a_long_wait_when_acquired_then_a_line_each_30_s_says_why_and_for_
     assert "for 90 s" in lines[2]
 
 
+@pytest.mark.parametrize("each", [29.95, 29.5, 20, 7, 0.5])
+def test_given_short_waits_in_a_row_when_waited_then_there_is_a_line_each_30_s(
+    each: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    budget = RequestBudget(20)
+    since = time.monotonic()
+
+    while time.monotonic() < since + 290:
+        budget.update_from_response(None, response(429))
+        budget.wait(each, since)
+
+    said = [float(line.partition("for ")[2].partition("for ")[2].partition(" s")[0]) for line in told(caplog)]
+    assert said == [pytest.approx(30 * number, abs=2) for number in range(1, 10)]
+
+
 def test_given_many_that_wait_when_acquired_then_one_of_them_speaks(
     caplog: pytest.LogCaptureFixture, clock: FrozenDateTimeFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -244,6 +260,17 @@ def test_given_one_token_when_asked_for_its_budget_then_it_is_the_same_one() -> 
         (response(429, b'{"rateLimit": {"waitMs": -1}}'), None),
         (response(429, b"", X_RateLimit_Reset="soon"), None),
         (response(200, b'{"rateLimit": {"waitMs": 1500}}'), None),
+        (response(429, b'{"rateLimit": {"waitMs": true}}'), None),
+        (response(429, b'{"rateLimit": {"waitMs": 1e400}}', X_RateLimit_Reset="1782864005"), 5.0),
+        (response(429, b'{"rateLimit": {"waitMs": NaN}}'), None),
+        (response(429, X_RateLimit_Reset="nan"), None),
+        (response(429, X_RateLimit_Reset="inf"), None),
+        (response(429, X_RateLimit_Reset="-Infinity"), None),
+        # Our clock is behind by ten minutes, and ahead.
+        (response(429, X_RateLimit_Reset="1782864605", Date="Wed, 01 Jul 2026 00:10:00 GMT"), 5.0),
+        (response(429, X_RateLimit_Reset="1782863405", Date="Tue, 30 Jun 2026 23:50:00 GMT"), 5.0),
+        (response(429, X_RateLimit_Reset="1782864005", Date="today"), 5.0),
+        (response(429, X_RateLimit_Reset="1782864005", Date="Wed, 01 Jul 99999 00:10:00 GMT"), 5.0),
     ],
 )
 def test_given_an_answer_when_asked_how_long_to_wait_then_only_a_429_says(

@@ -52,6 +52,17 @@ def test_given_a_429_whose_body_says_nothing_when_read_then_it_waits_until_the_r
     assert len(output.records("tags")) == 1
 
 
+def test_given_a_clock_that_is_behind_when_a_429_names_a_moment_then_the_stream_waits_as_long_as_the_server_means(
+    waits: list[float],
+) -> None:
+    headers = {"X-RateLimit-Reset": "1782864662", "Date": "Wed, 01 Jul 2026 00:11:00 GMT"}
+
+    output = read_tags({"status_code": 429, "headers": headers}, {"json": TAGS})
+
+    assert seconds(waits) == [pytest.approx(2)]
+    assert len(output.records("tags")) == 1
+
+
 def test_given_a_429_that_says_nothing_at_all_when_read_then_it_backs_off(waits: list[float]) -> None:
     output = read_tags({"status_code": 429}, {"status_code": 429}, {"json": TAGS})
 

@@ -2,10 +2,12 @@
 
 import hashlib
 import logging
+import math
 import threading
 import time
 from collections import deque
 from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from functools import cache
 from typing import Any
 
@@ -33,8 +35,8 @@ class RateLimitLastsError(requests.RequestException):
 def wait_of(response: requests.Response) -> float | None:
     """Return the seconds that a 429 asks to wait: its body's ``rateLimit.waitMs``, else until ``X-RateLimit-Reset``.
 
-    Its ``Retry-After`` is an ISO 8601 date-time, says the same, and is left alone. None where this is no 429, or one
-    that doesn't say.
+    The reset is a moment of the server's clock, and so is its ``Date``. Its ``Retry-After`` is an ISO 8601 date-time,
+    says the same, and is left alone. None where this is no 429, or one that doesn't say.
 
     Why not YAML: ``WaitTimeFromHeader`` doesn't read an ISO 8601 ``Retry-After`` (and takes the year for seconds where
     a regex is given), and ``WaitTimeFromResponse`` has no other place to look where the body is cut off.
@@ -46,17 +48,28 @@ def wait_of(response: requests.Response) -> float | None:
         wait_ms = orjson.loads(response.content)["rateLimit"]["waitMs"]
     except (orjson.JSONDecodeError, KeyError, TypeError):
         wait_ms = None
-    if isinstance(wait_ms, int | float) and wait_ms > 0:
+    # A bool is an int in Python. JSON has no NaN and no infinity, and orjson reads none.
+    if isinstance(wait_ms, int | float) and not isinstance(wait_ms, bool) and wait_ms > 0:
         return float(wait_ms) / 1000
     reset = _number(response, "X-RateLimit-Reset")
-    return None if reset is None else max(reset - time.time(), 0.0) or None
+    return None if reset is None else max(reset - _now_at(response), 0.0) or None
+
+
+def _now_at(response: requests.Response) -> float:
+    """Return the time of whoever answered, and ours where they don't say."""
+    try:
+        return parsedate_to_datetime(response.headers["Date"]).timestamp()
+    except (KeyError, ValueError, OverflowError):
+        return time.time()
 
 
 def _number(response: requests.Response, header: str) -> float | None:
     try:
-        return float(response.headers[header])
+        number = float(response.headers[header])
     except (KeyError, ValueError):
         return None
+    # "nan" and "inf" are numbers to Python.
+    return number if math.isfinite(number) else None
 
 
 class RequestBudget(AbstractAPIBudget):
@@ -115,27 +128,29 @@ class RequestBudget(AbstractAPIBudget):
     def _sleep(self, seconds: float, limited_since: float | None = None) -> None:
         """Sleep, and look up often enough to say what is waited for, and to see that it would be in vain."""
         while seconds > 0:
-            self._look_up(seconds, limited_since)
-            time.sleep(min(seconds, _SILENCE))
-            seconds -= _SILENCE
+            nap = min(seconds, self._look_up(seconds, limited_since))
+            time.sleep(nap)
+            seconds -= nap
 
-    def _look_up(self, seconds: float, limited_since: float | None) -> None:
+    def _look_up(self, seconds: float, limited_since: float | None) -> float:
+        """Say what is waited for, where that is due, and return the seconds until it is due again."""
         now = time.monotonic()
         with self._lock:
             # A turn that is far because many are in line is no rate limit.
             wait = self._held_until - now if limited_since is None else seconds
             starts = [start for start in (limited_since, self._limited_since) if start is not None]
             if not starts or wait <= 0:
-                return
+                return _SILENCE
             waited = now - min(starts)
             if waited + wait > _BOUND:
                 raise RateLimitLastsError(
                     f"{waited:.0f} s of waiting brought nothing, the next try would follow in {wait:.0f} s, and the "
                     f"connector waits no longer than {_BOUND / 60:.0f} minutes"
                 )
+            silent = min(waited, now - self._spoke_at)
             # A trifle less, because clocks round.
-            if min(waited, now - self._spoke_at) < _SILENCE - 0.1:
-                return
+            if silent < _SILENCE - 0.1:
+                return _SILENCE - silent
             self._spoke_at = now
         logger.info(
             "Waiting for the API's rate limit since %s, for %.0f s: it answers 429. The next request follows in "
@@ -145,6 +160,7 @@ class RequestBudget(AbstractAPIBudget):
             wait,
             _BOUND / 60,
         )
+        return _SILENCE
 
     def _reserve(self) -> float:
         now = time.monotonic()
