@@ -69,8 +69,8 @@ class ChosenSegments(_Router):
             yield StreamSlice(partition={}, cursor_slice={})
             return
         assert self.segments is not None  # noqa: S101  # the manifest gives them
-        of_contacts = {row.get("id") for row in rows_once(self.segments) if row.get("entityType") == "contact"}
-        if missing := sorted(set(chosen) - of_contacts):
+        of_contacts = [row.get("id") for row in rows_once(self.segments) if row.get("entityType") == "contact"]
+        if missing := sorted(segment_id for segment_id in chosen if segment_id not in of_contacts):
             raise AirbyteTracedException(
                 message=f"contacts: segment_ids names segments of contacts that don't exist: {', '.join(missing)}. "
                 "Correct the configuration; the stream segments lists all segments with their entityType.",
@@ -97,10 +97,37 @@ class EachOf(_Router):
     partition_field: str = "id"
 
     def stream_slices(self) -> Iterable[StreamSlice]:
-        """Yield the parts."""
+        """Yield the parts.
+
+        :raises AirbyteTracedException: as :func:`_refuse_others`
+        """
         assert self.parents is not None  # noqa: S101  # the manifest gives them
-        for row in rows_once(self.parents):
+        for row in identified(rows_once(self.parents)):
             yield StreamSlice(partition={self.partition_field: row["id"]}, cursor_slice={})
+        _refuse_others(self.parents)
+
+
+def identified(rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the records that have an id, by which another stream can be read."""
+    return [row for row in rows if isinstance(row.get("id"), str | int) and row["id"] != ""]
+
+
+def _refuse_others(parents: PageRetriever) -> None:
+    """End a stream that is read by the records of a list, once all else of it is on its way.
+
+    :raises AirbyteTracedException: (transient_error) where one has no id: what belongs to it can't be asked for
+    """
+    rows = rows_once(parents)
+    if others := len(rows) - len(identified(rows)):
+        # The last part of the address: what the list is.
+        listed = parents.requester.get_url().rpartition("/")[2]
+        raise AirbyteTracedException(
+            message=f"{parents.name}: /{listed} answered {others} of {len(rows)} records without an id, so that what "
+            "belongs to them can't be asked for. Run the sync again; if it happens each time, tell Common Room's "
+            "support.",
+            internal_message=f"/{listed} holds records without an id",
+            failure_type=FailureType.transient_error,
+        )
 
 
 @dataclass
@@ -125,7 +152,7 @@ class OneObjectType(_Router):
         if not self.entity:
             raise self._gone("this version of the connector has no such stream")
         types = object_types_or_none(self.object_types)
-        if types is not None and self.entity not in {row.get("id") for row in types}:
+        if types is not None and self.entity not in [row.get("id") for row in types]:
             raise self._gone("its type of custom objects doesn't exist any more in Common Room")
         yield StreamSlice(partition={"objectTypeId": self.entity}, cursor_slice={})
 
@@ -163,19 +190,25 @@ class SegmentMembers(_Router):
     object_types: PageRetriever | None = None
 
     def stream_slices(self) -> Iterable[StreamSlice]:
-        """Yield the parts, those of contacts first, so that they are read even where types can't be listed."""
+        """Yield the parts, those of contacts first, so that they are read even where types can't be listed.
+
+        :raises AirbyteTracedException: as :func:`_refuse_others`
+        """
         assert self.segments is not None  # noqa: S101  # the manifest gives them
         assert self.object_types is not None  # noqa: S101
         of_objects = []
-        for segment in rows_once(self.segments):
+        for segment in identified(rows_once(self.segments)):
             if segment.get("entityType") == "contact":
                 yield _members("contacts", "contact", {"segmentId": segment["id"]})
             elif segment.get("entityType") != "organization":
                 of_objects.append(segment["id"])
-        types = [row["id"] for row in rows_once(self.object_types)] if of_objects else []
+        types = [row["id"] for row in identified(rows_once(self.object_types))] if of_objects else []
         for segment_id in of_objects:
             for type_id in types:
                 yield _members("objects", "object", {"objectTypeId": type_id, "segmentId": segment_id})
+        _refuse_others(self.segments)
+        if of_objects:
+            _refuse_others(self.object_types)
 
 
 def _members(endpoint: str, member_type: str, partition: Mapping[str, Any]) -> StreamSlice:

@@ -15,7 +15,7 @@ from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 from source_commonroom.components.columns import Column, columns_from, columns_of, custom_cols, make_filler
 from source_commonroom.components.once import rows_once
 from source_commonroom.components.privacy import impersonal_fields, make_cleaner
-from source_commonroom.components.routers import object_types_or_none
+from source_commonroom.components.routers import identified, object_types_or_none
 from source_commonroom.components.walk import PageRetriever, PageTransformation
 
 logger = logging.getLogger("airbyte")
@@ -52,7 +52,7 @@ class CustomFieldDefinitions(PageRetriever):
         if self.object_types is None or self.entity != "object":
             return [self.entity]
         types = object_types_or_none(self.object_types) or []
-        return [str(row["id"]) for row in types if "id" in row]
+        return [str(row["id"]) for row in identified(types)]
 
 
 @dataclass
