@@ -122,6 +122,7 @@ LASTING = Case("rate_limit_lasts", TRANSIENT, 1, "the next try would follow in 9
 DOWNGRADED = Case("redirected", CONFIG, 1, "was redirected to http://", name="http")
 SILENT = Case("read_timeout", TRANSIENT, 2, "accepted the request and did not answer in time")
 FULL = Case("connect_timeout", TRANSIENT, 2, "did not accept a connection in time")
+GONE = Case("part_gone", TRANSIENT, 1, "It was probably deleted while the sync ran")
 UNTRUSTED = Case("tls_untrusted", CONFIG, 1, "has no certificate that is trusted here")
 NO_TLS = Case("tls_failed", TRANSIENT, 6, "no TLS connection")
 NO_NAME = Case("dns_failed", TRANSIENT, 6, "nowhere.invalid: its name cannot be resolved")
@@ -132,7 +133,7 @@ STRICT_PROXY = Case("proxy_refused", CONFIG, 1, "wants a user and a password", n
 BAD_PROXY = Case("proxy_invalid", CONFIG, 1, "its address isn't one")
 NO_BUNDLE = Case("ca_bundle_unusable", CONFIG, 1, "isn't there, or holds none", name="no file")
 BAD_BUNDLE = Case("ca_bundle_unusable", CONFIG, 1, "isn't there, or holds none", name="no certificates")
-SERVED = (*REJECTED, ITSELF, UNCLEAR, LASTING, DOWNGRADED, SILENT)
+SERVED = (*REJECTED, ITSELF, UNCLEAR, LASTING, DOWNGRADED, SILENT, GONE)
 ELSEWHERE = (FULL, UNTRUSTED, NO_TLS, NO_NAME, CLOSED, NO_WAY, NO_PROXY, STRICT_PROXY, BAD_PROXY, NO_BUNDLE, BAD_BUNDLE)
 CASES = (*ANSWERS, *SERVED, *ELSEWHERE)
 
@@ -245,6 +246,11 @@ def of_one_host(certificate: Path, authority: Path, elsewhere: str) -> Iterator[
     unknown = faulty(Fault("status", status=500, path="/v2/api-token-status"), forbidden={"/v2/tags"})
     yield meeting(UNCLEAR, unknown)
     yield meeting(LASTING, faulty(Fault("rate_limited", seconds=900)))
+    deleted = Api(
+        Workspace.of(segments=[{"id": "s_1", "name": "Champions", "entityType": "contact"}]),
+        faults=[Fault("not_found_404", path="/v1/segments/{id}/status")],
+    )
+    yield Run({"segment_statuses": GONE}, deleted)
     yield meeting(SILENT, faulty(Fault("hang", seconds=5)), impatient=True)
     yield meeting(UNTRUSTED, certificate=certificate)
     yield meeting(

@@ -108,6 +108,33 @@ def test_given_an_exception_when_judged_then_what_it_wraps_tells_and_its_text_is
     assert "secret" not in str(facts)
 
 
+def test_given_a_segment_that_is_deleted_meanwhile_when_read_then_the_sync_is_to_be_run_again(
+    api: Api, read: Read
+) -> None:
+    usual = len(read(api, "segment_statuses").records("segment_statuses"))
+    api.faults.add(Fault("not_found_404", path="/v1/segments/{id}/status", times=1))
+
+    output = read(api, "segment_statuses")
+
+    (error,) = output.errors("segment_statuses")
+    assert error.failure_type == FailureType.transient_error
+    assert error.internal_message == "part_gone: 404 from /segments/…/status"
+    assert "It was probably deleted while the sync ran. Run the sync again" in error.message
+    assert output.status("segment_statuses") == AirbyteStreamStatus.INCOMPLETE
+    assert 0 < len(output.records("segment_statuses")) < usual
+
+
+@pytest.mark.parametrize("path", ["/v2/segments", "/v2/tags", "/v1/tags"])
+def test_given_a_list_that_is_not_there_when_read_then_the_address_is_doubted(path: str, api: Api, read: Read) -> None:
+    api.faults.add(Fault("not_found_404", path=path))
+    stream = {"/v2/segments": "segment_statuses", "/v2/tags": "tags", "/v1/tags": "user_defined_tags"}[path]
+
+    (error,) = read(api, stream).errors(stream)
+
+    assert error.failure_type == FailureType.config_error
+    assert "Is the API address of the configuration right?" in error.message
+
+
 @pytest.mark.parametrize("body", [b"", b"{}", b'{"status": "forbidden"}', b'{"reason": "Token not valid"}'])
 def test_given_a_403_of_the_api_when_judged_then_it_is_not_a_firewalls(body: bytes) -> None:
     assert judge(answer(403, body), "paged")[0] is FORBIDDEN

@@ -43,6 +43,8 @@ class Failure:
     statuses: Collection[int] = ()
     not_json: bool = False
     """Only where there is a body and it isn't JSON, so that the API itself didn't answer."""
+    of_a_part: bool = False
+    """Only where the address names one part of the stream, such as a segment."""
     exceptions: tuple[type[BaseException], ...] = ()
     """Where requests raises one of these, or one that wraps one of these."""
     words: str = ""
@@ -143,6 +145,16 @@ FAILURES = (
     ),
     FORBIDDEN,
     FORBIDDEN_OR_REJECTED,
+    Failure(
+        name="part_gone",
+        means="The part that the address names, such as a segment, is gone since it was listed.",
+        statuses=(404,),
+        of_a_part=True,
+        action=ResponseAction.FAIL,
+        failure_type=FailureType.transient_error,
+        message="{stream}: Common Room listed something that it doesn't know any more at /{endpoint} (404). It was "
+        "probably deleted while the sync ran. Run the sync again; if it happens each time, " + _REPORT,
+    ),
     Failure(
         name="not_found",
         means="The address is wrong, or the API has changed.",
@@ -421,12 +433,14 @@ class PageErrorHandler(ErrorHandler):
     test_given_a_row_of_the_table_when_it_is_met_then_the_stream_ends_as_the_row_says.
 
     :param page: the kind of page that the endpoint serves, see :func:`parse_page`
+    :param partition_in_query: as that of the retriever; where it isn't, the address names one part of the stream
     :param max_retries: how often a failed request is sent again
     """
 
     config: Config
     parameters: InitVar[Mapping[str, Any]]
     page: str = "paged"
+    partition_in_query: bool = True
     # Properties of the CDK's base, which its own handlers replace so.
     max_retries: int = 5
     max_time: int | None = None
@@ -440,20 +454,23 @@ class PageErrorHandler(ErrorHandler):
 
     def interpret_response(self, response_or_exception: requests.Response | Exception | None) -> ErrorResolution:
         """Return SUCCESS for a whole page, and a :class:`Verdict` for all else."""
-        failure, facts = judge(response_or_exception, self.page)
+        failure, facts = judge(response_or_exception, self.page, of_a_part=not self.partition_in_query)
         return SUCCESS_RESOLUTION if failure is None else Verdict.of(failure, {**self._whose, **facts})
 
 
-def judge(met: requests.Response | Exception | None, page: str) -> tuple[Failure | None, Mapping[str, Any]]:
+def judge(
+    met: requests.Response | Exception | None, page: str, *, of_a_part: bool = False
+) -> tuple[Failure | None, Mapping[str, Any]]:
     """Return the row for an answer, or for the exception that stands in its place, and the facts for its message.
 
     :param page: the kind of page that is asked for, see :func:`parse_page`
+    :param of_a_part: whether the address names one part of the stream
     :return: no row where the answer is a whole page
     """
     if not isinstance(met, requests.Response):
         return _row_of_exception(met), _facts_of_exception(met)
     if not requests.codes.ok <= met.status_code < requests.codes.multiple_choices:
-        return _row_of_status(met), _facts_of_answer(met)
+        return _row_of_status(met, of_a_part=of_a_part), _facts_of_answer(met)
     try:
         parse_page(met, page)
     except NotAPageError as error:
@@ -461,9 +478,10 @@ def judge(met: requests.Response | Exception | None, page: str) -> tuple[Failure
     return None, {}
 
 
-def _row_of_status(answer: requests.Response) -> Failure:
+def _row_of_status(answer: requests.Response, *, of_a_part: bool) -> Failure:
     for row in FAILURES:
-        if answer.status_code in row.statuses and not (row.not_json and _is_json(answer)):
+        fits = answer.status_code in row.statuses and (of_a_part or not row.of_a_part)
+        if fits and not (row.not_json and _is_json(answer)):
             return row
     return UNKNOWN_STATUS
 
