@@ -3,10 +3,11 @@
 import base64
 import logging
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import orjson
 from airbyte_cdk.models import AirbyteConnectionStatus, FailureType, Status
@@ -15,7 +16,7 @@ from airbyte_cdk.sources.streams.concurrent.partitions.stream_slicer import Stre
 from airbyte_cdk.sources.types import StreamSlice
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
-from source_commonroom.components.errors import PageErrorHandler, RequestFailedError
+from source_commonroom.components.errors import MAKE_ANOTHER, PageErrorHandler, RequestFailedError
 from source_commonroom.components.once import rows_once
 from source_commonroom.components.pages import is_paged
 from source_commonroom.components.walk import PageRetriever
@@ -23,11 +24,8 @@ from source_commonroom.components.walk import PageRetriever
 logger = logging.getLogger("airbyte")
 
 _EVERYTHING = StreamSlice(partition={}, cursor_slice={})
-_AT_ONCE = 10
+_AT_ONCE = 40
 _SOON = timedelta(days=14)
-_MAKE_ANOTHER = (
-    "Make a new one in Common Room under Settings | API tokens (as an admin), and enter it in the configuration."
-)
 _REFUSALS = {"forbidden", "token_rejected", "forbidden_or_rejected"}
 
 
@@ -55,17 +53,51 @@ class Findings:
     """What is wrong with the configuration, in sentences."""
 
 
+@dataclass
+class SharedList(PageRetriever):
+    """A list that names the parts of several streams. Nobody waits twice for one that fails: it fails for all.
+
+    :param whole: whether the pages after the first one are asked for; one has a part of a stream to ask for
+    :param failures: how lists have failed so far, by address
+    """
+
+    whole: bool = False
+    failures: dict[str, AirbyteTracedException] = field(default_factory=dict)
+
+    def page_of(self, params: Mapping[str, Any], stream_slice: StreamSlice | None) -> Mapping[str, Any]:
+        """Return a page. ``rows_once`` lets one ask at a time."""
+        url = self.requester.get_url()
+        if url in self.failures:
+            raise self.failures[url]
+        try:
+            page = super().page_of(params, stream_slice)
+        except AirbyteTracedException as error:
+            self.failures[url] = error
+            raise
+        if self.whole or not is_paged(self.page):
+            return page
+        return {**page, "meta": {**page["meta"], "nextCursor": None}}
+
+
+def refusal_of(status: Probe) -> str | None:
+    """Return why the token isn't accepted, or can't be asked about, in a sentence; None where it may read its status.
+
+    Asked twice at the most: for this, a check waits.
+    """
+    _hurry(status.retriever, retries=1)
+    error = _error_of(status, {})
+    return str(error) if error else None
+
+
 def ask_for_each(probes: Sequence[Probe]) -> Findings:
     """Ask for one record of each stream, all at once and each once: of a stream in parts, of its first part.
 
-    What others are read by, such as segments, is asked for as a whole, once for all. The rate limit holds.
+    Of what others are read by, such as segments, the first page is asked for, once for all; and all of them where the
+    configuration names some, so that they can be looked up. The rate limit holds.
     """
-    shared = {parent.requester.get_url(): parent for probe in probes for parent in _parents(probe.slicer)}
-    for retriever in (*shared.values(), *(probe.retriever for probe in probes)):
-        handler = retriever.requester.error_handler
-        assert isinstance(handler, PageErrorHandler)  # noqa: S101  # the manifest names no other
-        # One try: what fails now is named, and the check doesn't take half a minute.
-        handler.max_retries = 0
+    shared = _share_parents(probes)
+    for probe in probes:
+        _hurry(probe.retriever, retries=0)
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="check") as pool:
         errors = list(pool.map(lambda probe: _error_of(probe, shared), probes))
     failed = {probe.retriever.name: error for probe, error in zip(probes, errors, strict=True) if error}
@@ -79,9 +111,29 @@ def ask_for_each(probes: Sequence[Probe]) -> Findings:
     return Findings(refused, unanswered, list(mistakes.values()))
 
 
-def _parents(slicer: StreamSlicer) -> Iterable[PageRetriever]:
-    """Return what a router asks for to name the parts."""
-    return (part for part in vars(slicer).values() if isinstance(part, PageRetriever))
+def _share_parents(probes: Sequence[Probe]) -> Mapping[str, PageRetriever]:
+    """Let routers share the lists that they ask for, and return one of each by its address."""
+    shared: dict[str, PageRetriever] = {}
+    failures: dict[str, AirbyteTracedException] = {}
+    for slicer in (probe.slicer for probe in probes):
+        parents = {name: part for name, part in vars(slicer).items() if isinstance(part, PageRetriever)}
+        for name, parent in parents.items():
+            _hurry(parent, retries=0)
+            # Nothing is compared with a count: whether the list can be read is all that matters.
+            parts = {part.name: getattr(parent, part.name) for part in fields(parent)} | {"counts": False}
+            chosen = bool(parent.config.get("segment_ids"))
+            part = SharedList(**parts, parameters=None, whole=chosen, failures=failures)
+            setattr(slicer, name, part)
+            shared[parent.requester.get_url()] = part
+    return shared
+
+
+def _hurry(retriever: PageRetriever, retries: int) -> None:
+    """Let a failure be said soon, and be named rather than waited for."""
+    handler = retriever.requester.error_handler
+    assert isinstance(handler, PageErrorHandler)  # noqa: S101  # the manifest names no other
+    handler.max_retries = retries
+    retriever.requester.hurry()
 
 
 def _kind(error: AirbyteTracedException) -> str:
@@ -89,10 +141,23 @@ def _kind(error: AirbyteTracedException) -> str:
 
 
 def _error_of(probe: Probe, shared: Mapping[str, PageRetriever]) -> AirbyteTracedException | None:
+    name = probe.retriever.name
     try:
         _ask(probe, shared)
+    except RequestFailedError as error:
+        return error.of(name)
     except AirbyteTracedException as error:
         return error
+    except Exception as error:
+        # Whatever it is, a check ends with a status.
+        # Pinned by test_given_a_probe_that_breaks_when_checked_then_there_is_a_status_and_the_log_says_why.
+        logger.exception("%s: the probe broke.", name)
+        return AirbyteTracedException(
+            message=f"{name}: what the API answered broke the connector ({type(error).__name__}). Report it as an "
+            "issue of the connector, with the log of this check.",
+            internal_message=type(error).__name__,
+            failure_type=FailureType.system_error,
+        )
     return None
 
 
@@ -162,6 +227,6 @@ def sentence_of_expiry(token: str) -> tuple[str, bool]:
         return "", False
     day = f"{moment:%Y-%m-%d} (UTC)"
     if left <= timedelta(0):
-        return f"The API token expired on {day}. {_MAKE_ANOTHER}", True
+        return f"The API token expired on {day}. {MAKE_ANOTHER}", True
     days = "less than a day" if left.days == 0 else "one day" if left.days == 1 else f"{left.days} days"
-    return f"The API token expires on {day}, in {days}. {_MAKE_ANOTHER}", False
+    return f"The API token expires on {day}, in {days}. {MAKE_ANOTHER}", False

@@ -1,6 +1,5 @@
 """The source: the manifest, and what the CDK asks of Python."""
 
-import ast
 import logging
 import pkgutil
 import sys
@@ -25,7 +24,7 @@ from airbyte_cdk.sources.streams.concurrent.default_stream import DefaultStream
 from airbyte_cdk.utils.yaml_loader import safe_load_yaml
 
 from source_commonroom import components
-from source_commonroom.check import Probe, ask_for_each, sentence_of_expiry, status_of
+from source_commonroom.check import Probe, ask_for_each, refusal_of, sentence_of_expiry, status_of
 from source_commonroom.components.counts import Counts
 from source_commonroom.components.once import forget_rows
 from source_commonroom.components.routers import object_types_or_none
@@ -190,24 +189,21 @@ class SourceCommonroom(ConcurrentDeclarativeSource):
         ordered = sorted(catalog.streams, key=lambda configured: rank.get(configured.stream.name, of_objects))
         yield from super().read(logger, config, ConfiguredAirbyteCatalog(streams=ordered), state)
 
-    def check(self, logger: logging.Logger, config: Mapping[str, Any]) -> AirbyteConnectionStatus:
+    def check(self, logger: logging.Logger, config: Mapping[str, Any]) -> AirbyteConnectionStatus:  # noqa: ARG002  # the CDK's signature
         """Return SUCCEEDED where the token may read its own status, and say what else it may not read, or until when.
 
-        The CDK's ``CheckStream`` answers with the ``repr`` of "Stream … is not available: …"; a person in Airbyte's UI
-        gets the sentence alone.
+        The CDK's ``CheckStream`` tries for half a minute, and answers with the ``repr`` of "Stream … is not available:
+        …"; a person in Airbyte's UI waits for seconds, and gets the sentence alone.
         """
         expiry, over = sentence_of_expiry(self._config["api_token"])
         if over:
             return AirbyteConnectionStatus(status=Status.FAILED, message=expiry)
-        status = super().check(logger, config)
-        if status.message:
-            message: str = ast.literal_eval(status.message)
-            status.message = message.removeprefix("Stream api_token_status is not available: ")
-            return status
         forget_rows()
-        asked = set(self.resolved_manifest["check"]["stream_names"])
-        probes = [_probe_of(stream) for stream in super().streams(self._config) if stream.name not in asked]
-        return status_of(ask_for_each(probes), expiry)
+        probes = {stream.name: _probe_of(stream) for stream in super().streams(self._config)}
+        (first,) = self.resolved_manifest["check"]["stream_names"]
+        if refusal := refusal_of(probes.pop(first)):
+            return AirbyteConnectionStatus(status=Status.FAILED, message=refusal)
+        return status_of(ask_for_each(list(probes.values())), expiry)
 
     def configure(self, config: Mapping[str, Any], temp_dir: str) -> Mapping[str, Any]:  # noqa: ARG002  # the CDK's signature
         """Return the configuration, and write it nowhere: a process that is killed would leave the token behind."""

@@ -4,20 +4,27 @@ import base64
 import json
 import logging
 import re
+import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 import requests_mock
 from airbyte_cdk.models import AirbyteConnectionStatus, Status
+from airbyte_cdk.sources.declarative.concurrent_declarative_source import ConcurrentDeclarativeSource
+from airbyte_cdk.sources.declarative.partition_routers import ListPartitionRouter
+from airbyte_cdk.sources.types import StreamSlice
 
 from integration_tests.sandbox import DEFAULT_TOKEN, Api, Fault, Workspace, mount
 from source_commonroom import SourceCommonroom
-from source_commonroom.check import expiry_of
+from source_commonroom.check import Probe, ask_for_each, expiry_of
+from source_commonroom.source import _retriever_of
 from unit_tests.conftest import API_URL, NOW, Read
 from unit_tests.streams import STREAMS
+from unit_tests.test_odd_ids import Answers
 
 Check = Callable[..., AirbyteConnectionStatus]
 DAY = 24 * 3600
@@ -68,11 +75,11 @@ def test_given_a_token_that_may_read_everything_when_checked_then_each_list_is_a
     for stream in STREAMS:
         path = re.compile(stream.path.replace("{id}", "[0-9]+"))
         assert any(path.fullmatch(request.path) for request in api.log.requests), stream.name
-    # What names the parts of other streams is read whole: all segments, and how many there are.
+    # Of what names the parts of other streams, the first page is asked for.
     others = [request for request in api.log.requests if request.path != "/v2/segments"]
     assert all(request.params.get("limit", "1") == "1" and "cols" not in request.params for request in others)
-    assert len(api.log.of("/v2/segments")) == 2
-    assert len(api.log.requests) == len(STREAMS) + 1
+    assert len(api.log.of("/v2/segments")) == 1
+    assert len(api.log.requests) == len(STREAMS)
 
 
 @pytest.mark.parametrize(
@@ -145,6 +152,144 @@ def test_given_a_429_when_checked_then_the_probe_waits_what_it_says(api: Api, ch
     assert (status.status, status.message) == (Status.SUCCEEDED, None)
     assert api.log.rate_limited == 1
     assert sum(waits) >= 3
+
+
+@pytest.mark.parametrize("asked", [20, 1, 0.2])
+def test_given_429s_that_last_when_checked_then_the_probe_is_given_up_within_seconds_and_the_reason_is_named(
+    asked: float, api: Api, check: Check, caplog: pytest.LogCaptureFixture
+) -> None:
+    api.faults.add(Fault("rate_limited", path="/v2/topics", seconds=asked))
+    start = time.monotonic()
+
+    status = check(api)
+
+    assert (status.status, status.message) == (Status.SUCCEEDED, None)
+    assert "topics: the API's rate limit lets no request through" in warnings(caplog)
+    assert "the connector waits no longer than 5 s" in warnings(caplog)
+    assert time.monotonic() - start < 8
+
+
+def test_given_a_rate_limit_at_a_check_when_read_afterwards_then_the_sync_is_as_patient_as_ever(
+    api: Api, check: Check, read: Read
+) -> None:
+    api.faults.add(Fault("rate_limited", seconds=20, times=1))
+    assert check(api).status == Status.FAILED
+    api.faults.add(Fault("rate_limited", seconds=20, times=1))
+
+    output = read(api, "tags")
+
+    assert len(output.records("tags")) == 30
+
+
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    [
+        (Fault("hang", path="/v2/api-token-status"), "did not answer in time"),
+        (Fault("server_error_500", path="/v2/api-token-status"), "answered with a server error"),
+        (Fault("ok_html", path="/v2/api-token-status"), "that are not whole JSON"),
+        (Fault("rate_limited", path="/v2/api-token-status", seconds=20), "rate limit"),
+        (Fault("rate_limited", path="/v2/api-token-status", seconds=1), "rate limit"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value.kind,
+)
+def test_given_a_token_that_cannot_be_asked_about_when_checked_then_it_fails_within_seconds(
+    fault: Fault, says: str, api: Api, check: Check
+) -> None:
+    api.faults.add(fault)
+    start = time.monotonic()
+
+    status = check(api)
+
+    assert status.status == Status.FAILED
+    assert says in (status.message or "")
+    assert {request.path for request in api.log.requests} == {"/v2/api-token-status"}
+    if fault.kind != "rate_limited":
+        assert len(api.log.requests) == 2
+    assert time.monotonic() - start < 8
+
+
+def test_given_a_server_that_fails_once_when_checked_then_the_token_is_asked_about_again(
+    api: Api, check: Check
+) -> None:
+    api.faults.add(Fault("server_error_500", path="/v2/api-token-status", times=1))
+
+    assert check(api).status == Status.SUCCEEDED
+
+
+SEGMENTS = [{"id": f"s_{number}", "name": "One", "entityType": "contact"} for number in range(1, 3_001)]
+
+
+def test_given_many_segments_when_checked_then_one_page_of_them_is_enough(check: Check) -> None:
+    api = Api(Workspace.of(segments=SEGMENTS))
+
+    assert check(api).status == Status.SUCCEEDED
+    assert len(api.log.of("/v2/segments")) == 1
+
+
+@pytest.mark.parametrize(
+    ("chosen", "found"), [("s_1", Status.SUCCEEDED), ("s_3000", Status.SUCCEEDED), ("s_3001", Status.FAILED)]
+)
+def test_given_chosen_segments_when_checked_then_they_are_looked_up_among_all(
+    chosen: str, found: Status, check: Check
+) -> None:
+    api = Api(Workspace.of(segments=SEGMENTS))
+
+    assert check(api, segment_ids=[chosen]).status == found
+    assert len(api.log.of("/v2/segments")) == 15
+
+
+@pytest.mark.parametrize("more", [{}, {"segment_ids": ["s_1"]}], ids=str)
+@pytest.mark.parametrize("kind", ["hang", "server_error_500", "ok_html"])
+def test_given_a_list_that_names_parts_and_fails_when_checked_then_it_is_asked_once_and_each_stream_is_named(
+    kind: str, more: dict[str, Any], api: Api, check: Check, caplog: pytest.LogCaptureFixture
+) -> None:
+    api.faults.add(Fault(kind, path="/v2/segments"))
+
+    status = check(api, **more)
+
+    assert (status.status, status.message) == (Status.SUCCEEDED, None)
+    for stream in ("segments", "segment_members", "segment_statuses", *(["contacts"] if more else [])):
+        assert f"{stream}: " in warnings(caplog)
+    assert len(api.log.of("/v2/segments")) == 1
+
+
+@pytest.mark.parametrize("row", [{"name": "Without"}, {"id": None, "entityType": "contact"}, {"id": {}}], ids=str)
+@pytest.mark.parametrize(
+    ("path", "unanswered"),
+    [("/v2/segments", ["segment_members", "segment_statuses"]), ("/v2/object-types", ["objects"])],
+)
+def test_given_a_record_without_an_id_when_checked_then_the_streams_that_need_it_could_not_be_asked_for(
+    path: str, unanswered: list[str], row: dict[str, Any], api: Api, check: Check, caplog: pytest.LogCaptureFixture
+) -> None:
+    odd = Answers(api.workspace)
+    odd.path, odd.rows = path, [row]
+
+    status = check(odd)
+
+    assert (status.status, status.message) == (Status.SUCCEEDED, None)
+    for stream in unanswered:
+        assert f"{stream}: {path.removeprefix('/v2')} answered 1 of 1 records without an id" in warnings(caplog)
+
+
+@dataclass
+class BrokenRouter(ListPartitionRouter):
+    """Raises what nobody expects."""
+
+    def stream_slices(self) -> Iterable[StreamSlice]:
+        raise KeyError("id")
+
+
+def test_given_a_probe_that_breaks_when_checked_then_there_is_a_status_and_the_log_says_why(
+    config: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    streams = ConcurrentDeclarativeSource.streams(SourceCommonroom(config=config), config)
+    (retriever,) = (_retriever_of(stream) for stream in streams if stream.name == "tags")
+
+    findings = ask_for_each([Probe(retriever, BrokenRouter(values=["1"], cursor_field="x", config={}, parameters={}))])
+
+    assert findings.refused == findings.mistakes == []
+    assert "broke the connector (KeyError)" in findings.unanswered["tags"]
+    assert "KeyError: 'id'" in caplog.text
 
 
 def test_given_a_workspace_without_segments_and_types_when_checked_then_there_is_nothing_to_probe(

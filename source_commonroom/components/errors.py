@@ -58,9 +58,8 @@ class Failure:
 
 _LATER = "Run the sync again later; nothing that was read is lost."
 _REPORT = "report it as an issue of the connector, with the log of this sync."
-_MAKE_ANOTHER = (
-    "Make a new one in Common Room under Settings | API tokens (as an admin) and enter it in the connector's "
-    "configuration."
+MAKE_ANOTHER = (
+    "Make a new one in Common Room under Settings | API tokens (as an admin), and enter it in the configuration."
 )
 _NO_CONNECTION = "Is the server up, and reachable from here? " + _LATER
 
@@ -70,7 +69,7 @@ TOKEN_REJECTED = Failure(
     statuses=(401,),
     action=ResponseAction.FAIL,
     failure_type=FailureType.config_error,
-    message="{stream}: Common Room rejected the API token. " + _MAKE_ANOTHER,
+    message="{stream}: Common Room rejected the API token. " + MAKE_ANOTHER,
 )
 FORBIDDEN = Failure(
     name="forbidden",
@@ -417,6 +416,13 @@ class RequestFailedError(AirbyteTracedException):
         )
         self.verdict = verdict
         self.failure = verdict.failure
+        self._tries = tries
+
+    def of(self, stream: str) -> "RequestFailedError":
+        """Return the same as the failure of another stream, which needs what was asked for."""
+        return RequestFailedError(
+            Verdict.of(self.failure, {**self.verdict.facts, "stream": stream}), stream, self._tries
+        )
 
 
 @dataclass

@@ -23,7 +23,7 @@ _INTERVAL = 1.002
 _SLOWER = 0.75
 _RECOVERY = 0.05
 # How long nothing but 429 may be answered, in seconds.
-_BOUND = 600.0
+PATIENCE = 600.0
 # How long one may wait and say nothing. Whoever watches over the sync takes a long silence for its end.
 _SILENCE = 30.0
 
@@ -82,10 +82,14 @@ class RequestBudget(AbstractAPIBudget):
     Where the API has nothing left although we alone can't have used it up, somebody else uses the token too: the rate
     falls by a quarter, at most once a second, and recovers within seconds once there is room again. Pinned by
     unit_tests/test_rate_limit.py.
+
+    :param requests_per_second: how many, at the most
+    :param patience: how long nothing but 429 may be answered, in seconds
     """
 
-    def __init__(self, requests_per_second: float) -> None:
+    def __init__(self, requests_per_second: float, patience: float = PATIENCE) -> None:
         self._gap = _INTERVAL / requests_per_second
+        self._patience = patience
         self._lock = threading.Lock()
         self._next = 0.0
         self._held_until = 0.0
@@ -142,10 +146,11 @@ class RequestBudget(AbstractAPIBudget):
             if not starts or wait <= 0:
                 return _SILENCE
             waited = now - min(starts)
-            if waited + wait > _BOUND:
+            if waited + wait > self._patience:
+                minutes, rest = divmod(self._patience, 60)
                 raise RateLimitLastsError(
                     f"{waited:.0f} s of waiting brought nothing, the next try would follow in {wait:.0f} s, and the "
-                    f"connector waits no longer than {_BOUND / 60:.0f} minutes"
+                    f"connector waits no longer than {f'{rest:.0f} s' if rest else f'{minutes:.0f} minutes'}"
                 )
             silent = min(waited, now - self._spoke_at)
             # A trifle less, because clocks round.
@@ -158,7 +163,7 @@ class RequestBudget(AbstractAPIBudget):
             (datetime.now(UTC) - timedelta(seconds=waited)).strftime("%Y-%m-%dT%H:%M:%SZ"),
             waited,
             wait,
-            _BOUND / 60,
+            self._patience / 60,
         )
         return _SILENCE
 
@@ -206,17 +211,19 @@ class RequestBudget(AbstractAPIBudget):
         return None
 
 
-def budget_of(authorization: str, requests_per_second: float) -> RequestBudget:
+def budget_of(authorization: str, requests_per_second: float, patience: float = PATIENCE) -> RequestBudget:
     """Return the one budget of a token in this process; the API counts by token, whatever the stream.
 
     :param authorization: what tells one token from another; only its hash is kept
+    :param requests_per_second: as :class:`RequestBudget`
+    :param patience: as :class:`RequestBudget`; a command has one for all of its requests
     """
-    return _budget_of(hashlib.sha256(authorization.encode()).digest(), requests_per_second)
+    return _budget_of(hashlib.sha256(authorization.encode()).digest(), requests_per_second, patience)
 
 
 @cache
-def _budget_of(token_hash: bytes, requests_per_second: float) -> RequestBudget:  # noqa: ARG001  # a key of the cache
-    return RequestBudget(requests_per_second)
+def _budget_of(token_hash: bytes, requests_per_second: float, patience: float) -> RequestBudget:  # noqa: ARG001  # a key of the cache
+    return RequestBudget(requests_per_second, patience)
 
 
 def forget_budgets() -> None:

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
@@ -30,7 +30,7 @@ from source_commonroom.components.errors import (
     Verdict,
     judge,
 )
-from source_commonroom.components.rate_limit import RateLimitLastsError, RequestBudget, budget_of, wait_of
+from source_commonroom.components.rate_limit import PATIENCE, RateLimitLastsError, RequestBudget, budget_of, wait_of
 
 logger = logging.getLogger("airbyte")
 
@@ -39,6 +39,8 @@ logger = logging.getLogger("airbyte")
 _JITTER = 0.25
 # Where 429s don't say how long to wait, the waits grow no longer than this, in seconds.
 _LONGEST = 64.0
+# How long a person may have to wait for a connection, or for the rate limit, in seconds; an answer may take twice that.
+_A_MOMENT = 5.0
 # How long it counts what the API said of a token, in seconds: in a long sync it may be revoked.
 _STATUS_COUNTS = 60.0
 
@@ -245,19 +247,27 @@ class PatientRequester(HttpRequester):
         super().__post_init__(parameters)
         self._fixed: tuple[str, Mapping[str, Any], Mapping[str, Any]] | None = None
         self._path_varies = "stream_slice" in str(self.url)
-        rate = float(self._interpolated(self.requests_per_second, parameters))
-        self._http_client = PatientHttpClient(
+        self._rate = float(self._interpolated(self.requests_per_second, parameters))
+        self._status_url = partial(self._interpolated, self.token_status_url, parameters)
+        self._http_client = self._client(PATIENCE, (self.connect_timeout_in_seconds, self.read_timeout_in_seconds))
+
+    def _client(self, patience: float, timeout: tuple[float | None, float | None]) -> PatientHttpClient:
+        return PatientHttpClient(
             name=self.name,
             logger=self.logger,
             error_handler=self.error_handler,
-            budget=budget_of(str(self._authenticator.get_auth_header()), rate),
-            token_status_url=lambda: self._interpolated(self.token_status_url, parameters),
+            budget=budget_of(str(self._authenticator.get_auth_header()), self._rate, patience),
+            token_status_url=self._status_url,
             authenticator=self._authenticator,
             disable_retries=self.disable_retries,
             message_repository=self.message_repository,
-            request_timeout=(self.connect_timeout_in_seconds, self.read_timeout_in_seconds),
+            request_timeout=timeout,
             use_tcp_keepalive=self.use_tcp_keepalive,
         )
+
+    def hurry(self) -> None:
+        """Wait a few seconds for an answer or for the rate limit from now on, and no longer: for a person who waits."""
+        self._http_client = self._client(_A_MOMENT, (_A_MOMENT, 2 * _A_MOMENT))
 
     def get(self, params: Mapping[str, Any], stream_slice: StreamSlice | None = None) -> requests.Response:
         """Return the answer to a GET with ``params`` besides the fixed ones, retried as it takes.
