@@ -4,7 +4,6 @@ import argparse
 import contextlib
 import io
 import os
-import re
 import signal
 import sys
 import threading
@@ -16,15 +15,16 @@ from airbyte_cdk.logger import PRINT_BUFFER
 from airbyte_cdk.models import AirbyteLogMessage, AirbyteMessage, FailureType, Level, Type
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
-from source_commonroom.masking import mask, mask_config, masked, masked_stderr, report_crash
+from source_commonroom.masking import mask_config, masked, masked_stderr, report_crash
 from source_commonroom.output import Backlog, PageEntrypoint
 from source_commonroom.source import SourceCommonroom
 
 T = TypeVar("T")
 
-_COMMANDS = {"spec", "check", "discover", "read"}
-_OPTION = re.compile(r"-h|--[a-z-]+")
-
+_UNREADABLE = (
+    "The command line can't be read: a command or an option is missing, or is none of these. What was given isn't "
+    "repeated here, because it may be a secret."
+)
 _STOPPED = 128 + signal.SIGTERM
 # How long a reader of stdout that has stalled may hold up the end.
 _LAST_SECONDS = 5
@@ -59,14 +59,16 @@ def run() -> None:
 
 
 def _arguments(words: list[str]) -> argparse.Namespace:
-    """Return the command line, read; where that fails, say why without any value: it may be a token."""
+    """Return the command line, read; where that fails, say so without a word of it: any may be a token, or hold one."""
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
             return AirbyteEntrypoint.parse_args(words)
-    except SystemExit:
-        mask(word for word in words if word not in _COMMANDS and not _OPTION.fullmatch(word))
-        sys.stderr.write(complaint.getvalue())
+    except SystemExit as ended:
+        if ended.code:
+            # argparse names the program before its reason, which quotes words and parts of words.
+            usage = complaint.getvalue().partition(": error: ")[0].rpartition("\n")[0]
+            sys.stderr.write(f"{usage}\n{_UNREADABLE}\n")
         raise
 
 
