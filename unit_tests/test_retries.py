@@ -99,8 +99,8 @@ def test_given_an_outage_when_two_read_then_they_do_not_come_back_in_one_instant
 
     read_tags({"status_code": 503})
 
-    assert len(first) == len(seconds(waits)) == 5
-    assert all(one != other for one, other in zip(first, seconds(waits), strict=True))
+    assert min(len(first), len(seconds(waits))) >= 5
+    assert not {*first} & {*seconds(waits)}
 
 
 def test_given_failures_with_rate_limits_in_between_when_read_then_six_failures_are_the_end() -> None:
