@@ -124,6 +124,7 @@ class ListFromBothEnds:
                 self._first_page.set()
                 yield new
                 if len(new) < len(rows):
+                    self._up.forget(len(rows) - len(new))
                     return
         except AirbyteTracedException:
             # The stream is incomplete now, whatever the walk down would still bring.
@@ -166,6 +167,7 @@ class ListFromBothEnds:
             new = self._claim_downwards(rows)
             yield new
             if len(new) < len(rows):
+                self._down.forget(len(rows) - len(new))
                 return
 
     def _claim_downwards(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

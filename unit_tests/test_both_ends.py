@@ -228,3 +228,27 @@ def test_given_a_cursor_that_is_refused_after_an_insertion_when_read_then_the_or
     assert sorted(came) == sorted({row["id"] for row in [*rows, member(late)]})
     assert output.status("contacts") == AirbyteStreamStatus.COMPLETE
     assert any("refused, in the middle of a list, the cursor" in text for text in output.warnings())
+
+
+class OneEyed(Api):
+    """Leaves out every tenth contact where it sorts downwards."""
+
+    def answer(self, call: Call) -> Answer:
+        answer = super().answer(call)
+        if call.params.get("direction") != "desc":
+            return answer
+        page = orjson.loads(answer.body)
+        page["data"] = [row for row in page["data"] if not row["id"].endswith("0")]
+        return Answer(answer.status, orjson.dumps(page), answer.headers)
+
+
+def test_given_records_that_one_walk_leaves_to_the_other_and_that_do_not_come_when_read_then_they_are_read_again(
+    read: Read,
+) -> None:
+    api = OneEyed(Workspace.of(contacts=[contact(number) for number in range(1, 2_001)]))
+
+    output = read(api, "contacts")
+
+    assert by_key(CONTACTS, output.records("contacts")) == expected(CONTACTS, api.workspace)
+    assert output.status("contacts") == AirbyteStreamStatus.COMPLETE
+    assert any("They are read once more" in text for text in output.warnings())

@@ -263,6 +263,10 @@ class Walk:
         """Take rows for come that came in another way."""
         self._came.extend(map(_hash_of, rows))
 
+    def forget(self, rows: int) -> None:
+        """Take so many of the last rows for not come: they were left to another walk."""
+        del self._came[len(self._came) - rows :]
+
     def to_the_end(
         self, stream_slice: StreamSlice | None, first: FirstPage | None = None
     ) -> Iterator[list[dict[str, Any]]]:
