@@ -213,7 +213,7 @@ def test_given_deletions_and_as_many_insertions_when_read_then_the_new_ones_come
 
 
 class Moving(Api):
-    """Does something to the workspace after a page of a path, once."""
+    """Does something to the workspace after the n-th page of a path that holds anything."""
 
     def __init__(
         self, workspace: Workspace, path: str, after: int, move: Callable[[Workspace], None], **more: Any
@@ -226,7 +226,7 @@ class Moving(Api):
 
     def answer(self, call: Call) -> Answer:
         answer = super().answer(call)
-        if call.path == self._path and not is_count(call.params):
+        if call.path == self._path and not is_count(call.params) and orjson.loads(answer.body)["data"]:
             self._pages += 1
             if self._pages == self._after:
                 self._move(self.workspace)
@@ -311,6 +311,34 @@ def test_given_activities_held_back_while_others_arrive_late_when_read_then_no_s
 
     assert output.status("activities") == AirbyteStreamStatus.INCOMPLETE
     assert output.last_state("activities")[1]["slices"] == []
+
+
+def test_given_locations_that_change_places_when_read_then_each_comes_once(read: Read) -> None:
+    """They are sorted by their members: one moves to a page that follows, and one to a page that has been read."""
+
+    def move(workspace: Workspace) -> None:
+        workspace.delete("contacts", "c_10")
+        workspace.insert("contacts", in_city(20))
+
+    def in_city(number: int) -> dict[str, Any]:
+        return {"id": f"c_{number}", "name": "A", "location": {"city": f"City {number}"}}
+
+    cities = [
+        {
+            "id": f"loc_{number}",
+            "name": f"City {number}",
+            "type": "city",
+            "locationType": "city",
+            "city": f"City {number}",
+        }
+        for number in range(1, 251)
+    ]
+    api = Moving(Workspace.of(locations=cities, contacts=[in_city(10)]), "/v2/locations", 1, move)
+
+    output = read(api, "locations")
+
+    assert sorted(row["id"] for row in output.records("locations")) == sorted(row["id"] for row in cities)
+    assert output.status("locations") == AirbyteStreamStatus.COMPLETE
 
 
 def half_hourly() -> list[dict[str, Any]]:

@@ -98,8 +98,8 @@ class PageRetriever(Retriever):
     :param partition_in_query: whether the partition goes into the query; else it is for the path alone
     :param takes: the only fields that a record takes of its row, and what the row calls each; empty for all
     :param adds: what records get of their slice, by the names of its fields
-    :param unique_across: the field of the partition by which slices overlap, so that a record that another one brought
-        is left out
+    :param unique_across: the field of the partition whose slices may bring a record twice, because they overlap, or are
+        in an order that changes meanwhile; it is left out the second time
     :param transformations: what each page goes through at last
     :param request_options_provider: the CDK's, which turns a slice into ``startDate`` and ``endDate``
     """
