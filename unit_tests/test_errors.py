@@ -175,8 +175,15 @@ def test_given_a_refusal_when_read_then_its_code_is_kept_and_its_text_is_not(err
     ],
 )
 def test_given_an_environment_that_cannot_be_used_when_read_then_the_stream_says_which_variable_after_one_try(
-    name: str, value: str, row: str, monkeypatch: pytest.MonkeyPatch, waits: list[float]
+    name: str,
+    value: str,
+    row: str,
+    monkeypatch: pytest.MonkeyPatch,
+    waits: list[float],
+    network: requests_mock.Mocker,
 ) -> None:
+    # What the environment says is read by what a mock would replace. The host isn't asked for.
+    network.stop()
     for variable in ("HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy", "REQUESTS_CA_BUNDLE"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv(name, value)
