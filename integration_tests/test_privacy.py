@@ -2,14 +2,16 @@
 
 import json
 from collections import defaultdict
+from pathlib import Path
 from typing import Any
 
 import pytest
 from airbyte_cdk.models import AirbyteStreamStatus
 
 from integration_tests.conftest import RunCommand, Serve
+from integration_tests.connector import LONGEST, start
 from integration_tests.sandbox import Workspace
-from unit_tests.streams import STREAMS
+from unit_tests.streams import STREAMS, catalog
 
 SALT = "a-salt-of-the-tests-5150"
 
@@ -17,6 +19,11 @@ SALT = "a-salt-of-the-tests-5150"
 def in_json(value: str) -> set[str]:
     """Give a text as it may stand in JSON: as it is, or escaped to ASCII."""
     return {json.dumps(value, ensure_ascii=False)[1:-1], json.dumps(value)[1:-1]}
+
+
+def found_in(text: str, personal: set[str]) -> list[str]:
+    """List the personal texts that stand in an output."""
+    return sorted(value for value in personal if any(form in text for form in in_json(value)))
 
 
 def addresses(record: Any, path: str = "") -> list[tuple[str, str]]:
@@ -38,12 +45,34 @@ def test_when_personal_data_is_not_kept_then_none_of_it_stands_anywhere_in_the_o
     result = command("read", serve(), pii=pii, pii_salt=SALT)
 
     # Texts that nobody else holds by chance.
-    assert sorted(value for value in personal if any(form in result.text for form in in_json(value))) == []
+    assert found_in(result.text, personal) == []
     assert SALT not in result.text
     for stream in STREAMS:
         assert result.status(stream.name) == AirbyteStreamStatus.COMPLETE
         assert len(result.records(stream.name)) > 0, stream.name
     assert result.exit_code == 0
+
+
+@pytest.mark.parametrize("pii", ["keep", "hash", "drop"])
+def test_given_a_debug_log_when_read_then_it_has_the_bodies_of_answers_only_where_personal_data_is_kept(
+    pii: str, serve: Serve, generated: Workspace, tmp_path: Path
+) -> None:
+    sandbox = serve()
+    config = {"api_token": sandbox.token, "api_url": sandbox.api_url, "pii": pii, "pii_salt": SALT}
+
+    running = start(tmp_path, "read", config, catalog(), options=["--debug"])
+    code = running.process.wait(LONGEST)
+    running.reader.join()
+
+    lines = running.lines()
+    answers = [json.loads(line)["data"] for line in lines if '"Receiving response"' in line]
+    assert len(answers) > len(STREAMS)
+    assert {answer["status"] for answer in answers} == {"200"}
+    kept = pii == "keep"
+    assert {answer["body"][0] in "{[" for answer in answers} == {kept}
+    if not kept:
+        assert found_in("\n".join(lines) + running.stderr.read_text(), generated.personal_values()) == []
+    assert code == 0
 
 
 def test_given_hashes_when_read_then_the_same_address_has_the_same_hash_everywhere(
