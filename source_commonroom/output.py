@@ -183,9 +183,6 @@ class PageEntrypoint(AirbyteEntrypoint):
         """Yield the messages of a check."""
         return map(masked, super().check(source_spec, config))
 
-    def _emit_queued_messages(self, source: Source) -> Iterable[AirbyteMessage]:
-        return map(masked, super()._emit_queued_messages(source))
-
     @staticmethod
     def set_up_secret_filter(config: Any, connection_specification: Mapping[str, Any]) -> None:  # noqa: ARG004
         """Mask the secrets of the configuration; the CDK would know them in one form only."""
