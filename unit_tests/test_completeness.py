@@ -398,13 +398,14 @@ def test_given_many_lists_of_an_endpoint_that_does_not_count_when_read_then_it_i
     assert output.status("locations") == AirbyteStreamStatus.COMPLETE
 
 
-def test_given_segments_that_are_held_back_when_members_are_read_then_the_stream_is_incomplete(
+def test_given_segments_that_are_held_back_when_read_by_several_streams_then_each_is_incomplete(
     generated: Workspace, read: Read
 ) -> None:
     api = Api(generated, withheld={"/v2/segments": 0.15})
 
-    output = read(api, "segment_members")
+    output = read(api, "segment_members", "segment_statuses")
 
-    assert output.status("segment_members") == AirbyteStreamStatus.INCOMPLETE
-    assert any(text.startswith("segment_members: the API counted ") for text in output.warnings())
+    for stream in ("segment_members", "segment_statuses"):
+        assert output.status(stream) == AirbyteStreamStatus.INCOMPLETE
+        assert any(text.startswith(f"{stream}: the API counted ") for text in output.warnings())
     assert output.exit_code == 1

@@ -70,6 +70,13 @@ def test_given_a_429_that_says_nothing_at_all_when_read_then_it_backs_off(waits:
     assert len(output.records("tags")) == 1
 
 
+def test_given_many_429s_that_say_nothing_when_read_then_no_wait_is_much_longer_than_a_minute() -> None:
+    output, took = elapsed(lambda: read_tags(*[{"status_code": 429}] * 9, {"json": TAGS}))
+
+    assert took == pytest.approx(1 + 2 + 4 + 8 + 16 + 32 + 64 + 64 + 64, rel=0.25)
+    assert len(output.records("tags")) == 1
+
+
 def test_given_a_server_error_for_ever_when_read_then_it_is_tried_six_times_with_growing_waits(
     waits: list[float],
 ) -> None:
