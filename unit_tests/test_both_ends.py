@@ -1,14 +1,18 @@
 """Both ends: two walks that meet, and one where the API doesn't sort as it should."""
 
+import threading
+from collections.abc import Callable, Mapping
 from random import Random
 from typing import Any
 
 import orjson
 import pytest
 from airbyte_cdk.models import AirbyteStreamStatus
+from airbyte_cdk.sources.types import StreamSlice
 
 from integration_tests.sandbox import Api, Fault, Workspace
 from integration_tests.sandbox.messages import Answer, Call
+from source_commonroom.components.walk import PageRetriever
 from unit_tests.conftest import Read
 from unit_tests.streams import BY_NAME, by_key, expected
 
@@ -21,6 +25,39 @@ def contact(number: int) -> dict[str, Any]:
 
 def contacts(count: int) -> Workspace:
     return Workspace.of(contacts=[contact(number) for number in range(1, 3 * count + 1, 3)])
+
+
+LetFirst = Callable[[str | None, int], None]
+
+
+@pytest.fixture
+def let_first(monkeypatch: pytest.MonkeyPatch) -> LetFirst:
+    """Let the walk of one direction have so many pages before the other one goes on: ``let_first("desc", 3)``.
+
+    Which of two threads comes first is for nobody to say: one walk may be over before the other has begun. The API
+    can't make one wait, since requests-mock lets one in at a time.
+    """
+    page_of = PageRetriever.page_of
+
+    def wait_for(direction: str | None, pages: int) -> None:
+        came, enough = [0], threading.Event()
+
+        def page_in_turn(
+            self: PageRetriever, params: Mapping[str, Any], stream_slice: StreamSlice | None
+        ) -> Mapping[str, Any]:
+            first = params.get("direction") == direction
+            if "cursor" in params and not first:
+                assert enough.wait(30)
+            page = page_of(self, params, stream_slice)
+            # A count asks for one row.
+            came[0] += first and params.get("limit") != 1
+            if came[0] >= pages:
+                enough.set()
+            return page
+
+        monkeypatch.setattr(PageRetriever, "page_of", page_in_turn)
+
+    return wait_for
 
 
 def directions(api: Api) -> list[str | None]:
@@ -37,13 +74,15 @@ def test_given_a_list_when_read_then_each_record_comes_once(count: int, read: Re
     assert output.status("contacts") == AirbyteStreamStatus.COMPLETE
 
 
-def test_given_a_long_list_when_read_then_both_walks_take_their_part_and_cost_little_more_than_one(read: Read) -> None:
+def test_given_a_long_list_when_read_then_both_walks_take_their_part_and_cost_little_more_than_one(
+    read: Read, let_first: LetFirst
+) -> None:
+    let_first("desc", 5)
     api = Api(contacts(6_000))
 
     read(api, "contacts")
 
-    down = directions(api).count("desc")
-    assert down >= 5
+    assert directions(api).count("desc") >= 5
     assert len(directions(api)) <= 30 + 2
 
 
@@ -216,8 +255,9 @@ class Refusing(Api):
 
 @pytest.mark.parametrize(("direction", "late"), [("desc", 100_001), (None, 2)])
 def test_given_a_cursor_that_is_refused_after_an_insertion_when_read_then_the_order_is_not_taken_for_broken(
-    direction: str | None, late: int, read: Read
+    direction: str | None, late: int, read: Read, let_first: LetFirst
 ) -> None:
+    let_first(direction, 3)
     rows = [member(number) for number in range(1, 9_000, 3)]
     segment = {"id": "s_1", "name": "S", "entityType": "contact"}
     api = Refusing(Workspace.of(contacts=rows, segments=[segment]), direction, member(late))
@@ -243,8 +283,9 @@ class OneEyed(Api):
 
 
 def test_given_records_that_one_walk_leaves_to_the_other_and_that_do_not_come_when_read_then_they_are_read_again(
-    read: Read,
+    read: Read, let_first: LetFirst
 ) -> None:
+    let_first("desc", 1)
     api = OneEyed(Workspace.of(contacts=[contact(number) for number in range(1, 2_001)]))
 
     output = read(api, "contacts")
