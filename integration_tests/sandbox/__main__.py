@@ -6,12 +6,18 @@ import argparse
 import json
 import signal
 import sys
+import time
+from datetime import timedelta
+from random import Random
 
 from integration_tests.sandbox.api import DEFAULT_TOKEN, Api
+from integration_tests.sandbox.cursors import CURSOR_STYLES
 from integration_tests.sandbox.endpoints import ENDPOINTS
-from integration_tests.sandbox.faults import KINDS, Fault
+from integration_tests.sandbox.faults import KINDS, Fault, counts, counts_longer_than
 from integration_tests.sandbox.generate import Sizes
+from integration_tests.sandbox.messages import finer
 from integration_tests.sandbox.server import Sandbox
+from integration_tests.sandbox.traits import Direction, Traits
 from integration_tests.sandbox.workspace import DEFAULT_SEED, Workspace
 
 
@@ -30,6 +36,15 @@ def read_share(text: str) -> tuple[str, float]:
     if path not in ENDPOINTS:
         raise argparse.ArgumentTypeError(f"there is no endpoint {path!r}")
     return path, float(share)
+
+
+def read_order(text: str) -> tuple[str, tuple[str, Direction]]:
+    """Read `PATH=SORT:DIRECTION`: the order of a path where none is asked for."""
+    path, _, order = text.partition("=")
+    sort, _, direction = order.partition(":")
+    if direction not in {"asc", "desc"}:
+        raise argparse.ArgumentTypeError(f"a direction is asc or desc, not {direction!r}")
+    return path, (sort, "desc" if direction == "desc" else "asc")
 
 
 def read_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -64,7 +79,68 @@ def read_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         metavar="PATH=SHARE",
         help="leave this share of the rows of a path, as /v2/contacts=0.03, out of its pages; may be repeated",
     )
-    return parser.parse_args(arguments)
+    add_traits(parser)
+    read = parser.parse_args(arguments)
+    try:
+        read.traits = read_traits(read)
+    except ValueError as error:
+        parser.error(str(error))
+    return read
+
+
+def add_traits(parser: argparse.ArgumentParser) -> None:
+    """Add what the API's description leaves open."""
+    traits = parser.add_argument_group("traits", "what the API's description leaves open")
+    traits.add_argument("--cursor-style", choices=CURSOR_STYLES, default="keyset", help="(default: %(default)s)")
+    for name, text in (
+        ("text-sorted-ids", "compare ids as texts"),
+        ("stored-finer", "store the times of activities to the microsecond, and answer milliseconds"),
+        ("exclusive-start", "leave out what is of the moment of startDate"),
+        ("exclusive-end", "leave out what is of the moment of endDate"),
+        ("date-header", "answer a Date"),
+    ):
+        traits.add_argument(f"--{name}", action="store_true", help=text)
+    traits.add_argument("--date-resolution", type=float, metavar="MS", help="cut dates of a query down to it")
+    traits.add_argument(
+        "--clock-ahead", type=float, default=0, metavar="S", help="by how many seconds; negative: behind"
+    )
+    for name, metavar, text in (
+        ("ignore-order", "PATH", "ignore sort and direction of a path"),
+        ("uncounted", "PATH", "never answer recordCount of a path"),
+        ("unservable", "ID", "answer 500 for a page that would hold this record"),
+    ):
+        traits.add_argument(f"--{name}", action="append", default=[], metavar=metavar, help=f"{text}; may be repeated")
+    traits.add_argument(
+        "--order",
+        type=read_order,
+        action="append",
+        default=[],
+        metavar="PATH=SORT:DIRECTION",
+        help="the order of a path where none is asked for, as /v2/activities=activityTime:desc; may be repeated",
+    )
+    traits.add_argument(
+        "--failing-counts",
+        type=float,
+        metavar="DAYS",
+        help="answer 504 to the count of a span longer than this, or of none; 0 for all counts",
+    )
+
+
+def read_traits(arguments: argparse.Namespace) -> Traits:
+    """Tell the traits that the command line chose."""
+    resolution = arguments.date_resolution
+    return Traits(
+        stored_finer=arguments.stored_finer,
+        exclusive_start=arguments.exclusive_start,
+        exclusive_end=arguments.exclusive_end,
+        date_resolution=timedelta(milliseconds=resolution) if resolution else None,
+        order=dict(arguments.order),
+        ignores_order=tuple(arguments.ignore_order),
+        text_sorted_ids=arguments.text_sorted_ids,
+        uncounted=tuple(arguments.uncounted),
+        unservable=tuple(arguments.unservable),
+        dates=arguments.date_header,
+    )
 
 
 def main() -> None:
@@ -76,12 +152,22 @@ def main() -> None:
         organizations=arguments.organizations,
         activities=arguments.activities,
     )
+    if arguments.stored_finer:
+        rng = Random(arguments.seed)
+        for row in workspace.records("activities"):
+            workspace.replace("activities", {**row, "activityTime": finer(row["activityTime"], rng)})
+    if arguments.failing_counts is not None:
+        when = counts_longer_than(arguments.failing_counts) if arguments.failing_counts else counts
+        arguments.fault.append(Fault("status", status=504, when=when))
     api = Api(
         workspace,
         token=arguments.token,
+        cursor_style=arguments.cursor_style,
         requests_per_second=arguments.requests_per_second,
         faults=arguments.fault,
         withheld=dict(arguments.withhold),
+        traits=arguments.traits,
+        clock=lambda: time.time() + arguments.clock_ahead,
     )
     # Blocked before the server's thread starts, the signals wait for `sigwait`.
     ending = {signal.SIGINT, signal.SIGTERM}

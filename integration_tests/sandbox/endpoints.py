@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from integration_tests.sandbox.messages import is_at
+from integration_tests.sandbox.messages import is_at, stored
 from integration_tests.sandbox.vocabulary import LOCATION_TYPES, WORLD_REGIONS
 from integration_tests.sandbox.workspace import id_key
 
@@ -204,7 +204,7 @@ def _by_latest_activity(workspace: Workspace) -> SortKey:
     latest: dict[str, str] = {}
     for activity in workspace.records("activities"):
         actor = activity.get("contactId", "")
-        latest[actor] = max(latest.get(actor, ""), activity["activityTime"])
+        latest[actor] = max(latest.get(actor, ""), stored(activity["activityTime"]))
     return lambda contact: latest.get(contact["id"], "")
 
 
@@ -238,7 +238,7 @@ def _by_number(column: str) -> Callable[[Workspace], SortKey]:
 
 SORT_KEYS: Mapping[str, Callable[[Workspace], SortKey]] = {
     "id": lambda _: lambda record: id_key(record["id"]),
-    "activityTime": lambda _: lambda activity: str(activity["activityTime"]),
+    "activityTime": lambda _: lambda activity: stored(str(activity["activityTime"])),
     "name": _by_text("name"),
     "title": _by_text("title"),
     "seniority": _by_text("seniority"),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -66,6 +67,8 @@ class Strike:
     call: Call
     answer: Answer
     """The answer without the fault."""
+    before: Callable[[], Answer]
+    """Makes the answer with the rows of the page before this one."""
     now: float
 
 
@@ -111,9 +114,28 @@ class Faults:
             return fault
 
 
-def strike(fault: Fault, call: Call, answer: Answer, now: float) -> Answer:
+def counts(params: Mapping[str, str]) -> bool:
+    """Tell whether a request asks for a count, be it for that alone or on a page of rows: a `when` of a fault."""
+    return "recordCount" in params.get("cols", "").split(",")
+
+
+def counts_longer_than(days: float) -> Callable[[Mapping[str, str]], bool]:
+    """Make a `when` of requests that ask for the count of more than so many days; what has no end is longer."""
+
+    def when(params: Mapping[str, str]) -> bool:
+        if not counts(params):
+            return False
+        if not {"startDate", "endDate"} <= params.keys():
+            return True
+        since, until = (datetime.fromisoformat(params[name]) for name in ("startDate", "endDate"))
+        return until - since > timedelta(days=days)
+
+    return when
+
+
+def strike(strike: Strike) -> Answer:
     """Make the answer that a fault leaves of the right one."""
-    return KINDS[fault.kind](Strike(fault, call, answer, now))
+    return KINDS[strike.fault.kind](strike)
 
 
 Kind = Callable[[Strike], Answer]
@@ -168,6 +190,17 @@ def _with_sent_cursor(content: Any, call: Call) -> Any:
     if "cursor" in call.params and "meta" in content:
         content["meta"]["nextCursor"] = call.params["cursor"]
     return content
+
+
+def _with_page_before(it: Strike) -> Answer:
+    """Answer a page's rows with those of the page before it, while its cursor leads on."""
+    if it.answer.status != 200 or "cursor" not in it.call.params:
+        return it.answer
+    before = it.before()
+    if before.status != 200:
+        return before
+    rows = orjson.loads(before.body)["data"]
+    return replace(it.answer, body=orjson.dumps({**orjson.loads(it.answer.body), "data": rows}))
 
 
 def _with_empty_rows(rows: Any) -> Any:
@@ -230,6 +263,7 @@ KINDS: Mapping[str, Kind] = {
     "missing_meta": _edited(_without_meta),
     "missing_cursor": _edited(_without_cursor),
     "repeated_cursor": _edited(_with_sent_cursor),
+    "repeated_page": _with_page_before,
     "empty_rows": _with_rows(_with_empty_rows),
     # Connections that break or stall.
     "short_body": lambda it: replace(it.answer, delivery=Delivery.HALF_BODY),

@@ -18,9 +18,11 @@ import orjson
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from random import Random
 
 Record = dict[str, Any]
 
+SHOWN_LENGTH = len("2026-01-01T00:00:00.000Z")
 JSON_TYPE = {"Content-Type": "application/json; charset=utf-8"}
 
 
@@ -57,6 +59,26 @@ def is_at(template: str, path: str) -> bool:
 def iso(moment: datetime) -> str:
     """Write a moment as the API does: UTC, milliseconds, Z. Such texts sort as the moments do."""
     return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+
+
+def iso_stored(moment: datetime) -> str:
+    """Write a moment to the microsecond: as finely as any time is stored."""
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+
+
+def stored(time: str) -> str:
+    """Fill a time of a record up to the microsecond, so that times of either resolution sort as the moments do."""
+    return f"{time[:-1]}000Z" if len(time) == SHOWN_LENGTH else time
+
+
+def shown(time: str) -> str:
+    """Cut a time of a record to the millisecond, which is what the API answers of it."""
+    return f"{time[: SHOWN_LENGTH - 1]}Z" if len(time) > SHOWN_LENGTH else time
+
+
+def finer(time: str, rng: Random) -> str:
+    """Draw the microseconds of a time, as they may be stored; one in ten has none."""
+    return f"{shown(time)[:-1]}{rng.choice((0, *(rng.randrange(1_000) for _ in range(9)))):03}Z"
 
 
 class Delivery(Enum):

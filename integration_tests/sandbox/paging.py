@@ -1,4 +1,4 @@
-"""From a query to the rows of its page: keyset paging over sorted entries."""
+"""From a query to the rows of its page: paging over sorted entries, by key or by offset."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from integration_tests.sandbox.endpoints import SORT_KEYS
 from integration_tests.sandbox.workspace import id_key
 
 if TYPE_CHECKING:
-    from integration_tests.sandbox.cursors import Position
+    from collections.abc import Callable
+
+    from integration_tests.sandbox.cursors import Place, Position
     from integration_tests.sandbox.messages import Record
     from integration_tests.sandbox.query import Query
     from integration_tests.sandbox.workspace import Workspace
@@ -46,26 +48,55 @@ def _lot(record_id: str) -> float:
     return int.from_bytes(blake2b(record_id.encode(), digest_size=6).digest()) / 2**48
 
 
-def page(entries: list[Entry], query: Query) -> tuple[list[Record], Position | None]:
-    """Take the query's page; beside it stands the position to go on after, or None at the end."""
-    if query.descending:
-        end = len(entries) if query.position is None else bisect_left(entries, query.position, key=_position)
-        start = max(0, end - query.limit)
-        chosen, more = entries[start:end][::-1], start > 0
-    else:
-        start = 0 if query.position is None else bisect_right(entries, query.position, key=_position)
-        chosen, more = entries[start : start + query.limit], start + query.limit < len(entries)
-    return [entry.record for entry in chosen], chosen[-1].position if more else None
+def page(entries: list[Entry], query: Query, *, by_offset: bool) -> tuple[list[Record], Place | None]:
+    """Take the query's page; beside it stands the place to go on after, or None at the end."""
+    before = _rows_before(entries, query)
+    chosen = _taken(entries, query, before, before + query.limit)
+    end: Place | None = None
+    if before + query.limit < len(entries):
+        end = before + query.limit if by_offset else chosen[-1].position
+    return [entry.record for entry in chosen], end
+
+
+def page_before(entries: list[Entry], query: Query) -> list[Record]:
+    """Take the page that ends where the query's begins."""
+    before = _rows_before(entries, query)
+    return [entry.record for entry in _taken(entries, query, max(0, before - query.limit), before)]
+
+
+def _rows_before(entries: list[Entry], query: Query) -> int:
+    """Count the rows before the query's page."""
+    match query.place:
+        case None:
+            return 0
+        case int():
+            return query.place
+        case _ if query.descending:
+            return len(entries) - bisect_left(entries, query.place, key=_position)
+        case _:
+            return bisect_right(entries, query.place, key=_position)
+
+
+def _taken(entries: list[Entry], query: Query, start: int, end: int) -> list[Entry]:
+    """Take rows by their numbers in the order that was asked for."""
+    if not query.descending:
+        return entries[start:end]
+    return entries[max(0, len(entries) - end) : max(0, len(entries) - start)][::-1]
 
 
 def _match(workspace: Workspace, query: Query) -> list[Entry]:
     dated_by = query.endpoint.dated_by
-    entries = _ordered(workspace, query.endpoint.collection, dated_by or query.sort)
-    start = 0 if query.since is None else bisect_left(entries, query.since, key=_time)
-    end = len(entries) if query.until is None else bisect_right(entries, query.until, key=_time)
+    traits = query.traits
+    entries = _ordered(workspace, query, dated_by or query.sort)
+    first, last = (
+        bisect_right if traits.exclusive_start else bisect_left,
+        bisect_left if traits.exclusive_end else bisect_right,
+    )
+    start = 0 if query.since is None else first(entries, query.since, key=_time)
+    end = len(entries) if query.until is None else last(entries, query.until, key=_time)
     if query.filters or dated_by not in {None, query.sort}:
         records = _filtered(workspace, query, [entry.record for entry in entries[start:end]])
-        return _sorted(workspace, records, query.sort)
+        return _sorted(workspace, records, query.sort, as_texts=traits.text_sorted_ids)
     return entries[start:end]
 
 
@@ -78,15 +109,21 @@ def _filtered(workspace: Workspace, query: Query, records: list[Record]) -> list
     return records
 
 
-def _ordered(workspace: Workspace, collection: str, sort: str) -> list[Entry]:
+def _ordered(workspace: Workspace, query: Query, sort: str) -> list[Entry]:
+    collection, as_texts = query.endpoint.collection, query.traits.text_sorted_ids
     return workspace.derived(
-        ("ordered", collection, sort), lambda: _sorted(workspace, workspace.records(collection), sort)
+        ("ordered", collection, sort, as_texts),
+        lambda: _sorted(workspace, workspace.records(collection), sort, as_texts=as_texts),
     )
 
 
-def _sorted(workspace: Workspace, records: list[Record], sort: str) -> list[Entry]:
+def _sorted(workspace: Workspace, records: list[Record], sort: str, *, as_texts: bool) -> list[Entry]:
+    """Sort records. Ids are compared as texts, or else by their numbers."""
+    key_of_id: Callable[[str], str | int] = str if as_texts else id_key
     sort_key = SORT_KEYS[sort](workspace)
-    entries = [Entry((sort_key(record), id_key(record["id"])), record) for record in records]
+    if sort == "id":
+        sort_key = lambda record: key_of_id(record["id"])  # noqa: E731
+    entries = [Entry((sort_key(record), key_of_id(record["id"])), record) for record in records]
     return sorted(entries, key=_position)
 
 

@@ -11,11 +11,12 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from integration_tests.sandbox.endpoints import Endpoint, InvalidParametersError
-from integration_tests.sandbox.messages import iso
+from integration_tests.sandbox.messages import iso_stored, shown
 
 if TYPE_CHECKING:
-    from integration_tests.sandbox.cursors import Cursors, Position
+    from integration_tests.sandbox.cursors import Cursors, Place
     from integration_tests.sandbox.messages import Call, Record
+    from integration_tests.sandbox.traits import Traits
     from integration_tests.sandbox.workspace import Workspace
 
 DEFAULT_LIMIT = 50
@@ -44,18 +45,22 @@ class Query:
     within: str | None
     """What stands in the path in the place of `{id}`."""
     limit: int
-    position: Position | None
+    place: Place | None
     """Where the page before ended; None for the first page."""
     scope: str
     """A digest of the path and all parameters but the cursor: what a cursor is bound to."""
+    traits: Traits
 
     @property
     def selection(self) -> tuple[object, ...]:
         """What decides which records match and in which order, whatever their columns and the page."""
-        return (self.endpoint.path, self.sort, self.since, self.until, self.filters, self.within)
+        return (self.endpoint.path, self.sort, self.since, self.until, self.filters, self.within, self.traits.comparing)
 
     def project(self, record: Record) -> Record:
         """Reduce a record to the columns asked for; a column that it doesn't have stays absent."""
+        dated_by = self.endpoint.dated_by
+        if self.traits.stored_finer and dated_by:
+            record = {**record, dated_by: shown(record[dated_by])}
         if self.custom_fields is None and record.keys() <= self._column_set:
             return record  # what most syncs ask for, at a fraction of the cost of a copy
         thin = {column: record[column] for column in self.columns if column in record}
@@ -69,15 +74,16 @@ class Query:
         return frozenset(self.columns)
 
 
-def read_query(call: Call, endpoint: Endpoint, workspace: Workspace, cursors: Cursors) -> Query:
+def read_query(call: Call, endpoint: Endpoint, workspace: Workspace, cursors: Cursors, traits: Traits) -> Query:
     """Read a call's parameters, or raise InvalidParametersError."""
     params = _checked_params(call, endpoint)
     columns = _read_columns(params, endpoint, workspace)
     custom_fields = frozenset(column for column in columns if column.startswith("cf_"))
     scope = _scope(call)
-    since, until = _read_date("startDate", params), _read_date("endDate", params)
+    since, until = (_read_date(name, params, traits) for name in ("startDate", "endDate"))
     if since and until and since > until:
         raise InvalidParametersError("startDate is after endDate")
+    sort, descending = _read_order(params, endpoint, traits)
     return Query(
         endpoint=endpoint,
         columns=(
@@ -86,16 +92,17 @@ def read_query(call: Call, endpoint: Endpoint, workspace: Workspace, cursors: Cu
             *([CUSTOM_FIELDS] if custom_fields else []),
         ),
         custom_fields=None if ALL_CUSTOM_FIELDS in columns or not custom_fields else custom_fields,
-        counted=RECORD_COUNT in columns,
-        sort=_read_choice("sort", params, endpoint.sorts or (endpoint.order,)),
-        descending=endpoint.descending or _read_choice("direction", params, ("asc", "desc")) == "desc",
+        counted=RECORD_COUNT in columns and endpoint.path not in traits.uncounted,
+        sort=sort,
+        descending=descending,
         since=since,
         until=until,
         filters=tuple(sorted((name, value) for name, value in params.items() if name in endpoint.filters)),
         within=endpoint.id_in(call.path),
         limit=_read_limit(params.get("limit", str(DEFAULT_LIMIT))),
-        position=_read_cursor(params.get("cursor"), scope, cursors),
+        place=_read_cursor(params.get("cursor"), scope, cursors),
         scope=scope,
+        traits=traits,
     )
 
 
@@ -133,11 +140,23 @@ def _read_columns(params: dict[str, str], endpoint: Endpoint, workspace: Workspa
     return set(columns)
 
 
-def _read_choice(name: str, params: dict[str, str], choices: tuple[str, ...]) -> str:
-    value = params.get(name, choices[0])
-    if value not in choices:
-        raise InvalidParametersError(f"{name} is one of {', '.join(choices)} here, not {value!r}")
-    return value
+def _read_order(params: dict[str, str], endpoint: Endpoint, traits: Traits) -> tuple[str, bool]:
+    """Tell what the rows are sorted by, and whether downwards."""
+    usual = ((*endpoint.sorts, endpoint.order)[0], "desc" if endpoint.descending else "asc")
+    sort, direction = traits.order.get(endpoint.path, usual)
+    asked_sort = _read_choice("sort", params, endpoint.sorts, sort)
+    asked_direction = _read_choice("direction", params, ("asc", "desc"), direction)
+    if endpoint.path not in traits.ignores_order:
+        sort, direction = asked_sort, asked_direction
+    return sort, direction == "desc"
+
+
+def _read_choice(name: str, params: dict[str, str], choices: tuple[str, ...], default: str) -> str:
+    if name not in params:
+        return default
+    if params[name] not in choices:
+        raise InvalidParametersError(f"{name} is one of {', '.join(choices)} here, not {params[name]!r}")
+    return params[name]
 
 
 def _read_limit(text: str) -> int:
@@ -146,23 +165,23 @@ def _read_limit(text: str) -> int:
     return int(text)
 
 
-def _read_date(name: str, params: dict[str, str]) -> str | None:
-    """Read a moment as the text that the API writes for its millisecond, comparable with the records' own."""
+def _read_date(name: str, params: dict[str, str], traits: Traits) -> str | None:
+    """Read a moment as the text of it, cut to the resolution of dates, that is comparable with the records' own."""
     if name not in params:
         return None
     if DATE_TIME.fullmatch(params[name]):
         with suppress(ValueError, OverflowError):
-            return iso(datetime.fromisoformat(params[name]))
+            return iso_stored(traits.cut(datetime.fromisoformat(params[name])))
     raise InvalidParametersError(f"{name} is an ISO 8601 date-time with a zone, not {params[name]!r}")
 
 
-def _read_cursor(token: str | None, scope: str, cursors: Cursors) -> Position | None:
+def _read_cursor(token: str | None, scope: str, cursors: Cursors) -> Place | None:
     if token is None:
         return None
-    position = cursors.read(scope, token)
-    if position is None:
+    place = cursors.read(scope, token)
+    if place is None:
         raise InvalidParametersError("cursor is unknown, or made for other parameters")
-    return position
+    return place
 
 
 def _scope(call: Call) -> str:

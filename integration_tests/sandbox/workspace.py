@@ -6,6 +6,7 @@ from threading import RLock
 from typing import TYPE_CHECKING, TypeVar
 
 from integration_tests.sandbox.generate import Sizes, generate
+from integration_tests.sandbox.messages import shown
 from integration_tests.sandbox.people import personal_values
 from integration_tests.sandbox.vocabulary import COMMUNITY_ID
 
@@ -79,6 +80,18 @@ class Workspace:
         """List the records with all their columns: what a complete sync has to bring."""
         with self.lock:
             return list(self._collections.get(collection, {}).values())
+
+    def as_shown(self) -> Workspace:
+        """Make a workspace of what the API answers of times that are stored finer: what a complete sync has to bring.
+
+        The records are the same but for `activityTime`, which is cut to the millisecond.
+        """
+        with self.lock:
+            collections = {name: list(held.values()) for name, held in self._collections.items()}
+        collections["activities"] = [
+            {**row, "activityTime": shown(row["activityTime"])} for row in collections.get("activities", [])
+        ]
+        return Workspace(collections)
 
     def segment_members(self) -> list[Record]:
         """List the members of segments, as far as the API tells: contacts and objects, but no organizations."""
