@@ -19,6 +19,7 @@ from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
 from source_commonroom.components.counts import Counts
 from source_commonroom.components.walk import (
+    Count,
     CountRefusedError,
     CursorRefusedError,
     FirstPage,
@@ -225,7 +226,7 @@ class WindowCursor(ConcurrentCursor):
             self._follow(window, rows)
             yield rows
         del self._open[key]
-        yield from self._counts.complete(stream_slice, first.records if first else None, [walk], walk.received)
+        yield from self._counts.complete(stream_slice, Count(first.records) if first else None, [walk])
 
     def keep(self, stream_slice: StreamSlice) -> None:
         """Keep in the state what of a window has been read, where that wasn't done for some time.

@@ -1,5 +1,6 @@
 """Lists: what can only be walked page by page, each counted before it is read and compared after."""
 
+import queue
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -21,7 +22,7 @@ class Lists(StreamSlicer):
     :param slicer: names the lists, a slice each; contacts are one, objects one for each type
     :param counts: what the API counts of them
     :param over: tells whether nobody reads any more
-    :param from_both_ends: whether each is walked from both ends at once
+    :param from_both_ends: whether each long one is walked from both ends at once, if it is sorted by id
     """
 
     def __init__(
@@ -39,20 +40,44 @@ class Lists(StreamSlicer):
         self._over = over
         self._from_both_ends = from_both_ends
         self._lists: dict[str, ListFromBothEnds | ListFromOneEnd] = {}
+        self._decided: queue.SimpleQueue[str] = queue.SimpleQueue()
 
     def stream_slices(self) -> Iterable[StreamSlice]:
-        """Yield the walks of each list: two from both ends, but one where it is short."""
+        """Yield the walks of the lists: the first one of each, and a second one of those that turn out to be long.
+
+        No list waits for another one to turn out to be anything.
+        """
+        undecided = 0
         for number, part in enumerate(self._slicer.stream_slices()):
             key = str(number)
-            self._lists[key] = self._list(part)
-            for walk in self._lists[key].walks():
-                yield StreamSlice(
-                    partition=walk.partition, cursor_slice={}, extra_fields={**walk.extra_fields, _LIST: key}
-                )
+            self._lists[key] = self._list(key, part)
+            undecided += self._retriever.both_ends
+            yield _named(key, part)
+            while undecided and not self._decided.empty():
+                undecided -= 1
+                yield from self._second_walk(self._decided.get())
+        while undecided:
+            try:
+                key = self._decided.get(timeout=1.0)
+            except queue.Empty:
+                # If the output is gone, nobody reads the first pages. Pinned by
+                # test_given_a_reader_that_goes_away_when_lists_are_walked_from_both_ends_then_the_process_ends.
+                if self._over():
+                    return
+                continue
+            undecided -= 1
+            yield from self._second_walk(key)
 
-    def _list(self, part: StreamSlice) -> "ListFromBothEnds | ListFromOneEnd":
-        if self._from_both_ends:
-            return ListFromBothEnds(self._retriever, part, self._counts, self._over)
+    def _second_walk(self, key: str) -> Iterator[StreamSlice]:
+        walk = self._lists[key].second_walk()
+        if walk is not None:
+            yield _named(key, walk)
+
+    def _list(self, key: str, part: StreamSlice) -> "ListFromBothEnds | ListFromOneEnd":
+        if self._retriever.both_ends:
+            return ListFromBothEnds(
+                self._retriever, part, self._counts, lambda: self._decided.put(key), both=self._from_both_ends
+            )
         return ListFromOneEnd(self._retriever, part, self._counts)
 
     def pages(self, stream_slice: StreamSlice) -> Iterator[list[dict[str, Any]]]:
@@ -61,6 +86,10 @@ class Lists(StreamSlicer):
         :raises AirbyteTracedException: as :meth:`ListFromBothEnds.pages`
         """
         return self._lists[stream_slice.extra_fields[_LIST]].pages(stream_slice)
+
+
+def _named(key: str, walk: StreamSlice) -> StreamSlice:
+    return StreamSlice(partition=walk.partition, cursor_slice={}, extra_fields={**walk.extra_fields, _LIST: key})
 
 
 class ListFromOneEnd:
@@ -76,9 +105,8 @@ class ListFromOneEnd:
         self._part = part
         self._counts = counts
 
-    def walks(self) -> Iterator[StreamSlice]:
-        """Yield the walk."""
-        yield self._part
+    def second_walk(self) -> None:
+        """Return None: there is one walk."""
 
     def pages(self, _: StreamSlice) -> Iterator[list[dict[str, Any]]]:
         """Yield the pages.
@@ -89,4 +117,4 @@ class ListFromOneEnd:
         counted = self._counts.before(self._part)
         walk = Walk(self._retriever)
         yield from walk.to_the_end(self._part)
-        yield from self._counts.complete(self._part, counted, [walk], walk.received)
+        yield from self._counts.complete(self._part, counted, [walk])

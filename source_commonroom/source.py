@@ -142,7 +142,7 @@ class SourceCommonroom(ConcurrentDeclarativeSource):
             )
             pages, after = cursor.pages, cursor.keep
         else:
-            both_ends = retriever.both_ends and self._config.get("walk_from_both_ends", True)
+            both_ends = self._config.get("walk_from_both_ends", True)
             counts = Counts(retriever, self._estimates.add)
             slicer = Lists(retriever, slicer, counts, self._over, from_both_ends=both_ends)
             pages = slicer.pages

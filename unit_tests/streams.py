@@ -33,6 +33,8 @@ class Stream:
     columns: frozenset[str] = frozenset()
     """What ``cols`` has to ask for: every optional column of the OpenAPI."""
     paged: bool = True
+    sorted_by: str | None = None
+    """What it has to ask to be sorted by, upwards or downwards."""
     asks: frozenset[str] = frozenset()
     """What else a request names."""
     adds: frozenset[str] = frozenset()
@@ -91,6 +93,7 @@ STREAMS = (
                 CUSTOM_FIELDS,
             }
         ),
+        sorted_by="id",
     ),
     Stream(
         name="organizations",
@@ -118,6 +121,7 @@ STREAMS = (
                 CUSTOM_FIELDS,
             }
         ),
+        sorted_by="id",
     ),
     Stream(
         name="activities",
@@ -138,6 +142,7 @@ STREAMS = (
                 "url",
             }
         ),
+        sorted_by="activityTime",
     ),
     Stream(
         name="prospector_contacts",
@@ -158,6 +163,7 @@ STREAMS = (
                 "title",
             }
         ),
+        sorted_by="id",
     ),
     Stream(
         name="prospector_companies",
@@ -177,6 +183,7 @@ STREAMS = (
                 "technologies",
             }
         ),
+        sorted_by="id",
     ),
     Stream(
         name="objects",
@@ -184,6 +191,7 @@ STREAMS = (
         collection="objects",
         columns=frozenset({"recordKey", CUSTOM_FIELDS}),
         adds=frozenset({"objectTypeId"}),
+        sorted_by="id",
     ),
     Stream(
         name="website_visits",

@@ -39,7 +39,9 @@ def test_when_read_then_it_asks_for_every_column_and_for_full_pages(stream: Stre
         assert frozenset(params.pop("cols", "").split(",")) - {"", "recordCount"} == stream.columns
         assert params.pop("limit", None) == ("200" if stream.paged else None)
         params.pop("cursor", None)
-        params.pop("direction", None)
+        # What a walk builds on is asked for, not taken for the default.
+        assert params.pop("sort", None) == stream.sorted_by
+        assert (params.pop("direction", None) in ("asc", "desc")) == (stream.sorted_by is not None)
         if request.path == "/v2/objects":
             params.pop("objectTypeId")
         assert set(params) == stream.asks | ({"startDate", "endDate"} if stream.cursor_field else set())

@@ -1,22 +1,39 @@
-"""Counts: what the API counts, compared with what it answers."""
+"""Counts: what the API counts, compared with what it answered."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 from airbyte_cdk.models import FailureType
 from airbyte_cdk.sources.types import StreamSlice
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
-from source_commonroom.components.walk import CountRefusedError, PageRetriever, Walk
+from source_commonroom.components.walk import (
+    Count,
+    CountFailedError,
+    CountRefusedError,
+    PageRetriever,
+    Walk,
+    keys_of,
+    number_of,
+    received,
+)
 
 logger = logging.getLogger("airbyte")
 
+# So many readings of a list may follow the first one, each of which brings something that those before it didn't.
+_MOST_READINGS = 4
+# A list of more pages isn't read once more for records that were deleted before the walk came to them, where it is
+# known that nothing can have been skipped.
+_LONG = 50
+
 
 class Counts:
-    """What the API counts of a stream's lists, before they are read and after.
+    """What the API counts of a stream's lists, compared with what came of them.
 
-    :param retriever: asks for it, where the endpoint counts
+    Numbers are a reason to look, and no more: what came is compared with what another reading of the list brings.
+
+    :param retriever: asks for the counts and the pages
     :param expect: gets the stream's name, and what was counted before the first page of a list
     """
 
@@ -24,16 +41,27 @@ class Counts:
         self._retriever = retriever
         self._expect = expect
         self._refused = False
+        self._names_rows = False
+        """Whether cursors are known to name a row, so that no deletion moves a page and nothing is skipped."""
 
-    def before(self, part: StreamSlice) -> int | None:
-        """Return how many records a list has; None where that can't be known.
+    def before(self, part: StreamSlice) -> Count | None:
+        """Return how many records a list has; None if that can't be known.
 
-        :raises AirbyteTracedException: (config_error) where the API refuses the token, or access to the list
+        :raises AirbyteTracedException: (config_error) if the API refuses the token, or access to the list
         """
         if not self._retriever.counts or self._refused:
             return None
         try:
-            records = self._retriever.count(part)
+            count = self._retriever.count_with_top(part)
+        except CountFailedError as failed:
+            logger.warning(
+                "%s: the API didn't count the records of %s (%s). They are read all the same, but what comes can't be "
+                "compared with a count this time.",
+                self._retriever.name,
+                _name(part) or "the list",
+                failed,
+            )
+            return None
         except CountRefusedError as refused:
             self._refused = True
             logger.info(
@@ -43,66 +71,164 @@ class Counts:
             )
             return None
         if self._expect:
-            self._expect(self._retriever.name, records)
-        return records
-
-    def now(self, part: StreamSlice, before: int) -> int:
-        """Return how many records a list has now; as many as before where the API doesn't count any more.
-
-        :raises AirbyteTracedException: as :meth:`before`
-        """
-        try:
-            return self._retriever.count(part)
-        except CountRefusedError:
-            return before
+            self._expect(self._retriever.name, count.records)
+        return count
 
     def complete(
-        self, part: StreamSlice, before: int | None, walks: Sequence[Walk], received: int
+        self, part: StreamSlice, before: Count | None, walks: Sequence[Walk], newer: Collection[int] = ()
     ) -> Iterator[list[dict[str, Any]]]:
-        """Compare what walks of a list brought with what the API counted before, and yield the rows that they missed.
+        """Find out whether walks of a list brought all of it, and yield the rows that they missed.
 
-        Records come and go while a list is read. A shortfall is no loss where the count has fallen by as much. Any
-        other is settled by reading the list once more: what had come to stand behind the walks comes then, and what
-        the API holds back doesn't come then either. It is always said.
+        In a list sorted by ids that only grow, a record that came and isn't newer than the highest id at the count is
+        one of those that were counted: nothing that was created or deleted meanwhile can stand for one that is missing.
+        In other lists a record that was created meanwhile can, unless fewer came than were counted.
 
-        :param before: the API's count before the first page; None where it wasn't known
+        If fewer came, the list is read once more, and so on as long as that brings what didn't come before. If the API
+        doesn't count, pages that are asked for again tell whether a record may have been skipped.
+
+        :param before: the API's count before the first page; None if it isn't known
         :param walks: that are over
-        :param received: how many rows came by them
-        :raises AirbyteTracedException: (transient_error) where rows are missing; and as :meth:`Walk.to_the_end`
+        :param newer: the numbers in the ids of the records that came and are higher than the count's top
+        :raises AirbyteTracedException: (transient_error) if records are missing; and as :meth:`Walk.to_the_end`
         """
-        if before is None or received >= before:
+        came = received(walks) - len(newer)
+        if before is None:
+            repeated = any(walk.repeated for walk in walks)
+            # One page is one answer.
+            several = sum(walk.pages_read for walk in walks) > 1
+            if not repeated and not (several and any(walk.has_moved() for walk in walks)):
+                return
+            reason = "a page came twice" if repeated else "pages that came have moved"
+            logger.warning("%s: %s while the list was read. It is read once more.", self._where(part), reason)
+            yield from self._read_again(part, None, None, walks)
             return
-        now = self.now(part, before)
-        if received >= now:
-            self.say_gone(part, before, received, now)
+        if came >= before.records and (before.top is not None or not any(walk.repeated for walk in walks)):
             return
-        logger.warning("%s. It counts %d now. They are read once more.", self._numbers(part, before, received), now)
-        again = Walk(self._retriever, walks)
-        yield from again.to_the_end(part)
-        then = self.now(part, now)
-        if again.received >= now:
-            logger.info("%s: read once more, all %d records came.", self._retriever.name, again.received)
+        now = self._count(part, bounded=before.top is not None)
+        gone = now is not None and self._only_gone(before, came, now, walks, newer)
+        logger.warning(
+            "%s%s. %s",
+            self._numbers(part, before.records, came),
+            f". It counts {now.records} now" if now else "",
+            "So much was deleted while they were read." if gone else "They are read once more.",
+        )
+        if gone:
             return
-        numbers = self._numbers(part, now, again.received)
-        if now - again.received <= abs(then - now):
-            logger.warning("%s. It counts %d now: so much has come or gone while they were read.", numbers, then)
-            return
+        yield from self._read_again(part, before.top, now or before, walks)
+
+    def _only_gone(self, before: Count, came: int, now: Count, walks: Sequence[Walk], newer: Collection[int]) -> bool:
+        """Tell whether a long list needn't be read once more, because the rest was deleted before its page was read.
+
+        So many were deleted; some of them after they had come, so that more came than are left. Where the last page
+        hasn't moved, no cursor that counts rows can have brought that: it brings as many rows as there are at its end.
+        """
+        deleted = before.records + len(newer) - now.records
+        missing = before.records - came
+        if before.top is None or deleted < missing or sum(walk.pages_read for walk in walks) <= _LONG:
+            return False
+        if not self._names_rows and deleted > missing:
+            self._names_rows = not any(walk.end_has_moved() for walk in walks)
+        return self._names_rows
+
+    def _read_again(
+        self, part: StreamSlice, top: int | None, counted: Count | None, walks: Sequence[Walk]
+    ) -> Iterator[list[dict[str, Any]]]:
+        """Read a list until a reading brings nothing new, and is as large as was counted.
+
+        :param top: the highest number that the reading before could have brought; None if that can't be told
+        :param counted: the API's last count; None if it doesn't count
+        :raises AirbyteTracedException: (transient_error) if none of the readings is
+        """
+        bounded = top is not None
+        earlier, last = list(walks), keys_of(walks)
+        newer = set[int]()
+        for _ in range(_MOST_READINGS):
+            again = Walk(self._retriever, earlier)
+            new = 0
+            for rows in again.to_the_end(part):
+                new += len(rows) - len(_above(rows, top))
+                newer |= _above(rows, counted and counted.top)
+                yield rows
+            came = again.keys
+            then = self._count(part, bounded=bounded) if counted else None
+            # What the reading before it brought, and is gone.
+            gone = sum(key not in came for key in last)
+            if _is_whole(again, counted, then, len(newer), new, gone):
+                logger.info("%s: read once more, all of it came.", self._where(part))
+                return
+            if counted and then and then.records == counted.records and not new and not gone and not again.repeated:
+                # Nothing has changed, and so nothing would.
+                break
+            earlier, last = [*earlier, again], came
+            if then:
+                top, counted, newer = counted and counted.top, then, set()
+        numbers = (
+            f"{self._where(part)}: each reading of the list brought records that the ones before it didn't"
+            if counted is None
+            else f"{self._numbers(part, counted.records, received([again]))} when they were read once more"
+        )
         raise AirbyteTracedException(
-            message=f"{numbers} when they were read once more; it counts {then} now. So records are missing. Run the "
-            "sync again; if it happens each time, tell Common Room's support: the API leaves out records that it "
-            "counts.",
-            internal_message=f"recordCount {before}, {now} and {then}; {received} and {again.received} rows received",
+            message=f"{numbers}. So records may be missing. Run the sync again; if it happens each time, tell Common "
+            "Room's support: the API leaves out records that it counts, or changes the order of the list.",
+            internal_message=f"{len(earlier) - len(walks) + 1} further readings left the list in doubt",
             failure_type=FailureType.transient_error,
         )
 
-    def say_gone(self, part: StreamSlice, before: int, received: int, now: int) -> None:
-        """Say that a shortfall is no loss."""
-        numbers = self._numbers(part, before, received)
-        logger.warning("%s. It counts %d now: so much has gone while they were read.", numbers, now)
+    def _count(self, part: StreamSlice, *, bounded: bool) -> Count | None:
+        """Return how many records a list has now; None if the API doesn't count any more.
 
-    def _numbers(self, part: StreamSlice, counted: int, received: int) -> str:
-        where = ", ".join(f"{name} {value}" for name, value in {**part.partition, **part.cursor_slice}.items())
+        :param bounded: whether the list is known to be sorted by ids that only grow
+        :raises AirbyteTracedException: as :meth:`before`
+        """
+        try:
+            return self._retriever.count_with_top(part) if bounded else Count(self._retriever.count(part))
+        except CountRefusedError:
+            return None
+
+    def _where(self, part: StreamSlice) -> str:
+        name = _name(part)
+        return f"{self._retriever.name}{name and f' ({name})'}"
+
+    def _numbers(self, part: StreamSlice, counted: int, came: int) -> str:
+        name = _name(part)
         return (
-            f"{self._retriever.name}: the API counted {counted} records{where and f' ({where})'} and answered "
-            f"{received} of them"
+            f"{self._retriever.name}: the API counted {counted} records{name and f' ({name})'} and answered {came} of "
+            "them"
         )
+
+
+def _name(part: StreamSlice) -> str:
+    """Name a list among those of its stream."""
+    return ", ".join(f"{name} {value}" for name, value in {**part.partition, **part.cursor_slice}.items())
+
+
+def _is_whole(again: Walk, counted: Count | None, then: Count | None, newer: int, new: int, gone: int) -> bool:
+    """Tell whether a reading leaves no doubt.
+
+    :param counted: the API's count before it
+    :param then: the count after it
+    :param newer: how much came that was created after the count before it
+    :param new: how much came that the reading before it should have brought, and hadn't
+    :param gone: how much came in the reading before it, and not in this one
+    """
+    if again.repeated:
+        return False
+    if counted is None:
+        return not new
+    due = counted.records
+    if counted.top is None and then:
+        # What was created may stand for what is missing, so that it has to be there as well.
+        due = max(due, then.records)
+    missing = due - (again.received - newer)
+    if missing <= 0:
+        return True
+    # Else only what was there, and was demonstrably deleted, may be missing.
+    return not new and then is not None and missing <= min(gone, counted.records + newer - then.records)
+
+
+def _above(rows: Sequence[dict[str, Any]], top: int | None) -> set[int]:
+    """Return the numbers in the ids of rows that are higher than a count's top: they were created after it."""
+    if top is None:
+        return set()
+    numbers = (number_of(row) for row in rows)
+    return {number for number in numbers if number is not None and number > top}

@@ -29,7 +29,7 @@ def rows_once(retriever: PageRetriever, partition: Mapping[str, str] | None = No
             counts, walk = Counts(retriever), Walk(retriever)
             counted = counts.before(part)
             rows = [row for page in walk.to_the_end(part) for row in page]
-            rows += [row for page in counts.complete(part, counted, [walk], walk.received) for row in page]
+            rows += [row for page in counts.complete(part, counted, [walk]) for row in page]
             _rows[key] = rows
         return _rows[key]
 

@@ -3,10 +3,12 @@
 import logging
 from abc import abstractmethod
 from array import array
-from collections.abc import Iterable, Iterator, Mapping
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import InitVar, dataclass, field
 from threading import Lock
-from typing import Any
+from typing import Any, NamedTuple
 
 from airbyte_cdk.models import FailureType
 from airbyte_cdk.sources.declarative.requesters.request_options import RequestOptionsProvider
@@ -24,6 +26,9 @@ logger = logging.getLogger("airbyte")
 
 _NO_SLICE = StreamSlice(partition={}, cursor_slice={})
 
+UPWARDS = {"sort": "id", "direction": "asc"}
+DOWNWARDS = {"sort": "id", "direction": "desc"}
+
 # So many pages in a row that bring nothing new are no walk any more. An API that filters after it has cut the pages
 # serves some that are empty.
 _PATIENCE = 500
@@ -33,11 +38,24 @@ _PART = 2**16
 
 
 class CountRefusedError(Exception):
-    """The API answered, but didn't count; the text says how."""
+    """The API doesn't count records here; the text says how it refused."""
+
+
+class CountFailedError(CountRefusedError):
+    """The API didn't answer a request for a count this time; the next one may be answered."""
 
 
 class CursorRefusedError(Exception):
     """The API refused, in the middle of a walk, the cursor that it gave itself."""
+
+
+class Count(NamedTuple):
+    """How many records a list has at one moment, as the API counts them."""
+
+    records: int
+    top: int | None = None
+    """The number in the highest id at that moment, where the list is sorted by ids that only grow: a record with a
+    higher one was created later, and isn't counted. None where that can't be told."""
 
 
 class PageTransformation(RecordTransformation):
@@ -125,6 +143,7 @@ class PageRetriever(Retriever):
         self._seen: set[Any] = set()
         self._selected: Mapping[str, Any] | None = None
         self._asked_for: str | None = None
+        self._refuses_direction = False
         self._lock = Lock()
 
     def choose(self, properties: Mapping[str, Any]) -> None:
@@ -180,19 +199,65 @@ class PageRetriever(Retriever):
             raise
         return FirstPage(params, page, _counted(page))
 
+    def plain_page(self, stream_slice: StreamSlice) -> FirstPage:
+        """Return the first page of a slice whose records nobody counts; the number is that of its own rows.
+
+        :raises AirbyteTracedException: as :meth:`first_page`
+        """
+        params = self.params(stream_slice)
+        page = self.page_of(params, stream_slice)
+        return FirstPage(params, page, len(page["data"]))
+
+    def quick(self, tries: int) -> "PageRetriever":
+        """Return the same retriever, but that it sends a request so often at most, and waits for a shorter time."""
+        quick = copy(self)
+        quick.requester = self.requester.quick(tries)
+        return quick
+
     def count(self, stream_slice: StreamSlice | None) -> int:
         """Return how many records a slice has now, by the meta column ``recordCount``; asked with a page of one.
 
-        :raises CountRefusedError: where the API refuses, or leaves the number out, or fails although it was asked again
-        :raises AirbyteTracedException: (config_error) where it refuses the token, or access
+        :raises CountRefusedError: if the API refuses, or leaves the number out
+        :raises CountFailedError: if the API fails although it was asked again
+        :raises AirbyteTracedException: (config_error) if it refuses the token, or access
         """
-        params = {**self.params(stream_slice), "cols": "recordCount", "limit": 1}
+        return _counted(self._page_of_one(stream_slice, {}))
+
+    def count_with_top(self, stream_slice: StreamSlice | None) -> Count:
+        """Return how many records a list sorted by id has now, and the highest id of them: both of one answer.
+
+        :raises CountRefusedError: as :meth:`count`
+        :raises CountFailedError: as :meth:`count`
+        :raises AirbyteTracedException: as :meth:`count`
+        """
+        if not self.both_ends or self._refuses_direction:
+            return Count(self.count(stream_slice))
         try:
-            return _counted(self.page_of(params, stream_slice))
+            page = self._page_of_one(stream_slice, DOWNWARDS)
+        except CountFailedError:
+            raise
+        except CountRefusedError:
+            # It may be the direction that it refuses.
+            self._refuses_direction = True
+            try:
+                return Count(self.count(stream_slice))
+            except CountRefusedError:
+                self._refuses_direction = False
+                raise
+        # What isn't a record is reported where it is read.
+        row = page["data"][0] if page["data"] else None
+        return Count(_counted(page), number_of(row) if isinstance(row, dict) else None)
+
+    def _page_of_one(self, stream_slice: StreamSlice | None, order: Mapping[str, str]) -> Mapping[str, Any]:
+        params = {**self.params(stream_slice), **order, "cols": "recordCount", "limit": 1}
+        try:
+            return self.page_of(params, stream_slice)
         except AirbyteTracedException as error:
             if error.failure_type == FailureType.config_error:
                 raise
-            raise CountRefusedError("it didn't answer the request") from error
+            if isinstance(error, RequestFailedError) and error.failure.name == "invalid_request":
+                raise CountRefusedError("it refused the request") from error
+            raise CountFailedError("it didn't answer the request") from error
 
     def _unseen(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         with self._lock:
@@ -206,7 +271,8 @@ class PageRetriever(Retriever):
 
     def params(self, stream_slice: StreamSlice | None) -> Mapping[str, Any]:
         """Return the query of a slice, but for the cursor."""
-        params: dict[str, Any] = {}
+        # The default order may change: the one that a walk builds on is asked for.
+        params: dict[str, Any] = dict(UPWARDS) if self.both_ends and not self._refuses_direction else {}
         if self.request_options_provider is not None:
             params.update(self.request_options_provider.get_request_params(stream_slice=stream_slice))
         if stream_slice and self.partition_in_query:
@@ -227,24 +293,75 @@ class PageRetriever(Retriever):
             return self._asked_for
 
 
+class _Asked(NamedTuple):
+    """A page of a walk: how it was asked for, and what came."""
+
+    cursor: str | None
+    rows: int
+    content: int
+    """A hash of its records' ids, in their order."""
+
+
+class Keys:
+    """A set of records in 8 bytes each, where a ``set`` takes ten times as much. It doesn't change.
+
+    :param arrays: the hashes of the records
+    """
+
+    def __init__(self, arrays: Iterable["array[int]"]) -> None:
+        arrays = list(arrays)
+        # In parts, because each is a list of Python's integers for a moment.
+        parts = [array("q") for _ in range(1 + sum(map(len, arrays)) // _PART)]
+        for keys in arrays:
+            for key in keys:
+                parts[key % len(parts)].append(key)
+        self._parts = [array("q", sorted(set(part))) for part in parts]
+
+    def __len__(self) -> int:
+        return sum(map(len, self._parts))
+
+    def __iter__(self) -> Iterator[int]:
+        for part in self._parts:
+            yield from part
+
+    def __contains__(self, key: int) -> bool:
+        part = self._parts[key % len(self._parts)]
+        place = bisect_left(part, key)
+        return place < len(part) and part[place] == key
+
+    def has(self, row: Mapping[str, Any]) -> bool:
+        """Tell whether a record is one of them."""
+        return _hash_of(row) in self
+
+
 class Walk:
     """A walk of a slice, page by page, which can be begun again: what came already doesn't come twice then.
 
-    It remembers 8 bytes of each record. Pinned by unit_tests/test_walk.py.
+    It remembers 8 bytes of each record, and as much again of each when it is begun again.
+    Pinned by unit_tests/test_walk.py.
 
     :param retriever: asks for the pages
     :param after: walks of the same slice that are over: what they brought isn't brought once more, but is received
     """
 
-    def __init__(self, retriever: PageRetriever, after: Iterable["Walk"] = ()) -> None:
+    def __init__(self, retriever: PageRetriever, after: Sequence["Walk"] = ()) -> None:
         self._retriever = retriever
         self._came: array[int] = array("q")
-        self._before = frozenset(key for walk in after for key in walk._came)  # noqa: SLF001  # of its own kind
-        self._repeated = False
+        self._confirmed = 0
+        self._after = after
+        self._pages: list[_Asked] = []
+        self._query: tuple[Mapping[str, Any], StreamSlice | None] = ({}, None)
+        self.repeated = False
+        """Whether a page came twice under two cursors, so that another one may not have come at all."""
         self.passes = 0
         """How often it was begun."""
         self.unusable = 0
         """How many rows came that are no records."""
+
+    @property
+    def pages_read(self) -> int:
+        """How many pages it took, since it was last begun."""
+        return len(self._pages)
 
     @property
     def received(self) -> int:
@@ -253,19 +370,34 @@ class Walk:
         A record that comes twice must not stand for one that is missing. Pinned by
         test_given_records_that_come_twice_while_others_do_not_come_when_read_then_the_stream_is_incomplete.
         """
-        # In parts, because a set takes ten times the memory.
-        parts = [array("q") for _ in range(1 + len(self._came) // _PART)]
-        for key in self._came:
-            parts[key % len(parts)].append(key)
-        return sum(len(set(part)) for part in parts) + self.unusable
+        return received([self])
 
-    def remember(self, rows: Iterable[dict[str, Any]]) -> None:
-        """Take rows for come that came in another way."""
-        self._came.extend(map(_hash_of, rows))
+    @property
+    def keys(self) -> Keys:
+        """The records that came."""
+        return Keys([self._came])
 
-    def forget(self, rows: int) -> None:
-        """Take so many of the last rows for not come: they were left to another walk."""
-        del self._came[len(self._came) - rows :]
+    @property
+    def confirmed(self) -> int:
+        """How many keys are confirmed."""
+        return self._confirmed
+
+    @property
+    def confirmed_keys(self) -> Keys:
+        """The records of the pages that are confirmed; another thread may ask for them while the walk goes on."""
+        return Keys([self._came[: self._confirmed]])
+
+    def confirm(self) -> None:
+        """Confirm all pages so far: what came is emitted, here or elsewhere."""
+        self._confirmed = len(self._came)
+
+    def forget(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Take rows of the last page for not come: they aren't emitted."""
+        left = {_hash_of(row) for row in rows}
+        start = len(self._came) - self._pages[-1].rows
+        kept = [key for key in self._came[start:] if key not in left]
+        del self._came[start:]
+        self._came.extend(kept)
 
     def to_the_end(
         self, stream_slice: StreamSlice | None, first: FirstPage | None = None
@@ -289,18 +421,25 @@ class Walk:
                 raise self.refused_again() from refused
 
     def pages(self, stream_slice: StreamSlice | None, first: FirstPage | None = None) -> Iterator[list[dict[str, Any]]]:
-        """Yield the rows of each page, but for those that came before this call.
+        """Yield the rows of each page, but for those that came before this call, or on the page before.
+
+        A row that comes on two pages running stands at their border: if cursors count rows, one that is inserted
+        before it moves it there.
 
         :raises CursorRefusedError: where it can't go on; to call this again begins anew
         :raises AirbyteTracedException: as :meth:`PageRetriever.pages`
         """
         retriever = self._retriever
-        before = self._before.union(self._came)
+        before = keys_of([*self._after, self]) if self._after or self._came else None
         self.passes += 1
+        self._pages = []
         params = retriever.params(stream_slice) if first is None else first.params
+        self._query = (params, stream_slice)
         page = retriever.page_of(params, stream_slice) if first is None else first.page
+        cursor: str | None = None
         cursors: set[str] = set()
         contents: set[int] = set()
+        border: set[int] = set()
         barren = 0
         while True:
             rows = rows_of(page, retriever.name)
@@ -309,20 +448,53 @@ class Walk:
             content = hash(tuple(keys))
             repeated = content in contents
             contents.add(content)
+            self._pages.append(_Asked(cursor, len(keys), content))
             barren = 0 if rows and not repeated else barren + 1
-            yield self._repeated_page(rows) if repeated else self._new_of(rows, keys, before)
-            following = page["meta"].get("nextCursor") if is_paged(retriever.page) else None
-            if following is None:
+            yield self._repeated_page(rows) if repeated else self._new_of(rows, keys, border, before)
+            border = set(keys)
+            cursor = page["meta"].get("nextCursor") if is_paged(retriever.page) else None
+            if cursor is None:
                 return
-            if following in cursors or barren >= _PATIENCE:
-                raise self._endless(cycle=following in cursors)
-            cursors.add(following)
+            if cursor in cursors or barren >= _PATIENCE:
+                raise self._endless(cycle=cursor in cursors)
+            cursors.add(cursor)
             try:
-                page = retriever.page_of({**params, "cursor": following}, stream_slice)
+                page = retriever.page_of({**params, "cursor": cursor}, stream_slice)
             except RequestFailedError as error:
                 if error.failure.name == "invalid_request":
                     raise CursorRefusedError from error
                 raise
+
+    def has_moved(self) -> bool:
+        """Tell whether its first page, its last, or the one in the middle isn't what it was, asked for again.
+
+        If cursors count rows, a record that is deleted before a page moves all behind it up by one, and one that lives
+        is skipped at the border where the walk was. If they name a row, pages stay where they are. A record that comes
+        behind the last page has moved nothing.
+
+        A deletion shows on all pages from its own to the last one that was read before it. So three pages tell most of
+        them, and all in a list of three pages; of more, only another reading tells all.
+        """
+        last = len(self._pages) - 1
+        return last >= 0 and any(not self._is_still(place) for place in sorted({0, last // 2, last}, reverse=True))
+
+    def end_has_moved(self) -> bool:
+        """Tell whether the last page isn't what it was, asked for again."""
+        return bool(self._pages) and not self._is_still(len(self._pages) - 1)
+
+    def _is_still(self, place: int) -> bool:
+        asked = self._pages[place]
+        params, stream_slice = self._query
+        query = params if asked.cursor is None else {**params, "cursor": asked.cursor}
+        try:
+            page = self._retriever.page_of(query, stream_slice)
+        except RequestFailedError:
+            # Whether it has moved can't be told, so that it counts as moved.
+            return False
+        keys = [_hash_of(row) for row in rows_of(page, self._retriever.name)]
+        if place == len(self._pages) - 1:
+            keys = keys[: asked.rows]
+        return hash(tuple(keys)) == asked.content
 
     def refused_again(self) -> AirbyteTracedException:
         """Return the error of a walk that was begun again, and came no further."""
@@ -334,16 +506,25 @@ class Walk:
             failure_type=FailureType.transient_error,
         )
 
-    def _new_of(self, rows: list[dict[str, Any]], keys: list[int], before: frozenset[int]) -> list[dict[str, Any]]:
+    def _new_of(
+        self, rows: list[dict[str, Any]], keys: list[int], border: set[int], before: Keys | None
+    ) -> list[dict[str, Any]]:
         """Return the rows that haven't come before, and remember them all."""
         self._came.extend(keys)
-        return [row for row, key in zip(rows, keys, strict=True) if key not in before] if before else rows
+        if before is None and border.isdisjoint(keys):
+            return rows
+        known: Keys | tuple[int, ...] = () if before is None else before
+        return [row for row, key in zip(rows, keys, strict=True) if key not in border and key not in known]
 
     def _repeated_page(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return nothing of a page that came already under another cursor, and say so once."""
-        if rows and not self._repeated:
-            self._repeated = True
-            logger.warning("%s: the API answered with a page that came already. It is left out.", self._retriever.name)
+        if rows and not self.repeated:
+            self.repeated = True
+            logger.warning(
+                "%s: the API answered with a page that came already, under another cursor. It is left out, and whether "
+                "the page that belongs there is missing is looked into at the end of the list.",
+                self._retriever.name,
+            )
         return []
 
     def _endless(self, *, cycle: bool) -> AirbyteTracedException:
@@ -354,6 +535,19 @@ class Walk:
             internal_message="meta.nextCursor is one that was walked already" if cycle else "too many barren pages",
             failure_type=FailureType.transient_error,
         )
+
+
+def keys_of(walks: Iterable[Walk]) -> Keys:
+    """Return the records that some walks brought, those of the walks before them too."""
+    arrays: list[array[int]] = []
+    for walk in walks:
+        arrays += [walk._came, *(earlier._came for earlier in walk._after)]  # noqa: SLF001  # of its own kind
+    return Keys(arrays)
+
+
+def received(walks: Sequence[Walk]) -> int:
+    """Return how many records some walks brought, each counted once, and rows that are none."""
+    return len(Keys([walk._came for walk in walks])) + sum(walk.unusable for walk in walks)  # noqa: SLF001
 
 
 def _counted(page: Mapping[str, Any]) -> int:
