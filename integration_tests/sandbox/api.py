@@ -14,7 +14,7 @@ from integration_tests.sandbox.endpoints import Endpoint, InvalidParametersError
 from integration_tests.sandbox.faults import Fault, Faults, Strike, strike
 from integration_tests.sandbox.log import Request, RequestLog
 from integration_tests.sandbox.messages import Answer, Call, is_at, json_answer
-from integration_tests.sandbox.paging import held_back, listed, matching, page, page_before
+from integration_tests.sandbox.paging import held_back, listed, matching, page
 from integration_tests.sandbox.query import read_query
 from integration_tests.sandbox.rate_limit import RateLimit, too_many_requests
 from integration_tests.sandbox.traits import Traits
@@ -63,6 +63,8 @@ class Api:
         self.faults = Faults(faults)
         self.log = RequestLog()
         self.clock = clock
+        # What was answered before each cursor, as long as a fault may want it: nothing else costs that much memory.
+        self._rows_by_cursor: dict[str, list[Record]] = {}
         self._rate_limit = None if requests_per_second is None else RateLimit(requests_per_second)
         self._cursors = ExpiringCursors(CURSOR_STYLES[cursor_style]())
 
@@ -83,15 +85,16 @@ class Api:
                 answer = replace(answer, headers={**answer.headers, **admission.headers})
             fault = self.faults.due(call)
             if fault is not None:
-                answer = strike(Strike(fault, call, answer, lambda: self._right_answer(call, before=True), now))
+                answer = strike(
+                    Strike(fault, call, answer, self._rows_by_cursor.get(call.params.get("cursor", "")), now)
+                )
         if self.traits.dates:
             date = format_datetime(datetime.fromtimestamp(now, UTC), usegmt=True)
             answer = replace(answer, headers={**answer.headers, "Date": date})
         self.log.add(Request(call.method, call.path, call.params, answer.status, now, fault.kind if fault else None))
         return answer
 
-    def _right_answer(self, call: Call, *, before: bool = False) -> Answer:
-        """Answer a call as the API does, or with the rows of the page before."""
+    def _right_answer(self, call: Call) -> Answer:
         endpoint = endpoint_at(call.path)
         if call.authorization != f"Bearer {self.token}" or any(is_at(path, call.path) for path in self.forbidden):
             return refusals.forbidden(call)
@@ -100,13 +103,13 @@ class Api:
         if call.method != "GET":
             return refusals.method_not_allowed(call)
         try:
-            return self._records(call, endpoint, before=before)
+            return self._records(call, endpoint)
         except NotFoundError:
             return refusals.not_found(call)
         except InvalidParametersError as error:
             return refusals.invalid_parameters(call, str(error))
 
-    def _records(self, call: Call, endpoint: Endpoint, *, before: bool) -> Answer:
+    def _records(self, call: Call, endpoint: Endpoint) -> Answer:
         with self.workspace.lock:
             query = read_query(call, endpoint, self.workspace, self._cursors, self.traits)
             if not endpoint.paged:
@@ -115,8 +118,6 @@ class Api:
             share = self.withheld.get(call.path)
             entries = held_back(self.workspace, query, share) if share else matches
         records, end = page(entries, query, by_offset=self._cursors.by_offset)
-        if before:
-            records = page_before(entries, query)
         token = None if end is None else self._cursors.write(query.scope, end)
         meta: dict[str, str | int | None] = {"nextCursor": token}
         if query.counted:
@@ -128,5 +129,8 @@ class Api:
     ) -> Answer:
         if not self.unservable.isdisjoint(map(id_of, records)):
             return refusals.server_error(call)
-        body = query.endpoint.body([query.project(record) for record in records])
+        rows = [query.project(record) for record in records]
+        if meta and meta["nextCursor"] and self.faults.include("repeated_page"):
+            self._rows_by_cursor[str(meta["nextCursor"])] = rows
+        body = query.endpoint.body(rows)
         return json_answer(200, body if meta is None else {**body, "meta": meta})

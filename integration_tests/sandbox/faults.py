@@ -67,8 +67,8 @@ class Strike:
     call: Call
     answer: Answer
     """The answer without the fault."""
-    before: Callable[[], Answer]
-    """Makes the answer with the rows of the page before this one."""
+    rows_before: list[Any] | None
+    """The rows of the page that led to this one, as they were answered."""
     now: float
 
 
@@ -94,6 +94,11 @@ class Faults:
         """Put all rules out of force."""
         with self._lock:
             self._rules.clear()
+
+    def include(self, kind: str) -> bool:
+        """Tell whether there is a rule of a kind."""
+        with self._lock:
+            return any(fault.kind == kind for fault, _ in self._rules)
 
     def due(self, call: Call) -> Fault | None:
         """Count a call, and tell the fault that strikes it."""
@@ -193,14 +198,13 @@ def _with_sent_cursor(content: Any, call: Call) -> Any:
 
 
 def _with_page_before(it: Strike) -> Answer:
-    """Answer a page's rows with those of the page before it, while its cursor leads on."""
-    if it.answer.status != 200 or "cursor" not in it.call.params:
+    """Answer a page's rows with those of the page that led to it, while its cursor leads on.
+
+    The very same rows, whatever has changed since: known are those of pages that were answered under such a rule.
+    """
+    if it.answer.status != 200 or it.rows_before is None:
         return it.answer
-    before = it.before()
-    if before.status != 200:
-        return before
-    rows = orjson.loads(before.body)["data"]
-    return replace(it.answer, body=orjson.dumps({**orjson.loads(it.answer.body), "data": rows}))
+    return replace(it.answer, body=orjson.dumps({**orjson.loads(it.answer.body), "data": it.rows_before}))
 
 
 def _with_empty_rows(rows: Any) -> Any:

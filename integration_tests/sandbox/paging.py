@@ -58,12 +58,6 @@ def page(entries: list[Entry], query: Query, *, by_offset: bool) -> tuple[list[R
     return [entry.record for entry in chosen], end
 
 
-def page_before(entries: list[Entry], query: Query) -> list[Record]:
-    """Take the page that ends where the query's begins."""
-    before = _rows_before(entries, query)
-    return [entry.record for entry in _taken(entries, query, max(0, before - query.limit), before)]
-
-
 def _rows_before(entries: list[Entry], query: Query) -> int:
     """Count the rows before the query's page."""
     match query.place:
