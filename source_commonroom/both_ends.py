@@ -83,8 +83,7 @@ class ListFromBothEnds:
         self._down_began = False
         self._walking = 1
         self._failed: AirbyteTracedException | None = None
-        self._keys_of_down = Keys([])
-        self._keys_known = 0
+        self._keys_of_down: Keys | None = None
         # Where the gap between the two walks begins and ends, for people.
         self._last_id, self._lowest_id = "", ""
 
@@ -229,9 +228,15 @@ class ListFromBothEnds:
 
     def _not_come_down(self, rows: Rows) -> Rows:
         """Return the rows that the walk down hasn't brought."""
-        if self._keys_known != self._down.confirmed:
-            self._keys_known, self._keys_of_down = self._down.confirmed, self._down.confirmed_keys
-        return [row for row in rows if not self._keys_of_down.has(row)] if self._keys_known else rows
+        if not self._down.confirmed:
+            return rows
+        if not self._single:
+            return self._down.left_by(rows)
+        # The walk down has ended, and is compared with page after page.
+        if self._keys_of_down is None:
+            self._keys_of_down = self._down.confirmed_keys
+        keys = self._keys_of_down
+        return [row for row in rows if not keys.has(row)]
 
     def _note(self, numbers: list[int | None]) -> list[int]:
         """Note which of the numbers are newer than the count, and return those that there are."""
@@ -298,9 +303,8 @@ class ListFromBothEnds:
         passed = self._passed(rows)
         if not passed:
             return rows
-        keys = self._up.confirmed_keys
-        new = [row for row in rows if not keys.has(row)]
-        if len(rows) - len(new) == 0:
+        new = self._up.left_by(rows)
+        if len(new) == len(rows):
             self._walk_alone("doesn't sort by id in the same way from both ends")
             return None
         return new

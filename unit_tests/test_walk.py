@@ -1,5 +1,7 @@
 """Walks: what the API does in the middle of a list, and what becomes of it."""
 
+import tracemalloc
+from array import array
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -9,6 +11,8 @@ import orjson
 import pytest
 from airbyte_cdk.models import AirbyteStreamStatus, FailureType
 from freezegun.api import FrozenDateTimeFactory
+from hypothesis import given
+from hypothesis import strategies as st
 
 from integration_tests.sandbox import Api, Fault, Workspace
 from integration_tests.sandbox.messages import Answer, Call
@@ -478,3 +482,55 @@ def test_given_activities_out_of_order_that_are_not_counted_when_they_take_minut
 
     never_covered(output, api.workspace)
     assert output.status("activities") == AirbyteStreamStatus.COMPLETE
+
+
+def test_given_a_cursor_refused_late_in_a_long_list_when_read_again_then_few_bytes_a_record_are_kept(
+    read: Read,
+) -> None:
+    """A list of 12,000 is begun again, and so remembers what came before: 8 bytes of each record, and as much again."""
+    count, page = 12_000, {"size": 0}
+
+    class Late(Api):
+        def answer(self, call: Call) -> Answer:
+            page["size"] += call.path == "/v2/contacts"
+            if page["size"] == 58:
+                self.expire_cursors()
+                page["size"] += 1
+                tracemalloc.start()
+            return super().answer(call)
+
+    output = read(Late(contacts(count)), "contacts", walk_from_both_ends=False)
+    kept = tracemalloc.take_snapshot().filter_traces(
+        [tracemalloc.Filter(inclusive=True, filename_pattern=walk.__file__)]
+    )
+    tracemalloc.stop()
+
+    assert len(ids(output, "contacts")) == len(set(ids(output, "contacts"))) == count
+    assert sum(trace.size for trace in kept.traces) < 40 * count
+
+
+@given(keys=st.lists(st.integers(-(2**63), 2**63 - 1) | st.integers(-3, 3)), other=st.integers(-5, 5))
+def test_keys_are_a_set(keys: list[int], other: int) -> None:
+    half = len(keys) // 2
+    found = walk.Keys([array("q", keys[:half]), array("q", keys[half:])])
+
+    assert sorted(found) == sorted(set(keys))
+    assert len(found) == len(set(keys))
+    assert all(key in found for key in keys)
+    assert (other in found) == (other in keys)
+
+
+def test_keys_of_many_records_are_a_set_in_eight_bytes_each() -> None:
+    keys = array("q", range(-150_000, 150_000))
+    tracemalloc.start()
+
+    found = walk.Keys([keys, keys])
+
+    size, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert size < 9 * len(keys)
+    # While it is made, both copies of each key.
+    assert peak < 36 * len(keys)
+    assert len(found) == len(keys)
+    assert 149_999 in found
+    assert 150_000 not in found

@@ -308,14 +308,9 @@ class Keys:
     :param arrays: the hashes of the records
     """
 
-    def __init__(self, arrays: Iterable["array[int]"]) -> None:
-        arrays = list(arrays)
-        # In parts, because each is a list of Python's integers for a moment.
-        parts = [array("q") for _ in range(1 + sum(map(len, arrays)) // _PART)]
-        for keys in arrays:
-            for key in keys:
-                parts[key % len(parts)].append(key)
-        self._parts = [array("q", sorted(set(part))) for part in parts]
+    def __init__(self, arrays: Sequence["array[int]"]) -> None:
+        # In parts, because each is a set, and then a list, of Python's integers for a moment.
+        self._parts = [array("q", sorted(set(part))) for part in _parts_of(arrays)]
 
     def __len__(self) -> int:
         return sum(map(len, self._parts))
@@ -390,6 +385,13 @@ class Walk:
     def confirm(self) -> None:
         """Confirm all pages so far: what came is emitted, here or elsewhere."""
         self._confirmed = len(self._came)
+
+    def left_by(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return those of some rows that aren't on a confirmed page; another thread may ask."""
+        keys = [_hash_of(row) for row in rows]
+        # For a few rows a look at all keys costs a fraction of what it costs to put them in order.
+        known = set(keys).intersection(self._came[: self._confirmed])
+        return [row for row, key in zip(rows, keys, strict=True) if key not in known]
 
     def forget(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Take rows of the last page for not come: they aren't emitted."""
@@ -547,7 +549,18 @@ def keys_of(walks: Iterable[Walk]) -> Keys:
 
 def received(walks: Sequence[Walk]) -> int:
     """Return how many records some walks brought, each counted once, and rows that are none."""
-    return len(Keys([walk._came for walk in walks])) + sum(walk.unusable for walk in walks)  # noqa: SLF001
+    arrays = [walk._came for walk in walks]  # noqa: SLF001  # of its own kind
+    # In parts, because a set takes ten times the memory.
+    return sum(len(set(part)) for part in _parts_of(arrays)) + sum(walk.unusable for walk in walks)
+
+
+def _parts_of(arrays: Sequence["array[int]"]) -> list["array[int]"]:
+    """Deal keys out to parts of bounded size, by their remainder."""
+    parts = [array("q") for _ in range(1 + sum(map(len, arrays)) // _PART)]
+    for keys in arrays:
+        for key in keys:
+            parts[key % len(parts)].append(key)
+    return parts
 
 
 def _counted(page: Mapping[str, Any]) -> int:
