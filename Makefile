@@ -38,11 +38,11 @@ unit: $(DEV)/.installed ## Run the unit tests alone (seconds)
 	@$(BIN)/pytest unit_tests
 
 .PHONY: chaos
-chaos: $(DEV)/.installed ## Play 200 schedules of trouble, kill 50 syncs, fuzz 1,000 bodies (25 minutes); SEED=7 plays one schedule
+chaos: $(DEV)/.installed ## Play 500 schedules of trouble, kill 50 syncs, fuzz 1,000 bodies (an hour); STYLES=new or former plays one set, SEED=7 one schedule
 	@echo "==> Chaos"
-	@$(if $(SEED),CHAOS_SEED=$(SEED),CHAOS=full CHAOS_SCHEDULES=200 CHAOS_KILLS=50) $(BIN)/pytest \
-		$(if $(SEED),,-n 4 --dist worksteal) \
-		integration_tests/test_chaos.py $(if $(SEED),,integration_tests/test_kill.py integration_tests/test_fuzz.py)
+	@$(if $(STYLES),CHAOS_STYLES=$(STYLES)) $(if $(SEED),CHAOS_SEED=$(SEED),CHAOS=full CHAOS_NEW=300 CHAOS_FORMER=200 CHAOS_KILLS=50) \
+		$(BIN)/pytest $(if $(SEED),,-n 4 --dist worksteal) integration_tests/test_chaos.py \
+		$(if $(SEED)$(STYLES),,integration_tests/test_kill.py integration_tests/test_fuzz.py)
 
 .PHONY: format
 format: $(DEV)/.installed ## Format the code and mend what the linter can mend

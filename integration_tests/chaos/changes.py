@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from datetime import timedelta
+from random import Random
 from typing import TYPE_CHECKING, Any
 
-from integration_tests.sandbox.messages import iso
+from integration_tests.sandbox.messages import finer, iso
 from integration_tests.sandbox.workspace import id_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
-    from random import Random
 
+    from integration_tests.chaos.avoid import Avoidance
     from integration_tests.chaos.chronicle import Chronicle
     from integration_tests.chaos.clock import Clock
+    from integration_tests.chaos.schedule import Schedule
     from integration_tests.sandbox import Workspace
 
     Record = dict[str, Any]
 
+PAGES_REMEMBERED = 20
 # The collections that new records come into, and that old ones go from, whole.
 LISTS = ("contacts", "organizations", "website_visits", "prospector_contacts")
 
@@ -27,15 +30,22 @@ LISTS = ("contacts", "organizations", "website_visits", "prospector_contacts")
 class Changes:
     """Makes changes, as many as asked for, and tells the chronicle of each."""
 
-    def __init__(
-        self, workspace: Workspace, chronicle: Chronicle, rng: Random, clock: Clock, lookback_days: int
-    ) -> None:
+    avoidance: Avoidance | None = None
+    """What may change now; everything, where nothing is being read."""
+
+    def __init__(self, workspace: Workspace, chronicle: Chronicle, clock: Clock, schedule: Schedule) -> None:
         self.made: Counter[str] = Counter()
+        self.read_rows_gone = 0
+        self.left_out = 0
+        """How many changes were left out, or a part of them."""
+        self._leaves_out = False
         self._workspace = workspace
         self._chronicle = chronicle
-        self._rng = rng
+        self._rng = rng = Random(f"changes {schedule.seed}")
         self._clock = clock
-        self._lookback = timedelta(days=lookback_days)
+        self._lookback = timedelta(days=schedule.lookback_days)
+        self._finer = Random(f"finer {schedule.seed}") if schedule.style.traits.stored_finer else None
+        self._read: deque[tuple[str, list[str]]] = deque(maxlen=PAGES_REMEMBERED)
         self._numbers: Counter[str] = Counter()
         self._kinds: dict[str, Callable[[], None]] = {
             "activity": self._insert_activity,
@@ -49,12 +59,29 @@ class Changes:
             "delete": lambda: self._delete(rng.choice(LISTS)),
         }
 
+        # Each weighs as much as it is there.
+        self._drawn = [*self._kinds, "late arrival"]
+        if schedule.style.cursors is not None:
+            # An API by offset is found out by them, and one by key has to bear them.
+            self._kinds["deleted after it was read"] = self._delete_read
+            self._drawn += ["deleted after it was read"] * 3
+
+    def note_page(self, collection: str, ids: list[str]) -> None:
+        """Remember a page that was answered, and that others follow."""
+        self._read.append((collection, ids))
+
+    def forget_pages(self) -> None:
+        """Forget what was read: a run begins."""
+        self._read.clear()
+
     def make(self) -> None:
         """Make a change, or none where there is nothing left to change."""
-        kind = self._rng.choice([*self._kinds, "late arrival"])
+        kind = self._rng.choice(self._drawn)
+        self._leaves_out = False
         with self._workspace.lock:
             self._kinds[kind]()
         self.made[kind] += 1
+        self.left_out += self._leaves_out
 
     def _insert_activity(self) -> None:
         self._add_activity(self._clock.now())
@@ -80,7 +107,8 @@ class Changes:
         if len(contacts) < 2:
             return
         gone, kept = self._rng.sample(contacts, 2)
-        self._remove("contacts", gone)
+        if not self._remove("contacts", gone):
+            return
         for collection in ("activities", "website_visits"):
             for row in self._workspace.records(collection):
                 if row.get("contactId") == gone["id"]:
@@ -103,6 +131,16 @@ class Changes:
         if rows:
             self._remove(collection, self._rng.choice(rows))
 
+    def _delete_read(self) -> None:
+        """Delete a row of a page that was read a moment ago, most often its first one."""
+        if not self._read:
+            return
+        collection, ids = self._rng.choice(self._read)
+        record_id = self._rng.choice((ids[0], ids[0], self._rng.choice(ids)))
+        rows = [row for row in self._workspace.records(collection) if row["id"] == record_id]
+        if rows and self._remove(collection, rows[0]):
+            self.read_rows_gone += 1
+
     def _change_of(self, row: Record) -> Record:
         column = "url" if "visitTime" in row else "name"
         return {column: f"changed {sum(self.made.values())}"}
@@ -114,7 +152,7 @@ class Changes:
             {
                 "id": self._new_id("activities"),
                 "type": "tweet",
-                "activityTime": iso(moment),
+                "activityTime": finer(iso(moment), self._finer) if self._finer else iso(moment),
                 "contactId": self._rng.choice(contacts)["id"] if contacts else "c_1",
                 "content": f"change {sum(self.made.values())}",
             },
@@ -132,6 +170,9 @@ class Changes:
         return f"{prefix}_{self._numbers[collection]}"
 
     def _add(self, collection: str, row: Record) -> None:
+        if self.avoidance is not None and not self.avoidance.may_come(collection):
+            self._leaves_out = True
+            return
         self._workspace.insert(collection, row)
         self._chronicle.note(collection, row)
 
@@ -139,5 +180,12 @@ class Changes:
         self._workspace.replace(collection, row)
         self._chronicle.note(collection, row)
 
-    def _remove(self, collection: str, row: Record) -> None:
+    def _remove(self, collection: str, row: Record) -> bool:
+        """Remove a row, and tell whether it might go."""
+        if self.avoidance is not None:
+            rows = len(self._workspace.records(collection))
+            if not self.avoidance.may_go(collection, rows):
+                self._leaves_out = True
+                return False
         self._workspace.delete(collection, row["id"])
+        return True

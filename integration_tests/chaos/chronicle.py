@@ -6,6 +6,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from integration_tests.sandbox import Workspace
+from integration_tests.sandbox.messages import shown
 from unit_tests.streams import BY_NAME, Stream, complete
 
 if TYPE_CHECKING:
@@ -25,6 +26,11 @@ def key_of(stream: Stream, row: Record) -> Key:
 def keyed(stream: Stream, rows: Iterable[Record]) -> Rows:
     """Order records by primary key; of those with the same one the last wins."""
     return {key_of(stream, row): row for row in rows}
+
+
+def as_shown(rows: Iterable[Record]) -> list[Record]:
+    """List records as the API shows them, where it stores the times of activities finer than that."""
+    return [{**row, "activityTime": shown(row["activityTime"])} if "activityTime" in row else row for row in rows]
 
 
 class Chronicle:
@@ -49,14 +55,14 @@ class Chronicle:
 
     def now(self, name: str) -> Rows:
         """Tell what the records of a stream are."""
-        return keyed(BY_NAME[name], complete(BY_NAME[name], self._workspace))
+        return keyed(BY_NAME[name], as_shown(complete(BY_NAME[name], self._workspace)))
 
     def knows(self, name: str, row: Record) -> bool:
         """Tell whether there ever was such a record."""
         return row in self._versions[name].get(key_of(BY_NAME[name], row), ())
 
     def _add(self, stream: Stream, rows: Iterable[Record]) -> None:
-        for row in rows:
+        for row in as_shown(rows):
             versions = self._versions[stream.name][key_of(stream, row)]
             if row not in versions:
                 versions.append(row)

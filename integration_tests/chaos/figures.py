@@ -13,6 +13,8 @@ ORDER = (
     "runs that failed",
     "failed by changes alone",
     "with rows held back",
+    "with rows unservable",
+    "with counts that fail",
     "SIGKILL",
     "SIGTERM",
     "requests",
@@ -20,6 +22,8 @@ ORDER = (
     "rate limited",
     "cursors expired",
     "changes",
+    "rows that had been read",
+    "changes left out",
     "records",
     "violations",
 )

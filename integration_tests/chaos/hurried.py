@@ -1,7 +1,8 @@
 """The connector in a hurry, and on a small scale. All else is as `main.py` has it.
 
 It waits a hundredth as long before it tries again. A window of activities has three pages where it has eight, so
-that few records make many windows, and its state is kept with each page where it is kept twice a minute.
+that few records make many windows, and its state is kept with each page where it is kept twice a minute. A list is long
+with more than two pages where it is with more than fifty.
 """
 
 import time
@@ -9,7 +10,7 @@ from types import ModuleType
 from typing import Any
 
 from source_commonroom import cursor, slices
-from source_commonroom.components import retries
+from source_commonroom.components import counts, retries
 from source_commonroom.run import run
 
 HURRY = 100
@@ -37,4 +38,5 @@ if __name__ == "__main__":
     _set(retries, time=_Hurried())
     _set(slices, _SMALLEST=3, _LARGEST=8)
     _set(cursor, _CHECKPOINT_SECONDS=0)
+    _set(counts, _LONG=2)
     run()

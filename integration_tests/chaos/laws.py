@@ -18,11 +18,16 @@ if TYPE_CHECKING:
     from signal import Signals
 
     from integration_tests.chaos.chronicle import Chronicle
+    from integration_tests.chaos.schedule import Schedule
     from integration_tests.chaos.warehouse import Warehouse
     from unit_tests.output import Output
 
 ENDS = {AirbyteStreamStatus.COMPLETE, AirbyteStreamStatus.INCOMPLETE}
 ACTIVITIES = "activities"
+NEAR = timedelta(milliseconds=5)
+"""How near to another row one may lie that isn't told from it by the dates of a query."""
+LATEST = timedelta(seconds=2)
+"""How near to the beginning of a run a row may lie that doesn't belong to it, as a `Date` is told in seconds."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +46,14 @@ class Played:
     """What the state said that the run began with."""
     arrived_before: frozenset[tuple[str, ...]]
     """The keys of the activities that the warehouse held when the run began."""
+    begun: str
+    """The moment when it began, by the slower one of the API's clock and the machine's."""
     until: str
     """The moment that it was to read up to."""
+    unservable: frozenset[str]
+    """The ids of rows that couldn't be served."""
+    only_unservable: bool
+    """Whether that was all its trouble, if it was any."""
     token: str
 
     def completed(self, name: str) -> bool:
@@ -56,18 +67,21 @@ class Played:
 
 
 def breaches(
-    played: Played, warehouse: Warehouse, chronicle: Chronicle, lookback_days: int, first: Rows
+    played: Played, warehouse: Warehouse, chronicle: Chronicle, schedule: Schedule, first: Rows
 ) -> Iterator[str]:
     """Tell what doesn't hold after a run.
 
     :param first: the activities that were there before the first run
     """
+    edge = schedule.style.edge
     yield from _manners(played)
     for name in played.streams:
         if BY_NAME[name].cursor_field is None:
             yield from _refresh(played, name, chronicle)
-    yield from _state(warehouse, played, first)
-    yield from _activities(played, warehouse, chronicle, lookback_days)
+    yield from _state(warehouse, played, first, edge)
+    yield from _activities(played, warehouse, chronicle, schedule.lookback_days)
+    if played.unservable and played.only_unservable:
+        yield from _all_but_unservable(played, edge)
 
 
 def last_breaches(played: Played, warehouse: Warehouse) -> Iterator[str]:
@@ -113,14 +127,14 @@ def _refresh(played: Played, name: str, chronicle: Chronicle) -> Iterator[str]:
         yield from _missing(name, counts.keys(), played.stable(name), "though it was said to be COMPLETE")
 
 
-def _state(warehouse: Warehouse, played: Played, first: Rows) -> Iterator[str]:
+def _state(warehouse: Warehouse, played: Played, first: Rows, edge: timedelta) -> Iterator[str]:
     """A state lies in the past, and covers only what has arrived."""
     covered = warehouse.covered(ACTIVITIES)
     if ahead := [end for _, end in covered if end > played.until]:
         yield f"{ACTIVITIES}: the state lies in the future: {ahead}, at {played.until}"
     there = {key: row for key, row in played.after[ACTIVITIES].items() if key in first}
     arrived = warehouse.tables.get(ACTIVITIES, {}).keys()
-    yield from _missing(ACTIVITIES, arrived, _within(there, covered), "though the state covers them")
+    yield from _missing(ACTIVITIES, arrived, _within(there, covered, edge), "though the state covers them")
     # A kill could have made any state the last one: what each covers has to stand before it.
     came = set(played.arrived_before)
     for number, message in enumerate(played.output.messages, 1):
@@ -128,14 +142,26 @@ def _state(warehouse: Warehouse, played: Played, first: Rows) -> Iterator[str]:
             came.add(key_of(BY_NAME[ACTIVITIES], message.record.data))
         if message.state and message.state.stream and message.state.stream.stream_descriptor.name == ACTIVITIES:
             spans = [(span["start"], span["end"]) for span in vars(message.state.stream.stream_state)["slices"]]
-            breach = list(_missing(ACTIVITIES, came, _within(there, spans), f"though message {number} covers them"))
+            breach = list(
+                _missing(ACTIVITIES, came, _within(there, spans, edge), f"though message {number} covers them")
+            )
             if breach:
                 yield from breach
                 return
 
 
-def _within(rows: Rows, covered: Collection[tuple[str, str]]) -> Rows:
-    return {key: row for key, row in rows.items() if any(start <= row["activityTime"] <= end for start, end in covered)}
+def _within(rows: Rows, covered: Collection[tuple[str, str]], edge: timedelta) -> Rows:
+    """Choose the rows that lie within spans of the state.
+
+    What lies nearer to an end of a span than dates tell may not have come. It has to come with the span that begins
+    there, and the last run has to bring it.
+    """
+    spans = [(_moved(start, edge), _moved(end, -edge)) for start, end in covered]
+    return {key: row for key, row in rows.items() if any(start <= row["activityTime"] <= end for start, end in spans)}
+
+
+def _moved(moment: str, by: timedelta) -> str:
+    return iso(datetime.fromisoformat(moment) + by) if by else moment
 
 
 def _activities(played: Played, warehouse: Warehouse, chronicle: Chronicle, lookback_days: int) -> Iterator[str]:
@@ -154,6 +180,24 @@ def _activities(played: Played, warehouse: Warehouse, chronicle: Chronicle, look
     recent = {key: row for key, row in due.items() if row["activityTime"] >= since and key in stable}
     if changed := [key for key, row in recent.items() if key in table and table[key] != row]:
         yield f"{ACTIVITIES}: {len(changed)} records within the lookback are not as they are now, as {some(changed)}"
+
+
+def _all_but_unservable(played: Played, edge: timedelta) -> Iterator[str]:
+    """What can't be served costs itself and what nobody can tell from it by a date, and nothing else.
+
+    Of activities it does. Of a list, what lies on the same page can't be had either.
+    """
+    stable = played.stable(ACTIVITIES)
+    lost = [row["activityTime"] for row in stable.values() if row["id"] in played.unservable]
+    spans = [(_moved(time, -edge - NEAR), _moved(time, edge + NEAR)) for time in lost]
+    until = _moved(played.begun, -LATEST)
+    due = {
+        key: row
+        for key, row in stable.items()
+        if row["activityTime"] <= until and not any(low <= row["activityTime"] <= high for low, high in spans)
+    }
+    came = {key_of(BY_NAME[ACTIVITIES], row) for row in played.output.records(ACTIVITIES)} | played.arrived_before
+    yield from _missing(ACTIVITIES, came, due, "though all but a few others could be served")
 
 
 def _lookback(covered: list[tuple[str, str]], days: int) -> str:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import sys
 import time
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
 from subprocess import TimeoutExpired
 from typing import TYPE_CHECKING
 
+import orjson
+
 from integration_tests.chaos import hurried
+from integration_tests.chaos.avoid import PATHS, Avoidance
 from integration_tests.chaos.changes import Changes
 from integration_tests.chaos.chronicle import Chronicle
 from integration_tests.chaos.clock import Clock
@@ -18,21 +22,29 @@ from integration_tests.chaos.figures import Figures
 from integration_tests.chaos.laws import Played, breaches, last_breaches
 from integration_tests.chaos.warehouse import Warehouse
 from integration_tests.connector import start
-from integration_tests.sandbox import Api, Fault, Sandbox, Workspace
+from integration_tests.sandbox import Api, Fault, Sandbox, Workspace, counts
 from integration_tests.sandbox.generate import END, Sizes, generate
-from integration_tests.sandbox.messages import iso
+from integration_tests.sandbox.messages import finer, iso
 from unit_tests.streams import catalog
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from signal import Signals
 
     from integration_tests.chaos.schedule import Run, Schedule
     from integration_tests.connector import Running
     from integration_tests.sandbox.messages import Answer, Call
 
+    When = Callable[[Mapping[str, str]], bool]
+
 PROGRAM = (sys.executable, str(Path(hurried.__file__)))
+COLLECTIONS = {path: collection for collection, path in PATHS.items()}
 LONGEST = 120
 """Seconds after which a run hangs."""
+
+
+class HungError(Exception):
+    """A run doesn't come to its end."""
 
 
 class ChaoticApi(Api):
@@ -40,6 +52,8 @@ class ChaoticApi(Api):
 
     run: Run | None = None
     changes: Changes
+    notes_pages = False
+    """Whether changes are told which pages were answered."""
     requests = 0
     """How many requests the run has made."""
     expired = 0
@@ -47,6 +61,7 @@ class ChaoticApi(Api):
     def begin(self, run: Run) -> None:
         """Count the requests of a run."""
         self.run, self.requests = run, 0
+        self.changes.forget_pages()
 
     def answer(self, call: Call) -> Answer:
         """Let happen what is due with this request, and answer it."""
@@ -57,25 +72,52 @@ class ChaoticApi(Api):
             if self.requests in self.run.expiries:
                 self.expire_cursors()
                 self.expired += 1
-        return super().answer(call)
+        answer = super().answer(call)
+        if self.notes_pages and answer.status == 200 and call.params.get("limit") != "1":
+            self._note_page(call, answer)
+        return answer
+
+    def _note_page(self, call: Call, answer: Answer) -> None:
+        """Tell of a page that others follow, so that a row of it may be deleted behind the walk."""
+        collection = COLLECTIONS.get(call.path)
+        if collection is None:
+            return
+        try:
+            content = orjson.loads(answer.body)
+            if content["meta"]["nextCursor"] and content["data"]:
+                self.changes.note_page(collection, [row["id"] for row in content["data"]])
+        except (ValueError, KeyError, TypeError):
+            # What a fault left of a page.
+            return
 
 
 def play(schedule: Schedule, folder: Path, warehouse: Warehouse | None = None) -> tuple[Figures, list[str]]:
     """Play a schedule, and tell what it did and which laws were broken."""
     warehouse = warehouse or Warehouse()
-    clock = Clock(schedule.days, len(schedule.runs))
+    style = schedule.style
+    clock = Clock(schedule.days, len(schedule.runs), style.ahead)
     workspace = _workspace(schedule, clock)
     chronicle = Chronicle(workspace, schedule.streams)
-    api = ChaoticApi(workspace, cursor_style=schedule.cursor_style, requests_per_second=schedule.requests_per_second)
-    rng = Random(f"changes {schedule.seed}")
-    api.changes = Changes(workspace, chronicle, rng, clock, schedule.lookback_days)
+    api = ChaoticApi(
+        workspace,
+        cursor_style=schedule.cursor_style,
+        requests_per_second=schedule.requests_per_second,
+        traits=style.traits,
+        clock=clock.seconds if style.traits.dates else time.time,
+    )
+    api.changes = Changes(workspace, chronicle, clock, schedule)
+    api.notes_pages = style.cursors is not None
     first = chronicle.now("activities")
-    figures, violations = Figures(schedules=1), []
+    figures, violations = Figures(["schedules", *schedule.labels()]), []
     with Sandbox(api, latency=schedule.latency, jitter=schedule.jitter, seed=schedule.seed) as sandbox:
         for number, run in enumerate(schedule.runs, 1):
-            played = _play_run(schedule, run, sandbox, chronicle, clock, warehouse, folder)
+            try:
+                played = _play_run(schedule, run, sandbox, chronicle, clock, warehouse, folder)
+            except HungError:
+                violations.append(f"run {number} of {len(schedule.runs)}: it hung")
+                break
             warehouse.load(played.output, schedule.streams, tail_arrives=run.tail_arrives)
-            found = list(breaches(played, warehouse, chronicle, schedule.lookback_days, first))
+            found = list(breaches(played, warehouse, chronicle, schedule, first))
             if number == len(schedule.runs):
                 found += last_breaches(played, warehouse)
             violations += [f"run {number} of {len(schedule.runs)}: {breach}" for breach in found]
@@ -87,6 +129,8 @@ def play(schedule: Schedule, folder: Path, warehouse: Warehouse | None = None) -
             "rate limited": api.log.rate_limited,
             "cursors expired": api.expired,
             "changes": api.changes.made.total(),
+            "rows that had been read": api.changes.read_rows_gone,
+            "changes left out": api.changes.left_out,
             "violations": len(violations),
         }
     )
@@ -97,9 +141,12 @@ def _workspace(schedule: Schedule, clock: Clock) -> Workspace:
     """Make a workspace whose activities end a minute ago."""
     collections = generate(schedule.seed, Sizes(**schedule.sizes))
     shift = clock.now() - timedelta(minutes=1) - END
+    rng = Random(f"stored finer {schedule.seed}")
     for row in collections["activities"]:
         moment = datetime.fromisoformat(row["activityTime"]) + shift
         row["activityTime"] = iso(moment - (moment - END) % schedule.grain)
+        if schedule.style.traits.stored_finer:
+            row["activityTime"] = finer(row["activityTime"], rng)
     return Workspace(collections)
 
 
@@ -122,11 +169,14 @@ def _play_run(
     before = {name: chronicle.now(name) for name in schedule.streams}
     covered = warehouse.covered("activities")
     arrived = frozenset(warehouse.tables.get("activities", {}))
-    for fault in (*run.faults, *_loss(run, clock)):
+    for fault in _faults(schedule, run, clock):
         api.faults.add(fault)
     api.withheld.update(run.withheld)
+    api.unservable.update(_unservable(schedule, run, api.workspace))
+    api.changes.avoidance = Avoidance(schedule, run)
     api.begin(run)
-    end = {"end_date": iso(clock.now())} if schedule.days else {}
+    begun = min(clock.now(), datetime.now(UTC))
+    end = _end_date(schedule, clock)
     running = start(
         folder,
         "read",
@@ -137,8 +187,11 @@ def _play_run(
     )
     killed = _end(running, run, api)
     output = running.wait()
+    api.changes.avoidance = None
     api.faults.clear()
     api.withheld.clear()
+    unservable = frozenset(api.unservable)
+    api.unservable.clear()
     return Played(
         output=output,
         streams=schedule.streams,
@@ -147,9 +200,44 @@ def _play_run(
         after={name: chronicle.now(name) for name in schedule.streams},
         covered_before=covered,
         arrived_before=arrived,
-        until=end.get("end_date", iso(clock.now())),
+        begun=iso(begun),
+        until=end.get("end_date", iso(min(clock.now(), datetime.now(UTC)))),
+        unservable=unservable,
+        only_unservable=not run.more_than_unservable,
         token=sandbox.token,
     )
+
+
+def _faults(schedule: Schedule, run: Run, clock: Clock) -> list[Fault]:
+    """List what fails in a run."""
+    faults = list(run.faults)
+    if run.spares_counts:
+        faults = [replace(fault, when=_sparing_counts(fault.when)) for fault in faults]
+    return [*(schedule.style.failures() if run.counts_fail else ()), *faults, *_loss(run, clock)]
+
+
+def _sparing_counts(when: When | None) -> When:
+    return lambda params: not counts(params) and (when is None or when(params))
+
+
+def _unservable(schedule: Schedule, run: Run, workspace: Workspace) -> list[str]:
+    """Draw the ids of the rows that can't be served."""
+    rng = Random(f"unservable {schedule.seed} {schedule.runs.index(run)}")
+    ids = {collection: [row["id"] for row in workspace.records(collection)] for collection in run.unservable}
+    return [
+        record_id
+        for collection, number in run.unservable.items()
+        for record_id in rng.sample(ids[collection], min(number, len(ids[collection])))
+    ]
+
+
+def _end_date(schedule: Schedule, clock: Clock) -> dict[str, str]:
+    """Tell the connector when it is, where the real clock doesn't, and the API doesn't either."""
+    if not schedule.days or schedule.style.traits.dates:
+        return {}
+    # Where dates are cut to a second, nothing tells that what came in the last one wasn't asked for.
+    now = clock.now()
+    return {"end_date": iso(now.replace(microsecond=0) if schedule.style.traits.date_resolution else now)}
 
 
 def _loss(run: Run, clock: Clock) -> list[Fault]:
@@ -176,7 +264,8 @@ def _end(running: Running, run: Run, api: ChaoticApi) -> Signals | None:
         except TimeoutExpired:
             if time.monotonic() >= deadline:
                 process.kill()
-                raise
+                running.wait()
+                raise HungError from None
     return run.kill.signal if run.kill and not kill else None
 
 
@@ -188,6 +277,8 @@ def _figures_of(played: Played, run: Run) -> Figures:
             "runs that failed": failed,
             "failed by changes alone": failed * run.only_changes,
             "with rows held back": int(bool(run.withheld)),
+            "with rows unservable": int(bool(run.unservable)),
+            "with counts that fail": int(run.counts_fail),
             **({played.killed.name: 1} if played.killed else {}),
             "records": sum(len(played.output.records(name)) for name in played.streams),
         }

@@ -6,13 +6,16 @@ import signal
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from random import Random
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
+from integration_tests.chaos.style import ACTIVITIES, CONTACTS, ORGANIZATIONS, Style
 from integration_tests.sandbox import Fault
 from unit_tests.streams import BY_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from integration_tests.sandbox.cursors import CursorStyle
 
 RETRIED = (
     "rate_limited",
@@ -58,7 +61,7 @@ LISTS = (
     "me",
 )
 # Where the API's description requires nextCursor. Elsewhere a page without it is the last one, and nobody could tell.
-CURSOR_REQUIRED = ("/v2/activities", "/v2/organizations")
+CURSOR_REQUIRED = (ACTIVITIES, ORGANIZATIONS)
 
 
 @dataclass(frozen=True)
@@ -89,10 +92,25 @@ class Run:
     tail_arrives: bool = True
     """Whether the records that come behind the last state reach the warehouse; a platform may drop them."""
 
+    unservable: Mapping[str, int] = field(default_factory=dict)
+    """How many rows of a collection can't be served."""
+    counts_fail: bool = False
+    """Whether the counts fail that the style lets fail."""
+    spares_counts: bool = False
+    """Whether the faults leave requests alone that ask for a count."""
+    rows_go: bool = False
+    """Whether rows go while the connector reads, where one that comes could make up for it; else, rows come."""
+
     @property
     def only_changes(self) -> bool:
         """Whether nothing goes wrong: the workspace changes, and no more."""
-        return not (self.faults or self.expiries or self.kill or self.withheld or self.lost_days is not None)
+        return not (self.unservable or self.more_than_unservable)
+
+    @property
+    def more_than_unservable(self) -> bool:
+        """Whether something goes wrong beside rows that can't be served."""
+        wrong = self.faults or self.expiries or self.kill or self.withheld or self.counts_fail
+        return bool(wrong) or self.lost_days is not None
 
 
 @dataclass(frozen=True)
@@ -108,15 +126,32 @@ class Schedule:
     """How many days pass between two runs; with 0, the runs follow one another by the real clock."""
     grain: timedelta
     """What the times of activities are rounded down to: with days, many activities have the same."""
-    cursor_style: Literal["keyset", "tricky"]
+    cursor_style: CursorStyle
     requests_per_second: int | None
     latency: float
     jitter: float
     runs: tuple[Run, ...]
+    style: Style = field(default_factory=Style)
 
     @classmethod
     def of(cls, seed: int) -> Schedule:
-        """Draw a schedule, the same one for the same seed."""
+        """Draw a schedule, the same one for the same seed, of the style that this seed draws."""
+        former, style = cls.former(seed), Style.of(seed)
+        rng = Random(f"styled runs {seed}")
+        *troubled, last = former.runs
+        return replace(
+            former,
+            cursor_style=style.cursors or former.cursor_style,
+            style=style,
+            runs=(
+                *(_styled(rng, run, former.streams, style) for run in troubled),
+                replace(last, counts_fail=style.failing_counts is not None and style.fails_at_last),
+            ),
+        )
+
+    @classmethod
+    def former(cls, seed: int) -> Schedule:
+        """Draw a schedule of an API that is what the connector assumes, the same one for the same seed."""
         rng = Random(f"schedule {seed}")
         streams = (*ALWAYS, *rng.sample(LISTS, rng.randint(1, 3)))
         lookback_days = rng.choice((0, 3, 30, 150, 150))
@@ -132,7 +167,7 @@ class Schedule:
             "walk_from_both_ends": rng.random() < 0.75,
         }
         # Where a list is read from one end, new records may stand for those that are held back.
-        both = ("/v2/contacts", "/v2/organizations") if config["walk_from_both_ends"] else ()
+        both = (CONTACTS, ORGANIZATIONS) if config["walk_from_both_ends"] else ()
         return cls(
             seed=seed,
             sizes=sizes,
@@ -149,13 +184,19 @@ class Schedule:
                 *(
                     replace(
                         _troubled(rng, streams, lookback_days),
-                        withheld=_withheld(Random(f"withheld {seed} {run}"), ("/v2/activities", *both)),
+                        withheld=_withheld(Random(f"withheld {seed} {run}"), (ACTIVITIES, *both)),
                     )
                     for run in range(rng.randint(1, 4))
                 ),
                 Run(changes_before=rng.randint(0, 10)),
             ),
         )
+
+    def labels(self) -> list[str]:
+        """Name what only schedules with a style have, for the figures."""
+        pages = any(fault.kind == "repeated_page" for run in self.runs for fault in run.faults)
+        rows = any(run.unservable for run in self.runs)
+        return [*self.style.labels(), *(["pages repeated"] if pages else []), *(["rows unservable"] if rows else [])]
 
 
 def _troubled(rng: Random, streams: tuple[str, ...], lookback_days: int) -> Run:
@@ -168,6 +209,41 @@ def _troubled(rng: Random, streams: tuple[str, ...], lookback_days: int) -> Run:
         lost_days=rng.random() * 1.3 * max(lookback_days, 30) if rng.random() < 0.3 else None,
         tail_arrives=rng.random() < 0.5,
     )
+
+
+def _styled(rng: Random, run: Run, streams: tuple[str, ...], style: Style) -> Run:
+    """Add to a run what only schedules with a style have, and take from it what makes no sense under that style."""
+    collections = ["activities", "activities", "contacts", *({"organizations"} & {*streams})]
+    unservable = {rng.choice(collections): rng.randint(1, 3)} if rng.random() < 0.2 else {}
+    repeated = [_repeated_page(rng, streams)] if rng.random() < 0.2 else []
+    counts_fail = style.failing_counts is not None and rng.random() < 0.8
+    alone = bool(unservable) and rng.random() < 0.5
+    if alone:
+        run = replace(run, faults=(), expiries=(), kill=None, lost_days=None)
+        counts_fail, repeated = False, []
+    withheld = {
+        path: share
+        for path, share in run.withheld.items()
+        # Rows that are held back are missing in a count only; and where new ones can't be told from old ones, those
+        # may stand for them.
+        if style.counted(path, failing=counts_fail)
+        and (path == ACTIVITIES or not (style.traits.text_sorted_ids or path in style.traits.ignores_order))
+    }
+    return replace(
+        run,
+        faults=(*repeated, *run.faults),
+        withheld={} if alone else withheld,
+        unservable=unservable,
+        counts_fail=counts_fail,
+        spares_counts=bool(withheld) or rng.random() < 0.5,
+        rows_go=rng.random() < 0.5,
+    )
+
+
+def _repeated_page(rng: Random, streams: tuple[str, ...]) -> Fault:
+    path = rng.choice((ACTIVITIES, CONTACTS, *([ORGANIZATIONS] if "organizations" in streams else [])))
+    after, times = rng.randint(0, 5), rng.choice((1, 1, 2))
+    return Fault("repeated_page", path=path, after=after, times=times, when=_in_the_middle)
 
 
 def _withheld(rng: Random, paths: tuple[str, ...]) -> Mapping[str, float]:
