@@ -5,7 +5,10 @@ import random
 import threading
 import time
 from collections.abc import Callable, Mapping, MutableMapping
+from copy import copy
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from functools import cache, partial
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -43,6 +46,8 @@ _JITTER = 0.25
 _LONGEST = 64.0
 # How long a person may have to wait for a connection, or for the rate limit, in seconds; an answer may take twice that.
 _A_MOMENT = 5.0
+# How long an answer may take that is one of many tries, in seconds: who asks has another way.
+_QUICK = 20.0
 # How long it counts what the API said of a token, in seconds: in a long sync it may be revoked.
 _STATUS_COUNTS = 60.0
 
@@ -130,6 +135,29 @@ def _token_status_of(budget: RequestBudget, url: str) -> TokenStatus:  # noqa: A
     return TokenStatus()
 
 
+class ApiClock:
+    """What the API's clock showed at its first answer, by the header ``Date``; any thread may ask."""
+
+    def __init__(self) -> None:
+        self._first: tuple[datetime, datetime] | None = None
+
+    @property
+    def first(self) -> tuple[datetime, datetime] | None:
+        """The API's time, which is told to the second, and this machine's at that moment; None if no answer told it."""
+        return self._first
+
+    def note(self, answer: requests.Response) -> None:
+        """Note the time of an answer, if it is the first one that tells it."""
+        if self._first is not None or (date := answer.headers.get("Date")) is None:
+            return
+        try:
+            told = parsedate_to_datetime(date)
+            at = told.astimezone(UTC) if told.tzinfo else told.replace(tzinfo=UTC)
+        except (ValueError, TypeError, OverflowError):
+            return
+        self._first = at, datetime.now(UTC)
+
+
 class PatientHttpClient(HttpClient):
     """An ``HttpClient`` that tells a rate limit from a failure, waits no longer than it says, and ends with a sentence.
 
@@ -138,15 +166,29 @@ class PatientHttpClient(HttpClient):
 
     :param budget: that of the token
     :param token_status_url: returns the address that tells what a 403 means
+    :param tries: how often a request is sent at most; None for as often as the error handler says
     :param kwargs: what an ``HttpClient`` takes; the error handler is a :class:`PageErrorHandler`
     """
 
-    def __init__(self, name: str, *, budget: RequestBudget, token_status_url: Callable[[], str], **kwargs: Any) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        budget: RequestBudget,
+        token_status_url: Callable[[], str],
+        tries: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         self._budget = budget
         self._token_status_url = token_status_url
+        self._tries = tries
         super().__init__(name, **kwargs)
         self._warned = False
         self._lock = threading.Lock()
+
+    @property
+    def _max_retries(self) -> int:
+        return super()._max_retries if self._tries is None else self._tries - 1
 
     def _request_session(self) -> requests.Session:
         return OneOriginSession(api_budget=self._budget)
@@ -268,15 +310,20 @@ class PatientRequester(HttpRequester):
         self._path_varies = "stream_slice" in str(self.url)
         self._rate = float(self._interpolated(self.requests_per_second, parameters))
         self._status_url = partial(self._interpolated, self.token_status_url, parameters)
+        self.api_clock = ApiClock()
+        self._quick: dict[int, PatientRequester] = {}
         self._http_client = self._client(PATIENCE, (self.connect_timeout_in_seconds, self.read_timeout_in_seconds))
 
-    def _client(self, patience: float, timeout: tuple[float | None, float | None]) -> PatientHttpClient:
+    def _client(
+        self, patience: float, timeout: tuple[float | None, float | None], tries: int | None = None
+    ) -> PatientHttpClient:
         return PatientHttpClient(
             name=self.name,
             logger=self.logger if self.config.get("pii", "keep") == "keep" else _discreet_logger,
             error_handler=self.error_handler,
             budget=budget_of(str(self._authenticator.get_auth_header()), self._rate, patience),
             token_status_url=self._status_url,
+            tries=tries,
             authenticator=self._authenticator,
             disable_retries=self.disable_retries,
             message_repository=self.message_repository,
@@ -287,6 +334,14 @@ class PatientRequester(HttpRequester):
     def hurry(self) -> None:
         """Wait a few seconds for an answer or for the rate limit from now on, and no longer: for a person who waits."""
         self._http_client = self._client(_A_MOMENT, (_A_MOMENT, 2 * _A_MOMENT))
+
+    def quick(self, tries: int) -> "PatientRequester":
+        """Return the same requester, but that it sends a request so often at most, and waits for a shorter time."""
+        if tries not in self._quick:
+            quick = copy(self)
+            quick._http_client = self._client(PATIENCE, (self.connect_timeout_in_seconds, _QUICK), tries)  # noqa: SLF001  # of its own kind
+            self._quick.setdefault(tries, quick)
+        return self._quick[tries]
 
     def get(self, params: Mapping[str, Any], stream_slice: StreamSlice | None = None) -> requests.Response:
         """Return the answer to a GET with ``params`` besides the fixed ones, retried as it takes.
@@ -307,6 +362,7 @@ class PatientRequester(HttpRequester):
         _, response = self._http_client.send_request(
             http_method="GET", url=url, request_kwargs={}, headers=headers, params={**fixed, **params}
         )
+        self.api_clock.note(response)
         return response
 
     def _interpolated(self, text: str, parameters: Mapping[str, Any]) -> str:
