@@ -1,67 +1,37 @@
 """The cursor of activities: windows of equal size, and a state that keeps each window that is done."""
 
 import logging
-import re
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 from airbyte_cdk.models import FailureType
 from airbyte_cdk.sources.connector_state_manager import ConnectorStateManager
 from airbyte_cdk.sources.streams.concurrent.cursor import ConcurrentCursor
-from airbyte_cdk.sources.streams.concurrent.state_converters.datetime_stream_state_converter import (
-    CustomFormatConcurrentStreamStateConverter,
-)
+from airbyte_cdk.sources.streams.concurrent.partitions.partition import Partition
 from airbyte_cdk.sources.types import Record, StreamSlice
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
-from source_commonroom.components.counts import Counts
-from source_commonroom.components.walk import (
-    Count,
-    CountRefusedError,
-    CursorRefusedError,
-    FirstPage,
-    PageRetriever,
-    Walk,
-)
+from source_commonroom.components.walk import PageRetriever
+from source_commonroom.coverage import Coverage, Span
 from source_commonroom.estimates import Estimates
+from source_commonroom.moments import milliseconds, parse, text
 from source_commonroom.output import PageMessage
-from source_commonroom.slices import Probe, plan, window_size
+from source_commonroom.planning import Planner
+from source_commonroom.seams import Seams
+from source_commonroom.state import IN_PROGRESS, LOOKBACK_FROM
+from source_commonroom.sums import NotAllCameError, compare
+from source_commonroom.windows import Window, WindowReader, unserved_message
 
 logger = logging.getLogger("airbyte")
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND = timedelta(milliseconds=1)
-
 # The state is kept at least once a minute; a page may take half of it.
 _CHECKPOINT_SECONDS = 30
-# A moment as the API writes it, but for February 29th. Two of them compare as texts do.
-_MOMENT = re.compile(
-    r"(?!0000)[0-9]{4}-"
-    r"(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)|02-(?:0[1-9]|1[0-9]|2[0-8]))"
-    r"T(?:[01][0-9]|2[0-3])(?::[0-5][0-9]){2}\.[0-9]{3}Z"
-)
-
-
-class _Window:
-    """How far the reading of a window has come."""
-
-    def __init__(self, walk: Walk, *, counted: bool) -> None:
-        self.walk = walk
-        self.counted = counted
-        """Whether the API told how many activities it has."""
-        self.in_order = True
-        """Whether no activity came after one of a later moment."""
-        self.reached = ""
-        """The moment of the last activity; there may be more of it on the next page."""
-        self.reached_before = ""
-        """The same, a page before: where the API doesn't count, only a page tells that the one before was in order."""
-        self.at_reached = 0
-        """How many activities of that moment came."""
-        self.kept_at = time.monotonic()
-        """When the state was last kept."""
+# As far as the API's clock and this machine's may be apart without a word, in seconds.
+_APART = 60
+# The extra field of a slice that tells which window it is.
+_WINDOW = "window"
 
 
 class WindowCursor(ConcurrentCursor):
@@ -69,15 +39,21 @@ class WindowCursor(ConcurrentCursor):
 
     Why not ``DatetimeBasedCursor`` alone: its slices are of equal time, so that a year of history holds back a worker
     and an hour's burst another; and its state is one moment, so that a slice that is done counts for nothing as long as
-    an earlier one isn't. It reads states of that kind too. Start, end, lookback and resolution stay the manifest's.
+    an earlier one isn't. It reads states of that kind too. Start, end and lookback stay the manifest's.
 
-    A window is planned by its first page, which is kept until the window is read: planning costs hardly a request,
-    and keeps no more than a few windows ahead of the reading.
+    A window begins where the one before ends: the moment in which they meet is asked for twice, and what comes twice is
+    left out. So it doesn't matter whether the API's bounds are inclusive, nor how finely it compares. Pinned by
+    unit_tests/test_seams.py.
 
     Where the API refuses a cursor in the middle of a window, the rest is read from the last moment seen.
     Pinned by unit_tests/test_walk.py.
 
-    The state: ``{"state_type": "date-range", "slices": [{"start": …, "end": …}, …]}``, merged where two meet.
+    The state: ``{"state_type": "date-range", "slices": [{"start": …, "end": …}, …]}``, merged where two meet; and as
+    long as some of it isn't done, or some was done in an earlier sync than the last one, ``lookback_from``, the end of
+    the earliest sync of which something in it stems, and ``in_progress``. A sync that begins with one in progress goes
+    on, and reads nothing that is done; only after one that came to its end, the lookback is read again. So a sync that
+    is killed again and again gets there, and what arrives late meanwhile comes with the next one.
+    Pinned by unit_tests/test_progress.py.
 
     :param cursor: what the factory made of the manifest
     :param manager: holds the state of all streams
@@ -97,306 +73,229 @@ class WindowCursor(ConcurrentCursor):
         over: Callable[[], bool],
     ) -> None:
         # The factory makes a cursor of the manifest; its parts are taken as they are, but for the state.
-        made = cursor._connector_state_converter  # noqa: SLF001  # no other way to them
-        assert isinstance(made, CustomFormatConcurrentStreamStateConverter)  # noqa: S101  # by_activity_time makes it
         super().__init__(
-            stream_name=cursor._stream_name,  # noqa: SLF001
+            stream_name=cursor._stream_name,  # noqa: SLF001  # no other way to them
             stream_namespace=None,
-            stream_state=manager.get_stream_state(cursor._stream_name, None),  # noqa: SLF001
+            stream_state={},
             message_repository=cursor._message_repository,  # noqa: SLF001
             connector_state_manager=manager,
-            connector_state_converter=CustomFormatConcurrentStreamStateConverter(
-                datetime_format=made._datetime_format,  # noqa: SLF001
-                input_datetime_formats=made._input_datetime_formats,  # noqa: SLF001
-                is_sequential_state=False,
-                cursor_granularity=_MILLISECOND,
-            ),
+            connector_state_converter=cursor._connector_state_converter,  # noqa: SLF001
             cursor_field=cursor.cursor_field,
             slice_boundary_fields=cursor._slice_boundary_fields,  # noqa: SLF001
             start=cursor._start,  # noqa: SLF001
             end_provider=cursor._end_provider,  # noqa: SLF001
             lookback_window=cursor._lookback_window,  # noqa: SLF001
-            cursor_granularity=_MILLISECOND,
         )
-        if not manager.get_stream_state(cursor._stream_name, None):  # noqa: SLF001
-            # The converter takes the first moment for read where there is no state, and nobody has read it. Pinned by
-            # test_given_a_first_window_that_fails_when_read_again_then_its_first_moment_is_read.
-            self._concurrent_state["slices"] = []
-        self._calendar_step = cursor._slice_range  # noqa: SLF001
         self._retriever = retriever
-        self._estimates = estimates
-        self._counts = Counts(retriever)
-        self._counted = True
-        self._size = window_size(workers)
-        self._over = over
-        self._ahead = workers
-        self._last_probe: tuple[StreamSlice, FirstPage] | None = None
-        self._first_pages: dict[tuple[str, str], FirstPage] = {}
-        self._open: dict[tuple[str, str], _Window] = {}
-        self._begun = threading.Condition()
+        self._begin = milliseconds(cast("datetime", self._start)) if self._start else 0
+        self._end: int | None = None
+        """The end of this sync; None as long as it hasn't begun."""
+        self._last = 0
+        """The same, whatever the API's clock shows."""
+        self._ends_before_now = False
+        """Whether it is an end date, and not the moment at which the sync began."""
+        self._read_state(manager.get_stream_state(self._stream_name, None))
+        self._unserved = Coverage()
+        self._warned_of_clock = False
+        self._missing: list[Span] = []
+        self._windows: dict[int, Window] = {}
+        self._seams = Seams()
+        self._planner = Planner(retriever, self._part_of, workers, estimates, over)
+        self._reader = WindowReader(retriever, self._seams, self._part_of, lambda: (self._begin, self._last))
+
+    def _read_state(self, state: MutableMapping[str, Any]) -> None:
+        """Take what is done from the state, see :func:`~source_commonroom.state.usable_state`."""
+        field = self.cursor_field.cursor_field_key
+        spans = [(parse(span["start"]), parse(span["end"])) for span in state.get("slices", [])]
+        if field in state:
+            spans = [(self._begin, parse(state[field]))]
+        self._done = Coverage(spans)
+        told = state.get(LOOKBACK_FROM)
+        self._lookback_from = parse(told) if told else max((high for _, high in spans), default=None)
+        self._was_in_progress = bool(state.get(IN_PROGRESS))
 
     @property
     def state(self) -> MutableMapping[str, Any]:
-        """The windows that are done."""
-        state = super().state
-        for window in state["slices"]:
-            # Nobody observes records, so that this would be the start of the first window for ever.
-            window.pop(self._connector_state_converter.MOST_RECENT_RECORD_KEY, None)
+        """What is done."""
+        state: dict[str, Any] = {
+            "state_type": "date-range",
+            "slices": [{"start": text(low), "end": text(high)} for low, high in self._done],
+        }
+        since, end = self._lookback_from, self._done.end
+        if self._in_progress():
+            state[IN_PROGRESS] = True
+        elif since is None or end is None or since >= end:
+            since = None
+        if since is not None:
+            state[LOOKBACK_FROM] = text(since)
         return state
+
+    def _in_progress(self) -> bool:
+        """Tell whether the sync hasn't read yet what it set out to read, but for what the API can't serve."""
+        if self._end is None:
+            return self._was_in_progress
+        return any(low < high for low, high in Coverage([*self._done, *self._unserved]).gaps(self._begin, self._end))
 
     def observe(self, record: Record | PageMessage) -> None:
         """Do nothing: the state tells of windows that are done, and not of records that were seen."""
 
     def stream_slices(self) -> Iterable[StreamSlice]:
         """Yield the windows that are still to be read, planned as they are asked for."""
-        gaps = self._gaps()
-        for place, (first, last) in enumerate(gaps):
-            begin = _milliseconds(first)
-            try:
-                for window in self._planned(begin, _milliseconds(last)):
-                    yield window
-                    begin = self._bounds(window)[1] + 1
-            except CountRefusedError as refused:
-                logger.warning(
-                    "%s: the API doesn't count records (%s), so that they are read in windows of equal time.",
-                    self._stream_name,
-                    refused,
+        for first, last in self._gaps():
+            met: set[int] = set()
+            for window in self._planner.windows(first, last):
+                for edge in {window.low, window.high} - met:
+                    self._seams.expect(edge, 1 if edge in (first, last) else 2)
+                    met.add(edge)
+                self._windows[window.number] = window
+                yield StreamSlice(
+                    partition={}, cursor_slice=window.part.cursor_slice, extra_fields={_WINDOW: window.number}
                 )
-                self._counted = False
-                self._slice_range = self._calendar_step
-                for low, high in [(_at(begin), last), *gaps[place + 1 :]]:
-                    yield from self._split_per_slice_range(low, high, upper_is_end=True)
-                return
+        self._planner.report()
 
-    def _gaps(self) -> list[tuple[Any, Any]]:
-        """Return the spans that are still to be read, both ends inclusive, and the lookback window as one of them."""
-        start_key, end_key = self._boundary_keys
-        # The converter's moments, which the CDK calls values.
-        begin = cast("datetime", self._start or _EPOCH)
-        end = cast("datetime", self._end_provider())
-        if begin > end:
-            logger.warning("%s: the start date lies in the future. Nothing is read until then.", self._stream_name)
-        gaps = []
-        for span in self._settled():
-            gaps.append((begin, min(span[start_key] - _MILLISECOND, end)))
-            begin = max(begin, span[end_key] + _MILLISECOND)
-        return [(low, high) for low, high in [*gaps, (begin, end)] if low <= high]
+    def _gaps(self) -> list[Span]:
+        """Return the spans that are still to be read, each between the boundaries of what is done.
 
-    def _settled(self) -> list[dict[str, Any]]:
-        """Return the spans that are done, and take the lookback window out of the state.
-
-        Else a window of it that fails would leave no gap behind, and what arrived late in it would be lost once the end
-        of the next sync has moved on. The last moment stays in the state, because the next lookback is counted from
-        there; but as a span of one moment it is none that is done. Pinned by
+        After a sync that came to its end, the lookback is one of them, and is taken out of what is done: else a window
+        of it that fails would leave no gap behind, and what arrived late in it would be lost once the end of the next
+        sync has moved on. Pinned by
         test_given_a_window_of_the_lookback_that_fails_when_read_again_then_it_is_read_again.
         """
-        start_key, end_key = self._boundary_keys
+        end = milliseconds(cast("datetime", self._end_provider()))
+        if self._begin > end:
+            logger.warning("%s: the start date lies in the future. Nothing is read until then.", self._stream_name)
+        self._last, self._ends_before_now = end, end < milliseconds(datetime.now(UTC))
         with self._lock:
-            self._merge_partitions()
-            done = self._concurrent_state["slices"]
-            if not done:
-                return []
-            last: datetime = done[-1][end_key]
-            since = last - cast("timedelta", self._lookback_window or timedelta(0))
-            kept = [
-                {start_key: span[start_key], end_key: min(span[end_key], since - _MILLISECOND)}
-                for span in done
-                if span[start_key] < min(since, span[end_key])
-            ]
-            mark = [{start_key: last, end_key: last}] if since < last else []
-            self._concurrent_state["slices"] = [*map(dict, kept), *mark]
-            self._merge_partitions()
-        return kept
+            since = self._lookback_from
+            if since is not None and not self._was_in_progress:
+                lookback = cast("timedelta", self._lookback_window or timedelta(0))
+                self._done = self._done.until(since - lookback // timedelta(milliseconds=1))
+            if since is None or not self._was_in_progress:
+                self._lookback_from = end
+            self._end = end
+            return self._done.gaps(self._begin, end) if self._begin <= end else []
 
     def pages(self, stream_slice: StreamSlice) -> Iterator[list[dict[str, Any]]]:
-        """Yield the pages of a window.
+        """Yield the pages of a window; and if it is the last one, what the sum of the windows shows to be missing.
 
-        :raises AirbyteTracedException: (transient_error) where the API answered fewer activities than it counts, and
-            what :meth:`PageRetriever.pages` raises
+        :raises AirbyteTracedException: (transient_error) if the API answered fewer activities than it counts, or can't
+            serve some of them; and what :meth:`PageRetriever.pages` raises
         """
-        key = self._key(stream_slice)
-        with self._begun:
-            first = self._first_pages.pop(key, None)
-            self._begun.notify_all()
-        if first is None and self._counted:
-            first = self._first_page(stream_slice)
-        walk = Walk(self._retriever)
-        window = self._open[key] = _Window(walk, counted=first is not None)
-        for rows in self._walked(window, stream_slice, first):
-            self._follow(window, rows)
-            yield rows
-        del self._open[key]
-        yield from self._counts.complete(stream_slice, Count(first.records) if first else None, [walk])
+        window = self._windows[stream_slice.extra_fields[_WINDOW]]
+        try:
+            yield from self._read(window)
+            yield from self._compare(window)
+        except BaseException:
+            # Nobody closes it.
+            del self._windows[window.number]
+            raise
+        if window.unserved:
+            del self._windows[window.number]
+            raise AirbyteTracedException(
+                message=unserved_message(self._stream_name, window.unserved),
+                internal_message=f"{len(window.unserved)} spans failed on every request",
+                failure_type=FailureType.transient_error,
+            )
+
+    def _read(self, window: Window) -> Iterator[list[dict[str, Any]]]:
+        self._planner.begin(window)
+        try:
+            yield from self._reader.pages(window)
+        except BaseException:
+            if window.of:
+                window.of.give_up()
+            raise
+        finally:
+            self._seams.over(window.low, window.high)
+            self._warn_of_clock()
+            if window.done:
+                with self._lock:
+                    self._unserved = Coverage([*self._unserved, *window.unserved])
+                    self._keep_spans(window.done)
+
+    def _compare(self, window: Window) -> Iterator[list[dict[str, Any]]]:
+        """Compare the sum of the windows with the count of the whole, once the last of them has been read."""
+        whole = window.of
+        for run in whole.over(None if window.is_cut else window.tally()) if whole else ():
+            assert whole  # noqa: S101  # for the type checker
+            is_all = (run[0].low, run[-1].high) == (whole.low, whole.high)
+            try:
+                yield from compare(self._stream_name, run, whole.records if is_all else None, self._reader)
+            except NotAllCameError as error:
+                with self._lock:
+                    # Other windows of it may be closed only now.
+                    self._missing += error.spans
+                    self._keep_spans([] if window.is_cut else [(window.low, window.high)])
+                raise
+
+    def close_partition(self, partition: Partition) -> None:
+        """Take a window for done, and tell the platform."""
+        stream_slice = partition.to_slice()
+        assert isinstance(stream_slice, StreamSlice)  # noqa: S101  # stream_slices makes no others
+        window = self._windows.pop(stream_slice.extra_fields[_WINDOW])
+        with self._lock:
+            self._keep_spans([(window.low, window.high)])
+
+    def ensure_at_least_one_state_emitted(self) -> None:
+        """Tell the platform at the end, whatever that was."""
+        with self._lock:
+            self._keep_spans([])
 
     def keep(self, stream_slice: StreamSlice) -> None:
         """Keep in the state what of a window has been read, where that wasn't done for some time.
 
         Whatever thread closes a window does the same, so that states come in their order, each behind its pages.
         """
-        window = self._open.get(self._key(stream_slice))
-        if window is None or time.monotonic() - window.kept_at < _CHECKPOINT_SECONDS:
+        window = self._windows[stream_slice.extra_fields[_WINDOW]]
+        if not window.may_be_kept or time.monotonic() - window.kept_at < _CHECKPOINT_SECONDS:
             return
-        reached = window.reached if window.counted else window.reached_before
-        if not window.in_order or not reached:
-            return
-        low, last = self._bounds(stream_slice)
-        high = min(self._milliseconds(reached) - 1, last)
-        if high < low:
+        reached = window.read_until()
+        if reached is None:
             return
         window.kept_at = time.monotonic()
-        if self._is_whole(window, self._window(low, high)):
+        if self._reader.is_whole(window, *reached):
             with self._lock:
-                start_key, end_key = self._boundary_keys
-                self._concurrent_state["slices"].append({start_key: _at(low), end_key: _at(high)})
-                self._merge_partitions()
-                self._emit_state_message()
+                self._keep_spans([(window.low, reached[0])])
 
-    def _is_whole(self, window: _Window, part: StreamSlice) -> bool:
-        """Tell whether the API counts no more in a part of a window, before the last moment seen, than it has answered.
+    def _keep_spans(self, spans: Iterable[Span]) -> None:
+        """Take spans for done, and tell the platform; whoever calls it holds the lock.
 
-        Else what is missing would be in the state before the end of the window tells. Pinned by
-        test_given_rows_held_back_in_a_window_that_takes_minutes_when_read_then_no_state_covers_them.
+        What lies after the API's own time can't have been read, whatever this machine's clock says. Pinned by
+        test_given_a_clock_that_is_ahead_when_read_then_the_state_ends_with_the_clock_of_the_api.
         """
-        if not window.counted:
-            return True
-        try:
-            return self._retriever.count(part) <= window.walk.received - window.at_reached
-        except CountRefusedError:
-            # The end of the window will tell. Pinned by
-            # test_given_counts_that_fail_in_a_window_that_takes_minutes_when_read_then_no_state_covers_a_part_of_it.
-            return False
+        self._done = Coverage([*self._done, *spans])
+        for low, high in self._missing:
+            self._done = self._done.without(low, high)
+        clocks = self._retriever.requester.api_clock.first
+        if clocks is not None and self._end is not None:
+            now = milliseconds(clocks[0])
+            self._done = self._done.until(now)
+            self._end = min(self._end, now)
+            self._lookback_from = min(self._lookback_from or now, now)
+        self._emit_state_message()
 
-    def _first_page(self, window: StreamSlice) -> FirstPage | None:
-        try:
-            return self._retriever.first_page(window)
-        except CountRefusedError:
-            # It counted when the windows were planned. Whoever reads the page without a count meets what is wrong.
-            return None
-
-    def _walked(
-        self, window: _Window, stream_slice: StreamSlice, first: FirstPage | None
-    ) -> Iterator[list[dict[str, Any]]]:
-        """Yield the pages of a window; where a cursor is refused, go on at the last moment seen, or begin again."""
-        rest, begun_at = stream_slice, None
-        while True:
-            try:
-                yield from window.walk.pages(rest, first)
-            except CursorRefusedError as refused:
-                go_on_at = window.reached if window.in_order else ""
-                if go_on_at == begun_at:
-                    raise window.walk.refused_again() from refused
-                logger.warning(
-                    "%s: the API refused, in the middle of a window, the cursor that it gave itself. The rest is read "
-                    "from %s on, and nothing is emitted twice.",
-                    self._stream_name,
-                    go_on_at or "the window's first page",
-                )
-                begun_at, first = go_on_at, None
-                if go_on_at:
-                    rest = self._window(self._milliseconds(go_on_at), self._bounds(stream_slice)[1])
-            else:
-                return
-
-    def _follow(self, window: _Window, rows: list[dict[str, Any]]) -> None:
-        """Follow the moments of a page, and report those that are none."""
-        known = [moment for moment in map(self._moment, rows) if moment]
-        so_far = [window.reached, *known]
-        window.in_order = window.in_order and so_far == sorted(so_far)
-        before = window.at_reached if so_far[0] == so_far[-1] else 0
-        window.reached_before, window.reached = window.reached, so_far[-1]
-        window.at_reached = before + known.count(window.reached)
-        if len(known) < len(rows):
+    def _warn_of_clock(self) -> None:
+        clocks = self._retriever.requester.api_clock.first
+        if clocks is None or abs((clocks[0] - clocks[1]).total_seconds()) <= _APART:
+            return
+        with self._lock:
+            warned, self._warned_of_clock = self._warned_of_clock, True
+        if not warned:
             logger.warning(
-                "%s: %d of %d activities of a page have no %s that is a moment. They are emitted as they are. A record "
-                "that has none can't be found again by its time; tell Common Room's support.",
+                "%s: this machine's clock shows %s, and the API's shows %s. One of them is wrong. What counts as read "
+                "ends with the earlier one, so that nothing is missed. Set this machine's clock.",
                 self._stream_name,
-                len(rows) - len(known),
-                len(rows),
-                self.cursor_field.cursor_field_key,
+                text(milliseconds(clocks[1])),
+                text(milliseconds(clocks[0])),
             )
 
-    def _moment(self, row: Mapping[str, Any]) -> str:
-        """Return the moment of an activity as the API writes it; empty where it has none."""
-        moment = row.get(self.cursor_field.cursor_field_key)
-        if not isinstance(moment, str):
-            return ""
-        if _MOMENT.fullmatch(moment):
-            # To parse each would cost as much as all else.
-            return moment
-        try:
-            return self._text(self._milliseconds(moment))
-        except (ValueError, OverflowError):
-            return ""
+    def _part_of(self, low: int, high: int) -> StreamSlice:
+        """Return the slice that asks for a span.
 
-    def _planned(self, first: int, last: int) -> Iterable[StreamSlice]:
-        def probe(low: int, high: int) -> Probe | None:
-            found = self._probe(low, high)
-            if found and (low, high) == (first, last):
-                self._estimates.add(self._stream_name, found.records)
-            return found
-
-        for low, high in plan(first, last, probe, self._size):
-            window = self._window(low, high)
-            if self._last_probe is not None and self._last_probe[0] == window:
-                self._keep(*self._last_probe)
-            yield window
-
-    def _probe(self, low: int, high: int) -> Probe | None:
-        window = self._window(low, high)
-        try:
-            first = self._retriever.first_page(window)
-        except AirbyteTracedException as error:
-            if error.failure_type == FailureType.transient_error:
-                # One window fails then, and not all that follow. Pinned by
-                # test_given_a_window_that_fails_when_read_again_then_only_that_one_is_read.
-                return None
-            raise
-        self._last_probe = (window, first)
-        return Probe(first.records, self._earliest(first))
-
-    def _earliest(self, first: FirstPage) -> int | None:
-        """Return the moment of the first record; a wrong one makes the plan worse, and nothing else."""
-        for row in first.page["data"]:
-            try:
-                return self._milliseconds(row[self.cursor_field.cursor_field_key])
-            except (TypeError, KeyError, ValueError):
-                continue
-        return None
-
-    def _keep(self, window: StreamSlice, first: FirstPage) -> None:
-        with self._begun:
-            while len(self._first_pages) >= self._ahead and not self._over():
-                self._begun.wait(1.0)
-            self._first_pages[self._key(window)] = first
-
-    def _window(self, low: int, high: int) -> StreamSlice:
+        It begins a millisecond before its first moment, so that windows overlap even if neither bound is inclusive, and
+        the last one ends a millisecond after the end date. What lies there is left out.
+        """
         start_field, end_field = self._slice_boundary_fields_wrapper
-        return StreamSlice(partition={}, cursor_slice={start_field: self._text(low), end_field: self._text(high)})
-
-    def _bounds(self, window: StreamSlice) -> tuple[int, int]:
-        start_field, end_field = self._slice_boundary_fields_wrapper
-        return self._milliseconds(window[start_field]), self._milliseconds(window[end_field])
-
-    @property
-    def _boundary_keys(self) -> tuple[str, str]:
-        """What the bounds of a span in the state are called."""
-        return self._connector_state_converter.START_KEY, self._connector_state_converter.END_KEY
-
-    def _key(self, window: StreamSlice) -> tuple[str, str]:
-        start_field, end_field = self._slice_boundary_fields_wrapper
-        return str(window[start_field]), str(window[end_field])
-
-    def _milliseconds(self, text: str) -> int:
-        return _milliseconds(self._connector_state_converter.parse_value(text))
-
-    def _text(self, milliseconds: int) -> str:
-        text: str = self._connector_state_converter.output_format(_at(milliseconds))
-        return text
-
-
-def _at(milliseconds: int) -> datetime:
-    return _EPOCH + milliseconds * _MILLISECOND
-
-
-def _milliseconds(moment: datetime) -> int:
-    return (moment - _EPOCH) // _MILLISECOND
+        start = low - 1 if low else low
+        end = high + 1 if high == self._last and self._ends_before_now else high
+        return StreamSlice(partition={}, cursor_slice={start_field: text(start), end_field: text(end)})

@@ -21,6 +21,10 @@ logger = logging.getLogger("airbyte")
 _STREAM = "activities"
 _CURSOR = "activityTime"
 _RANGES = "date-range"
+LOOKBACK_FROM = "lookback_from"
+"""The end of the earliest sync of which something in the state stems; absent for the end of its last span."""
+IN_PROGRESS = "in_progress"
+"""Whether a sync has begun that hasn't come to its end."""
 # Python writes the years before it with fewer digits.
 _FIRST_YEAR = 1000
 
@@ -86,14 +90,22 @@ def _believed(state: Mapping[str, Any], lookback: timedelta) -> dict[str, Any] |
     if set(state) == {_CURSOR}:
         moment = _not_ahead(_moment(state[_CURSOR]), now, lookback)
         return None if moment is None else {_CURSOR: _text(moment)}
-    if set(state) != {"state_type", "slices"} or state["state_type"] != _RANGES:
+    if set(state) - {LOOKBACK_FROM, IN_PROGRESS} != {"state_type", "slices"} or state["state_type"] != _RANGES:
         raise _UnreadableError("it is of an unknown form")
+    # Neither is taken for absent if it can't be read: then what arrived late meanwhile could be missed.
+    progress: dict[str, Any] = {}
+    if LOOKBACK_FROM in state:
+        progress[LOOKBACK_FROM] = _text(min(_moment(state[LOOKBACK_FROM]), now))
+    if IN_PROGRESS in state:
+        progress[IN_PROGRESS] = state[IN_PROGRESS]
+        if not isinstance(state[IN_PROGRESS], bool):
+            raise _UnreadableError(f"its {IN_PROGRESS} is neither true nor false")
     spans = [
         {"start": _text(start), "end": _text(believed)}
         for start, end in _spans(state["slices"])
         if (believed := _not_ahead(end, now, lookback)) is not None and start <= believed
     ]
-    return {"state_type": _RANGES, "slices": spans} if spans else None
+    return {"state_type": _RANGES, "slices": spans, **progress} if spans else None
 
 
 def _not_ahead(end: datetime, now: datetime, lookback: timedelta) -> datetime | None:

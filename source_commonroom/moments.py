@@ -1,0 +1,57 @@
+"""Moments: as milliseconds since 1970, and as the API and the state write them."""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+FIELD = "activityTime"
+"""The moment of an activity."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+_FIRST = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MILLISECOND
+_LAST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MILLISECOND
+# A moment as the API writes it, but for February 29th. Two of them compare as texts do.
+_MOMENT = re.compile(
+    r"(?!0000)[0-9]{4}-"
+    r"(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)|02-(?:0[1-9]|1[0-9]|2[0-8]))"
+    r"T(?:[01][0-9]|2[0-3])(?::[0-5][0-9]){2}\.[0-9]{3}Z"
+)
+
+
+def milliseconds(moment: datetime) -> int:
+    """Return a moment as milliseconds, what is finer cut off."""
+    return (moment - _EPOCH) // _MILLISECOND
+
+
+def parse(text: str) -> int:
+    """Return the milliseconds of a moment that is written in ISO 8601.
+
+    :raises ValueError: if it is no moment, or has no time zone
+    """
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError("a moment without a time zone")
+    return milliseconds(moment)
+
+
+def text(moment: int) -> str:
+    """Return milliseconds as the API writes them; those before and after all years as the first and the last one."""
+    at = _EPOCH + min(max(moment, _FIRST), _LAST) * _MILLISECOND
+    return at.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+
+
+def moment_of(row: Mapping[str, Any]) -> str:
+    """Return the moment of an activity as the API writes it; empty if it has none."""
+    moment = row.get(FIELD)
+    if not isinstance(moment, str):
+        return ""
+    if _MOMENT.fullmatch(moment):
+        # To parse each would cost as much as all else.
+        return moment
+    try:
+        found = parse(moment)
+    except ValueError:
+        return ""
+    return text(found) if _FIRST <= found <= _LAST else ""

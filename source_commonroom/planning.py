@@ -1,0 +1,244 @@
+"""Planning: which windows of a span are read, by what the API counts, by the calendar, or by what pages show."""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from airbyte_cdk.sources.types import StreamSlice
+from airbyte_cdk.utils.traced_exception import AirbyteTracedException
+
+from source_commonroom.components.errors import RequestFailedError
+from source_commonroom.components.walk import CountRefusedError, FirstPage, PageRetriever
+from source_commonroom.estimates import Estimates
+from source_commonroom.moments import moment_of, parse
+from source_commonroom.slices import Look, Probe, plan, plan_without_counts, window_size
+from source_commonroom.sums import Sum
+from source_commonroom.windows import Window
+
+logger = logging.getLogger("airbyte")
+
+_DAY = 24 * 3600 * 1000
+# How often a probe is sent that has the first page of a window's reader behind it.
+_TRIES = 2
+# So many spans may fail one after the other, counted or not, before the API is taken for down.
+_DOWN = 3
+# So many records are taken to be left where nobody counts.
+_MANY = 10**9
+
+
+class Planner:
+    """Plans the windows of spans, one span after the other, in a thread of its own.
+
+    A window is planned by its first page, which is kept until the window is read: planning costs hardly a request, and
+    keeps no more than a few windows ahead of the reading.
+
+    A count may be what the API fails at, of all activities or of long spans. Then spans of the calendar are counted,
+    the newest first, as long as it takes; and if days can't be counted either, nothing is.
+
+    :param retriever: asks for the first pages
+    :param part_of: makes the slice that asks for a span, from the first moment to the last
+    :param workers: how many windows are read at once
+    :param estimates: takes what the API counts
+    :param over: tells whether nobody reads any more, so that the planning doesn't wait for it
+    """
+
+    def __init__(
+        self,
+        retriever: PageRetriever,
+        part_of: Callable[[int, int], StreamSlice],
+        workers: int,
+        estimates: Estimates,
+        over: Callable[[], bool],
+    ) -> None:
+        self._retriever = retriever
+        self._name = retriever.name
+        self._part_of = part_of
+        self._size = window_size(workers)
+        self._ahead = workers
+        self._estimates = estimates
+        self._over = over
+        self._probed: tuple[tuple[int, int], FirstPage] | None = None
+        self._looked: dict[tuple[int, int], FirstPage] = {}
+        self._kept = 0
+        self._taken = threading.Condition()
+        self._windows = 0
+        self._counts = True
+        self._longest: int | None = None
+        """The length of spans that can't be counted, and no longer ones; None if there is none."""
+        self._why = ""
+
+    def windows(self, first: int, last: int) -> Iterator[Window]:
+        """Yield the windows of a span, each planned as it is asked for.
+
+        :raises AirbyteTracedException: (config_error) if the API refuses the token, or access
+        """
+        try:
+            if not self._counts:
+                yield from self._by_pages(first, last)
+            elif self._is_too_long(first, last) or (whole := self._probe(first, last)) is None:
+                yield from self._by_calendar(first, last)
+            else:
+                yield from self._by_count(first, last, whole)
+        except CountRefusedError as refused:
+            self._refused(refused)
+            yield from self._by_pages(first, last)
+
+    def report(self) -> None:
+        """Say what couldn't be compared, once all is planned."""
+        if not self._counts:
+            logger.warning(
+                "%s: the API doesn't count records (%s). They are read all the same, but nothing tells whether what "
+                "comes is all that there is.",
+                self._name,
+                self._why,
+            )
+        elif self._longest is not None:
+            logger.warning(
+                "%s: the API didn't count the records of a long span (%s). Shorter ones were counted, and what came is "
+                "compared with the count of each; the count of the whole isn't known.",
+                self._name,
+                self._why,
+            )
+
+    def begin(self, window: Window) -> None:
+        """Learn that a window is being read, so that another first page may be kept."""
+        with self._taken:
+            if window.first is not None:
+                self._kept -= 1
+                self._taken.notify_all()
+
+    def _by_count(self, first: int, last: int, whole: Probe) -> Iterator[Window]:
+        """Plan a span that was counted."""
+        self._estimates.add(self._name, whole.records)
+        of, begin = Sum(first, last, whole.records), first
+
+        def probe(low: int, high: int) -> Probe | None:
+            return whole if (low, high) == (first, last) else self._probe(low, high)
+
+        try:
+            for low, high in plan(first, last, probe, self._size):
+                of.add(high)
+                known = self._probed[1] if self._probed and self._probed[0] == (low, high) else None
+                yield self._window(low, high, known, of)
+                begin = high
+        except CountRefusedError as refused:
+            of.give_up()
+            self._refused(refused)
+            yield from self._by_pages(begin, last)
+
+    def _by_calendar(self, first: int, last: int) -> Iterator[Window]:
+        """Plan a span that couldn't be counted, in halves of halves, the newest first.
+
+        If the plain page of one can't be had either, it may hold a record that the API can't serve, or the API is down:
+        whoever reads the window finds out.
+        """
+        begin = self._earliest(first, last)
+        if begin > first:
+            yield self._window(first, begin, None, None, counts=False)
+        failures = 0
+        todo = [(begin, last)]
+        while todo:
+            low, high = todo.pop()
+            if not self._is_too_long(low, high):
+                found = None if (low, high) == (first, last) else self._probe(low, high, tries=1)
+                if found is not None:
+                    yield from self._by_count(low, high, found)
+                    failures = 0
+                    continue
+                served = self._look(low, high) is not None
+                self._looked.clear()
+                failures = 0 if served else failures + 1
+                if failures >= _DOWN or (not served and high - low <= _DAY):
+                    yield self._window(begin if failures >= _DOWN else low, high, None, None)
+                    if failures >= _DOWN:
+                        return
+                    continue
+                if served:
+                    self._longest = high - low
+                    if high - low <= _DAY:
+                        self._counts = False
+                        yield from self._by_pages(begin, high)
+                        return
+            middle = (low + high) // 2
+            todo += [(low, middle), (middle, high)]
+
+    def _by_pages(self, first: int, last: int) -> Iterator[Window]:
+        """Plan a span that nobody counts."""
+
+        def look(low: int, high: int) -> Look | None:
+            return self._look(low, high)
+
+        for low, high in plan_without_counts(first, last, look, lambda windows: self._size(windows, _MANY)):
+            known = self._looked.get((low, high))
+            self._looked.clear()
+            yield self._window(low, high, known, None, counts=False)
+
+    def _window(self, low: int, high: int, first: FirstPage | None, of: Sum | None, *, counts: bool = True) -> Window:
+        """Return a window, once there is room for its first page."""
+        if first is not None:
+            with self._taken:
+                while self._kept >= self._ahead and not self._over():
+                    self._taken.wait(1.0)
+                self._kept += 1
+        self._windows += 1
+        return Window(self._windows, low, high, self._part_of(low, high), first, of, counts=counts)
+
+    def _probe(self, low: int, high: int, tries: int = _TRIES) -> Probe | None:
+        """Return what the first page and the count of a span tell; None if the API fails."""
+        try:
+            first = self._retriever.quick(tries).first_page(self._part_of(low, high))
+        except AirbyteTracedException as error:
+            self._unless_it_passes(error)
+            # One window fails then, and not all that follow. Pinned by
+            # test_given_a_window_that_fails_when_read_again_then_only_that_one_is_read.
+            return None
+        self._probed = (low, high), first
+        known = _moments(first)
+        return Probe(first.records, _within(known, low, high) if known == sorted(known) else None)
+
+    def _look(self, low: int, high: int) -> Look | None:
+        """Return what the first page of a span tells; None if the API fails."""
+        try:
+            first = self._retriever.quick(_TRIES).plain_page(self._part_of(low, high))
+        except AirbyteTracedException as error:
+            self._unless_it_passes(error)
+            return None
+        self._looked[low, high] = first
+        known = _moments(first)
+        more = first.page["meta"].get("nextCursor") is not None
+        if known != sorted(known) or not known:
+            return Look(first.records, None, None, more)
+        return Look(first.records, _within(known, low, high), parse(known[-1]), more)
+
+    def _unless_it_passes(self, error: AirbyteTracedException) -> None:
+        """Note what the API answered, and raise what won't pass by itself."""
+        if not isinstance(error, RequestFailedError) or not error.failure.retried:
+            raise error
+        self._why = f"it answered {error.verdict.facts['met']}"
+
+    def _earliest(self, first: int, last: int) -> int:
+        """Return the moment of the first activity of a span, if its plain page tells; else its first moment."""
+        seen = self._look(first, last)
+        self._looked.clear()
+        if seen is None or (seen.earliest is None and seen.rows):
+            return first
+        # An empty span is one window.
+        return first if seen.earliest is None else max(first, min(seen.earliest - 1, last - 1))
+
+    def _is_too_long(self, low: int, high: int) -> bool:
+        return self._longest is not None and high - low >= self._longest
+
+    def _refused(self, why: CountRefusedError) -> None:
+        self._counts, self._why = False, str(why)
+
+
+def _moments(first: FirstPage) -> list[str]:
+    rows: list[Mapping[str, Any]] = [row for row in first.page["data"] if isinstance(row, dict)]
+    return [moment for moment in map(moment_of, rows) if moment]
+
+
+def _within(known: list[str], low: int, high: int) -> int | None:
+    """Return the first of some moments, if it lies in its span; a wrong one makes the plan worse, and nothing else."""
+    earliest = parse(known[0]) if known else None
+    return earliest if earliest is not None and low - 1000 <= earliest <= high + 1000 else None
