@@ -12,7 +12,7 @@ from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
 from source_commonroom.components.counts import Counts
 from source_commonroom.components.errors import RATE_LIMIT_LASTS, RequestFailedError
-from source_commonroom.components.walk import DOWNWARDS, Count, Keys, PageRetriever, Walk, number_of
+from source_commonroom.components.walk import DOWNWARDS, Count, FirstPage, Keys, PageRetriever, Walk, number_of
 
 logger = logging.getLogger("airbyte")
 
@@ -167,7 +167,21 @@ class ListFromBothEnds:
         finally:
             self._decide()
         if self._failed and self._begin_down():
-            yield from self._walk_down()
+            yield from self._walk_down_instead()
+
+    def _walk_down_instead(self) -> Iterator[Rows]:
+        """Walk down after the walk up has failed; if it had brought nothing, only if the other end answers at once.
+
+        Else an outage would be waited for twice.
+        """
+        first: FirstPage | None = None
+        if self._up_to is None:
+            try:
+                first = self._retriever.quick(1).plain_page(self._downwards)
+            except AirbyteTracedException:
+                # The failure of the walk up is said.
+                return
+        yield from self._walk_down(first)
 
     def _decide(self) -> None:
         decided, self._decided = self._decided, None
@@ -246,8 +260,8 @@ class ListFromBothEnds:
             self._newer.update(number for number in known if number > top)
         return known
 
-    def _walk_down(self) -> Iterator[Rows]:
-        pages = self._down.to_the_end(self._downwards)
+    def _walk_down(self, first: FirstPage | None = None) -> Iterator[Rows]:
+        pages = self._down.to_the_end(self._downwards, first)
         while True:
             try:
                 rows = next(pages, None)
