@@ -7,6 +7,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import InitVar, dataclass, field
+from itertools import chain
 from threading import Lock
 from typing import Any, NamedTuple
 
@@ -550,12 +551,23 @@ def keys_of(walks: Iterable[Walk]) -> Keys:
 def received(walks: Sequence[Walk]) -> int:
     """Return how many records some walks brought, each counted once, and rows that are none."""
     arrays = [walk._came for walk in walks]  # noqa: SLF001  # of its own kind
+    return distinct(arrays)[0] + sum(walk.unusable for walk in walks)
+
+
+def distinct(arrays: Sequence["array[int]"]) -> tuple[int, int]:
+    """Return how many keys there are, each counted once, and their sum."""
     # In parts, because a set takes ten times the memory.
-    return sum(len(set(part)) for part in _parts_of(arrays)) + sum(walk.unusable for walk in walks)
+    number = total = 0
+    for part in map(set, _parts_of(arrays)):
+        number += len(part)
+        total += sum(part)
+    return number, total
 
 
 def _parts_of(arrays: Sequence["array[int]"]) -> list["array[int]"]:
     """Deal keys out to parts of bounded size, by their remainder."""
+    if sum(map(len, arrays)) < _PART:
+        return [array("q", chain.from_iterable(arrays))]
     parts = [array("q") for _ in range(1 + sum(map(len, arrays)) // _PART)]
     for keys in arrays:
         for key in keys:
