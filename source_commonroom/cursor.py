@@ -1,7 +1,6 @@
 """The cursor of activities: windows of equal size, and a state that keeps each window that is done."""
 
 import logging
-import time
 from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
@@ -15,19 +14,19 @@ from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
 from source_commonroom.components.walk import PageRetriever
 from source_commonroom.coverage import Coverage, Span
+from source_commonroom.cuts import unserved_message
 from source_commonroom.estimates import Estimates
 from source_commonroom.moments import milliseconds, parse, text
 from source_commonroom.output import PageMessage
 from source_commonroom.planning import Planner
+from source_commonroom.progress import Window
 from source_commonroom.seams import Seams
 from source_commonroom.state import IN_PROGRESS, LOOKBACK_FROM
 from source_commonroom.sums import NotAllCameError, compare
-from source_commonroom.windows import Window, WindowReader, unserved_message
+from source_commonroom.windows import WindowReader
 
 logger = logging.getLogger("airbyte")
 
-# The state is kept at least once a minute; a page may take half of it.
-_CHECKPOINT_SECONDS = 30
 # As far as the API's clock and this machine's may be apart without a word, in seconds.
 _APART = 60
 # The extra field of a slice that tells which window it is.
@@ -101,7 +100,9 @@ class WindowCursor(ConcurrentCursor):
         self._windows: dict[int, Window] = {}
         self._seams = Seams()
         self._planner = Planner(retriever, self._part_of, workers, estimates, over)
-        self._reader = WindowReader(retriever, self._seams, self._part_of, lambda: (self._begin, self._last))
+        self._reader = WindowReader(
+            retriever, self._seams, self._part_of, lambda: (self._begin, self._last), self._keep
+        )
 
     def _read_state(self, state: MutableMapping[str, Any]) -> None:
         """Take what is done from the state, see :func:`~source_commonroom.state.usable_state`."""
@@ -208,7 +209,7 @@ class WindowCursor(ConcurrentCursor):
         finally:
             self._seams.over(window.low, window.high)
             self._warn_of_clock()
-            if window.done:
+            if window.done or window.unserved:
                 with self._lock:
                     self._unserved = Coverage([*self._unserved, *window.unserved])
                     self._keep_spans(window.done)
@@ -233,29 +234,20 @@ class WindowCursor(ConcurrentCursor):
         stream_slice = partition.to_slice()
         assert isinstance(stream_slice, StreamSlice)  # noqa: S101  # stream_slices makes no others
         window = self._windows.pop(stream_slice.extra_fields[_WINDOW])
-        with self._lock:
-            self._keep_spans([(window.low, window.high)])
+        self._keep((window.low, window.high))
 
     def ensure_at_least_one_state_emitted(self) -> None:
         """Tell the platform at the end, whatever that was."""
         with self._lock:
             self._keep_spans([])
 
-    def keep(self, stream_slice: StreamSlice) -> None:
-        """Keep in the state what of a window has been read, where that wasn't done for some time.
+    def _keep(self, span: Span) -> None:
+        """Take a span for done, and tell the platform.
 
         Whatever thread closes a window does the same, so that states come in their order, each behind its pages.
         """
-        window = self._windows[stream_slice.extra_fields[_WINDOW]]
-        if not window.may_be_kept or time.monotonic() - window.kept_at < _CHECKPOINT_SECONDS:
-            return
-        reached = window.read_until()
-        if reached is None:
-            return
-        window.kept_at = time.monotonic()
-        if self._reader.is_whole(window, *reached):
-            with self._lock:
-                self._keep_spans([(window.low, reached[0])])
+        with self._lock:
+            self._keep_spans([span])
 
     def _keep_spans(self, spans: Iterable[Span]) -> None:
         """Take spans for done, and tell the platform; whoever calls it holds the lock.

@@ -24,18 +24,14 @@ class PagePartition(Partition):
     :param pages: walks the pages of the slice
     :param finish: makes the records of a page's rows
     :param emit: makes of a page's records what goes on the queue
-    :param after: is called after each page
     """
 
-    def __init__(
-        self, stream: str, stream_slice: StreamSlice, pages: "Pages", finish: "Finish", emit: "Emit", after: "AfterPage"
-    ) -> None:
+    def __init__(self, stream: str, stream_slice: StreamSlice, pages: "Pages", finish: "Finish", emit: "Emit") -> None:
         self._stream = stream
         self._slice = stream_slice
         self._pages = pages
         self._finish = finish
         self._emit = emit
-        self._after = after
         self._hash = SliceHasher.hash(stream, stream_slice)
 
     def read(self) -> Iterable[Record]:
@@ -45,8 +41,6 @@ class PagePartition(Partition):
         """
         for rows in self._pages(self._slice):
             yield from self._emit(self._stream, self._slice, self._finish(rows, self._slice))
-            # The page is on the queue now; a state that is put there next comes out behind it.
-            self._after(self._slice)
 
     def to_slice(self) -> StreamSlice:
         """Return the slice."""
@@ -66,24 +60,24 @@ class PagePartition(Partition):
 class PagePartitions(PartitionGenerator):
     """Makes a partition of every slice, as soon as it is known."""
 
-    def __init__(
-        self, stream: str, slicer: StreamSlicer, pages: "Pages", finish: "Finish", emit: "Emit", after: "AfterPage"
-    ) -> None:
+    def __init__(self, stream: str, slicer: StreamSlicer, pages: "Pages", finish: "Finish", emit: "Emit") -> None:
         self._stream = stream
         self._slicer = slicer
         self._pages = pages
         self._finish = finish
         self._emit = emit
-        self._after = after
 
     def generate(self) -> Iterable[Partition]:
         """Yield the partitions."""
         for stream_slice in self._slicer.stream_slices():
-            yield PagePartition(self._stream, stream_slice, self._pages, self._finish, self._emit, self._after)
+            yield PagePartition(self._stream, stream_slice, self._pages, self._finish, self._emit)
 
 
 class Pages(Protocol):
-    """Walks the pages of a slice; called by worker threads."""
+    """Walks the pages of a slice; called by worker threads.
+
+    When it is asked for the next page, the one before is on the queue: a state that is put there then comes behind it.
+    """
 
     def __call__(self, stream_slice: StreamSlice, /) -> Iterator[list[dict[str, Any]]]:
         """Yield the rows of each page."""
@@ -94,17 +88,6 @@ class Finish(Protocol):
 
     def __call__(self, rows: list[dict[str, Any]], stream_slice: StreamSlice, /) -> list[dict[str, Any]]:
         """Return the records, changed in place; fewer than rows where some were read before."""
-
-
-class AfterPage(Protocol):
-    """Learns that a page is on the queue; called by worker threads."""
-
-    def __call__(self, stream_slice: StreamSlice, /) -> None:
-        """Do what is to be done between two pages of a slice."""
-
-
-def go_on(_: StreamSlice) -> None:
-    """Do nothing."""
 
 
 class Emit(Protocol):

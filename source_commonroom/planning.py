@@ -12,9 +12,9 @@ from source_commonroom.components.errors import RequestFailedError
 from source_commonroom.components.walk import CountRefusedError, FirstPage, PageRetriever
 from source_commonroom.estimates import Estimates
 from source_commonroom.moments import moment_of, parse
+from source_commonroom.progress import Window
 from source_commonroom.slices import Look, Probe, plan, plan_without_counts, window_size
 from source_commonroom.sums import Sum
-from source_commonroom.windows import Window
 
 logger = logging.getLogger("airbyte")
 

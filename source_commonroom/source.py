@@ -35,7 +35,7 @@ from source_commonroom.estimates import Estimates
 from source_commonroom.lists import Lists
 from source_commonroom.objects import name_streams, type_of
 from source_commonroom.output import Backlog
-from source_commonroom.partitions import AfterPage, AsPages, PagePartitions, Pages, as_records, go_on
+from source_commonroom.partitions import AsPages, PagePartitions, Pages, as_records
 from source_commonroom.state import usable_state
 
 # The manifest names its components as a manifest-only connector does; here they are a module of the package.
@@ -130,7 +130,6 @@ class SourceCommonroom(ConcurrentDeclarativeSource):
         retriever = _retriever_of(stream)
         slicer, cursor = generator._stream_slicer, stream.cursor  # noqa: SLF001
         pages: Pages
-        after: AfterPage = go_on
         # At a read the catalog's schema, because the CDK asks for it with each status, in its main thread.
         schema = self._schemas.get(stream.name)
         if schema and schema.get("properties"):
@@ -140,14 +139,14 @@ class SourceCommonroom(ConcurrentDeclarativeSource):
             slicer = cursor = WindowCursor(
                 cursor, self._connector_state_manager, retriever, workers, self._estimates, self._over
             )
-            pages, after = cursor.pages, cursor.keep
+            pages = cursor.pages
         else:
             both_ends = self._config.get("walk_from_both_ends", True)
             counts = Counts(retriever, self._estimates.add)
             slicer = Lists(retriever, slicer, counts, self._over, from_both_ends=both_ends)
             pages = slicer.pages
         return DefaultStream(
-            partition_generator=PagePartitions(stream.name, slicer, pages, retriever.finish, self._emit, after),
+            partition_generator=PagePartitions(stream.name, slicer, pages, retriever.finish, self._emit),
             name=stream.name,
             json_schema=stream.get_json_schema if schema is None else lambda: schema,
             primary_key=stream._primary_key,  # noqa: SLF001

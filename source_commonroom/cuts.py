@@ -1,0 +1,213 @@
+"""Cuts: a window that the API can't serve as one, read in parts until it is known what it can't serve."""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+
+from airbyte_cdk.sources.types import StreamSlice
+
+from source_commonroom.components.counts import Counts
+from source_commonroom.components.errors import RequestFailedError
+from source_commonroom.components.walk import Count, CountRefusedError, FirstPage, PageRetriever, Walk
+from source_commonroom.coverage import Coverage, Span
+from source_commonroom.moments import moment_of, text
+from source_commonroom.progress import Rows, Window
+from source_commonroom.seams import key_of
+
+logger = logging.getLogger("airbyte")
+
+# So many parts may fail one after the other, as long as nothing has been served: the halves of a window, and those of
+# one of them. And so many later, where several records fail.
+_MOST_AT_FIRST = 4
+_MOST = 12
+# A window that is no longer than this, in milliseconds, is what was left of one that was cut in an earlier sync.
+_REST = 64
+# How often a request is sent if there is no smaller part.
+_TRIES = 2
+# So many spans a message names.
+_NAMED = 3
+
+
+class Cut:
+    """Reads in parts a window of which a page failed in spite of all tries.
+
+    What fails is cut in two again and again, until only a millisecond and its neighbors are left. If nothing is served,
+    the API is down, and no record is the cause.
+
+    :param retriever: asks for the pages
+    :param counts: compares each part with its count
+    :param part_of: makes the slice that asks for a span, from the first moment to the last
+    :param bounds: the first and the last moment of the sync
+    :param window: the window; its ``done`` and ``unserved`` say in the end what was read and what wasn't
+    :param taken: returns of a page's rows those that no other window was first with
+    """
+
+    def __init__(
+        self,
+        retriever: PageRetriever,
+        counts: Counts,
+        part_of: Callable[[int, int], StreamSlice],
+        bounds: Span,
+        window: Window,
+        taken: Callable[[Rows], Rows],
+    ) -> None:
+        self._retriever = retriever
+        self._counts = counts
+        self._part_of = part_of
+        self._bounds = bounds
+        self._window = window
+        self._taken = taken
+        self._came = set(window.came)
+        self._failed: list[Span] = []
+        self._untried: list[Span] = []
+        self._failures = 0
+        """How many parts failed one after the other."""
+        self._served = False
+
+    def pages(self, error: RequestFailedError) -> Iterator[Rows]:
+        """Yield the pages of the parts that the API can serve.
+
+        :param error: what the window met
+        :raises RequestFailedError: that, if so many parts fail that no single records can be the cause
+        """
+        window = self._window
+        window.is_cut = True
+        logger.warning(
+            "%s Is it one activity that the API can't serve? The rest of the window, %s to %s, is read in smaller "
+            "parts to find out.",
+            error,
+            text(window.low),
+            text(window.high),
+        )
+        self._failed.append((self._safe(window), window.high))
+        unserved = []
+        while self._untried or self._failed:
+            if not self._untried:
+                low, high = self._failed.pop()
+                if high - low <= 1:
+                    unserved.append((low, high))
+                    continue
+                middle = (low + high) // 2
+                # Both are tried before either is cut again: if neither is served, no record is the cause.
+                self._untried = [(low, middle), (middle, high)]
+            yield from self._try(*self._untried.pop(), error)
+        if not self._served and not self._answers_beside():
+            raise error
+        window.unserved = list(Coverage(unserved)) or unserved
+
+    def _try(self, low: int, high: int, error: RequestFailedError) -> Iterator[Rows]:
+        """Yield the pages of a part; if it fails, it is to be cut."""
+        window = self._window
+        part = Window(0, low, high, self._part_of(low, high), None, None, counts=window.counts)
+        try:
+            yield from self._read(part)
+        except RequestFailedError as again:
+            if not again.failure.retried:
+                raise
+            self._served = self._served or bool(part.came)
+            self._failures = 1 if part.came else self._failures + 1
+            if self._failures >= _MOST_AT_FIRST and not self._served:
+                self._served = window.high - window.low <= _REST and self._answers_beside()
+            if self._failures >= (_MOST if self._served else _MOST_AT_FIRST):
+                raise error from None
+            self._failed.append((self._safe(part), high))
+        else:
+            self._failures, self._served = 0, True
+            window.done.append((low, high))
+
+    def _read(self, part: Window) -> Iterator[Rows]:
+        """Yield the pages of a part, without waiting long for any."""
+        narrow = part.high - part.low <= 1
+        retriever = self._retriever.quick(_TRIES if narrow else 1)
+        walk = Walk(retriever)
+        part.walks.append(walk)
+        try:
+            first = retriever.first_page(part.part) if part.counts else None
+        except CountRefusedError:
+            first = None
+        except RequestFailedError as error:
+            if self._failures and not narrow:
+                # The part beside it failed with and without a count.
+                raise
+            first, part.counts = uncounted_page(self._retriever, part.part, error), False
+        if part.counts and first is not None:
+            part.records = part.due = first.records
+        for rows in walk.to_the_end(part.part, first):
+            keys = list(map(key_of, rows))
+            part.follow(list(map(moment_of, rows)), keys)
+            part.came.extend(keys)
+            yield self._new_of(rows)
+        for rows in self._counts.complete(part.part, None if part.records is None else Count(part.records), [walk]):
+            yield self._new_of(rows)
+
+    def _new_of(self, rows: Rows) -> Rows:
+        new = [row for row in rows if key_of(row) not in self._came]
+        self._came.update(map(key_of, new))
+        return self._taken(new)
+
+    def _safe(self, part: Window) -> int:
+        """Return up to where a part has been read whole although it failed, and take that for done."""
+        reached = part.read_until()
+        if reached is not None and part.since == part.safe and self._is_whole(part, *reached):
+            part.safe = reached[0]
+        if part.safe > part.low:
+            self._window.done.append((part.low, part.safe))
+        return part.safe
+
+    def _is_whole(self, part: Window, high: int, after: int) -> bool:
+        """Tell whether the API counts no more in what was read of a part than it has answered.
+
+        :param high: the last moment of that
+        :param after: how many activities came after it
+        """
+        if part.due is None:
+            return True
+        try:
+            counted = self._retriever.quick(_TRIES).count(self._part_of(part.since, high))
+        except CountRefusedError:
+            return False
+        return counted <= part.walks[-1].received - after
+
+    def _answers_beside(self) -> bool:
+        """Tell whether the API serves an activity after the window or before it, or says that there is none."""
+        window, (first, last) = self._window, self._bounds
+        retriever = self._retriever.quick(_TRIES)
+        beside = [(window.high + 2, last), (first, window.low - 2)]
+        for part in (self._part_of(low, high) for low, high in beside if low < high):
+            try:
+                retriever.page_of({**retriever.params(part), "limit": 1}, part)
+            except RequestFailedError:
+                continue
+            return True
+        return False
+
+
+def uncounted_page(retriever: PageRetriever, part: StreamSlice, error: RequestFailedError) -> FirstPage:
+    """Return the first page of a span that the API failed to count.
+
+    :param error: what the count met
+    :raises RequestFailedError: that, if the page isn't served without a count either
+    """
+    if not error.failure.retried:
+        raise error
+    try:
+        first = retriever.quick(1).plain_page(part)
+    except RequestFailedError:
+        raise error from None
+    logger.warning(
+        "%s: the API didn't count the activities of %s. They are read all the same, but what comes can't be compared "
+        "with a count this time.",
+        retriever.name,
+        ", ".join(f"{name} {value}" for name, value in part.cursor_slice.items()),
+    )
+    return first
+
+
+def unserved_message(name: str, spans: Iterable[Span]) -> str:
+    """Say what the API can't serve, for people."""
+    named = [f"{text(low)} to {text(high)}" for low, high in spans]
+    more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
+    return (
+        f"{name}: the API can't serve the activities of {', '.join(named[:_NAMED])}{more}: each request for them "
+        "failed, and those beside them didn't. All others came, and the next sync asks for these alone. Tell Common "
+        "Room's support, with these moments: one of its records is broken."
+    )
