@@ -30,10 +30,6 @@ class Coverage:
         """The last moment of all; None if there is none."""
         return self._spans[-1][1] if self._spans else None
 
-    def with_span(self, low: int, high: int) -> "Coverage":
-        """Return the same and a span more."""
-        return Coverage([*self._spans, (low, high)])
-
     def without(self, low: int, high: int) -> "Coverage":
         """Return what is left without a span; its boundaries stay, as those of its neighbors."""
         return Coverage(

@@ -115,6 +115,45 @@ def test_given_a_state_that_says_nothing_when_read_then_everything_is_read(conte
     assert len(read_from(read, daily(), content)) == 366
 
 
+@pytest.mark.parametrize(
+    ("progress", "first"),
+    [
+        ({}, "2026-06-28"),
+        ({"in_progress": False}, "2026-06-28"),
+        ({"lookback_from": "2026-06-20T23:00:00.000Z"}, "2026-06-18"),
+        ({"lookback_from": "2026-06-20T23:00:00.000Z", "in_progress": False}, "2026-06-18"),
+        ({"lookback_from": "2026-06-21T01:00:00+02:00"}, "2026-06-18"),
+        # Ahead of this machine's clock: taken for now.
+        ({"lookback_from": "2027-01-01T00:00:00Z"}, "2026-06-28"),
+    ],
+    ids=json.dumps,
+)
+def test_given_a_state_of_a_sync_that_came_to_its_end_when_read_then_the_lookback_is_counted_from_what_it_says(
+    progress: dict[str, Any], first: str, read: Read
+) -> None:
+    content = {**ranges((START, "2026-06-30T23:00:00.000Z")), **progress}
+
+    assert read_from(read, daily(), content)[0] == first
+
+
+@pytest.mark.parametrize("since", [{}, {"lookback_from": "2026-06-20T23:00:00.000Z"}], ids=json.dumps)
+def test_given_a_state_in_progress_when_read_then_only_the_gaps_are_read_and_the_next_sync_reads_the_lookback(
+    since: dict[str, str], read: Read
+) -> None:
+    spans = ranges((START, "2025-12-01T00:00:00.000Z"), ("2025-12-05T00:00:00.000Z", "2026-06-29T23:00:00.000Z"))
+    content = {**spans, "in_progress": True, **since}
+    api = daily()
+
+    output = read(api, "activities", state=[state_of(content)], start_date=START.replace(".000", ""))
+
+    days = sorted(row["activityTime"][:10] for row in output.records("activities"))
+    assert days == ["2025-12-01", "2025-12-02", "2025-12-03", "2025-12-04", "2026-06-30"]
+    after = output.last_state("activities")[1]
+    assert "in_progress" not in after
+    assert after["lookback_from"] == since.get("lookback_from", "2026-06-29T23:00:00.000Z")
+    assert read_from(read, api, after)[0] == ("2026-06-18" if since else "2026-06-27")
+
+
 def test_given_two_spans_when_read_then_the_gap_between_them_is_read(read: Read) -> None:
     content = ranges((START, "2025-12-01T00:00:00.000Z"), ("2025-12-05T00:00:00.000Z", "2026-06-30T23:00:00.000Z"))
 
@@ -134,6 +173,13 @@ UNREADABLE = [
     ({"state_type": "date-range", "slices": None}, "slices are no list"),
     ({"state_type": "date-range", "slices": [5]}, "no start or no end"),
     ({"state_type": "date-range", "slices": [{"start": START}]}, "no start or no end"),
+    ({**ranges((START, START)), "lookback_from": "yesterday"}, "no moment in time"),
+    ({**ranges((START, START)), "lookback_from": None}, "no moment in time"),
+    ({**ranges((START, START)), "lookback_from": 1_700_000_000}, "no moment in time"),
+    ({**ranges((START, START)), "in_progress": "yes"}, "neither true nor false"),
+    ({**ranges((START, START)), "in_progress": None}, "neither true nor false"),
+    ({**ranges((START, START)), "in_progress": 1}, "neither true nor false"),
+    ({"activityTime": START, "in_progress": True}, "unknown form"),
     (ranges((START, "yesterday")), "no moment in time"),
     (ranges((None, START)), "no moment in time"),
     (ranges((1_700_000_000, START)), "no moment in time"),
