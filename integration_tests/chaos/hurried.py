@@ -1,15 +1,16 @@
 """The connector in a hurry, and on a small scale. All else is as `main.py` has it.
 
 It waits a hundredth as long before it tries again. A window of activities has three pages where it has eight, so
-that few records make many windows, and its state is kept with each page where it is kept twice a minute. A list is long
-with more than two pages where it is with more than fifty.
+that few records make many windows, and its state is kept as often as the first argument says, in seconds, where it is
+kept twice a minute. A list is long with more than two pages where it is with more than fifty.
 """
 
+import sys
 import time
 from types import ModuleType
 from typing import Any
 
-from source_commonroom import cursor, slices
+from source_commonroom import slices, windows
 from source_commonroom.components import counts, retries
 from source_commonroom.run import run
 
@@ -37,6 +38,6 @@ if __name__ == "__main__":
     # Not time.sleep itself: the request budget has to wait as long as it says.
     _set(retries, time=_Hurried())
     _set(slices, _SMALLEST=3, _LARGEST=8)
-    _set(cursor, _CHECKPOINT_SECONDS=0)
+    _set(windows, _CHECKPOINT=float(sys.argv.pop(1)))
     _set(counts, _LONG=2)
     run()

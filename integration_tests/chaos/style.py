@@ -50,6 +50,9 @@ class Style:
     ahead: timedelta = timedelta()
     """By how much the API's clock is ahead of the machine's. It isn't where nothing tells: without a `Date`."""
 
+    checkpoint: float = 0.0
+    """How many seconds pass before a state keeps a part of a window: none is after each page, many are never."""
+
     @classmethod
     def of(cls, seed: int) -> Style:
         """Draw a style, the same one for the same seed."""
@@ -76,6 +79,7 @@ class Style:
             failing_counts=rng.choice((ALL_COUNTS, ALL_COUNTS, 30.0, 400.0)) if rng.random() < 0.25 else None,
             fails_at_last=rng.random() < 0.7,
             ahead=rng.choice(aheads) if dates else timedelta(),
+            checkpoint=rng.choice((0.0, 0.0, 0.2, 30.0)),
         )
 
     @property

@@ -25,6 +25,8 @@ class Warehouse:
 
     def __init__(self) -> None:
         self.tables: dict[str, Rows] = {}
+        self.owed: Rows = {}
+        """The activities that there were when the sync began that is to be completed."""
         self._states: dict[str, AirbyteStateMessage] = {}
 
     @property
@@ -38,6 +40,18 @@ class Warehouse:
         if state is None or state.stream is None:
             return []
         return [(window["start"], window["end"]) for window in vars(state.stream.stream_state)["slices"]]
+
+    def in_progress(self, name: str) -> bool:
+        """Tell whether the state is that of a sync that was cut off, so that the next run goes on with it."""
+        state = self._states.get(name)
+        return (
+            state is not None and state.stream is not None and bool(vars(state.stream.stream_state).get("in_progress"))
+        )
+
+    def in_progress(self, name: str) -> bool:
+        """Tell whether the state of a stream says that the next run goes on with what the one before has begun."""
+        state = self._states.get(name)
+        return state is not None and state.stream is not None and "in_progress" in vars(state.stream.stream_state)
 
     def load(self, output: Output, streams: tuple[str, ...], *, tail_arrives: bool) -> None:
         """Take in what a run has brought.
