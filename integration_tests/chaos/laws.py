@@ -34,9 +34,9 @@ LATEST = timedelta(seconds=2)
 class Sync:
     """Activities as they were when a sync of them was begun.
 
-    Where one is broken off, the runs after it go on, and read nothing again that is done: else one that is broken off
-    again and again would never end. So what comes late in the meantime is owed by the sync after it, whose lookback is
-    counted from the beginning of this one.
+    Where one is cut off, the runs after it go on, and read nothing again that is done: else one that is cut off again
+    and again would never end. What comes late in the meantime is owed by the sync after it, whose lookback is counted
+    from the beginning of this one.
     """
 
     before: Rows
@@ -63,9 +63,7 @@ class Played:
     sync: Sync
     """The sync of activities that the run began, or went on with."""
     goes_on: bool
-    """Whether it went on with a sync that was cut off."""
-    owed: Rows
-    """The activities that there were when that sync began; or this one, if it didn't go on."""
+    """Whether it went on with one that was cut off."""
     begun: str
     """The moment when it began, by the slower one of the API's clock and the machine's."""
     until: str
@@ -85,19 +83,15 @@ class Played:
         after = self.after[name]
         return {key: row for key, row in self.before[name].items() if after.get(key) == row}
 
-    def owed(self, edge: timedelta) -> Rows:
-        """Tell the activities that the run has to bring if it is COMPLETE, as they were when it began.
+    def owed(self, rows: Rows) -> Rows:
+        """Choose of activities those that the run owes, as they are.
 
-        They are those that were there when the sync began, and of all others what the state doesn't say is done.
+        Of a sync that was cut off that isn't what came, or changed, where it had been read. The next sync owes it.
         """
-        rows = self.before[ACTIVITIES]
-        done = _within(rows, self.covered_before, edge)
-        return {key: row for key, row in rows.items() if key in self.sync.before or key not in done}
-
-    def owed_as_they_are(self, edge: timedelta) -> Rows:
-        """Tell those of them that were the same as long as this is owed."""
-        owed, sync, after = self.owed(edge), self.sync.before, self.after[ACTIVITIES]
-        return {key: row for key, row in owed.items() if after.get(key) == row == sync.get(key, row)}
+        if not self.goes_on:
+            return rows
+        done = _within(rows, self.covered_before, timedelta())
+        return {key: row for key, row in rows.items() if key not in done or self.sync.before.get(key) == row}
 
 
 def breaches(
@@ -113,7 +107,7 @@ def breaches(
         if BY_NAME[name].cursor_field is None:
             yield from _refresh(played, name, chronicle)
     yield from _state(warehouse, played, first, edge)
-    yield from _activities(played, warehouse, chronicle, schedule.lookback_days, edge)
+    yield from _activities(played, warehouse, chronicle, schedule.lookback_days)
     if played.unservable and played.only_unservable:
         yield from _all_but_unservable(played, edge)
 
@@ -198,9 +192,7 @@ def _moved(moment: str, by: timedelta) -> str:
     return iso(datetime.fromisoformat(moment) + by) if by else moment
 
 
-def _activities(
-    played: Played, warehouse: Warehouse, chronicle: Chronicle, lookback_days: int, edge: timedelta
-) -> Iterator[str]:
+def _activities(played: Played, warehouse: Warehouse, chronicle: Chronicle, lookback_days: int) -> Iterator[str]:
     """Nothing is lost, and what lies within the lookback is as it is."""
     table = warehouse.tables.get(ACTIVITIES, {})
     if unknown := [key for key, row in table.items() if not chronicle.knows(ACTIVITIES, row)]:
@@ -208,12 +200,11 @@ def _activities(
     if not played.completed(ACTIVITIES):
         return
     end = max(end for _, end in warehouse.covered(ACTIVITIES))
-    due = {key: row for key, row in played.owed(edge).items() if row["activityTime"] <= end}
-    due = _owed(played, due)
+    due = played.owed({key: row for key, row in played.before[ACTIVITIES].items() if row["activityTime"] <= end})
     there = {key: row for key, row in due.items() if key in played.after[ACTIVITIES]}
     yield from _missing(ACTIVITIES, table.keys(), there, "though the stream was said to be COMPLETE")
     since = _lookback(played.sync.covered, lookback_days)
-    stable = played.owed_as_they_are(edge)
+    stable = played.stable(ACTIVITIES)
     recent = {key: row for key, row in due.items() if row["activityTime"] >= since and key in stable}
     if changed := [key for key, row in recent.items() if key in table and table[key] != row]:
         yield f"{ACTIVITIES}: {len(changed)} records within the lookback are not as they are now, as {some(changed)}"
@@ -224,7 +215,7 @@ def _all_but_unservable(played: Played, edge: timedelta) -> Iterator[str]:
 
     Of activities it does. Of a list, what lies on the same page can't be had either.
     """
-    stable = played.owed_as_they_are(edge)
+    stable = played.stable(ACTIVITIES)
     lost = [row["activityTime"] for row in stable.values() if row["id"] in played.unservable]
     spans = [(_moved(time, -edge - NEAR), _moved(time, edge + NEAR)) for time in lost]
     until = _moved(played.begun, -LATEST)
@@ -234,18 +225,7 @@ def _all_but_unservable(played: Played, edge: timedelta) -> Iterator[str]:
         if row["activityTime"] <= until and not any(low <= row["activityTime"] <= high for low, high in spans)
     }
     came = {key_of(BY_NAME[ACTIVITIES], row) for row in played.output.records(ACTIVITIES)} | played.arrived_before
-    yield from _missing(ACTIVITIES, came, _owed(played, due), "though all but a few others could be served")
-
-
-def _owed(played: Played, rows: Rows) -> Rows:
-    """Choose the activities that a run owes: of a sync that was cut off, not what arrived late where it had been read.
-
-    The next sync owes that.
-    """
-    if not played.goes_on:
-        return rows
-    done = _within(rows, played.covered_before, timedelta())
-    return {key: row for key, row in rows.items() if key not in done or played.owed.get(key) == row}
+    yield from _missing(ACTIVITIES, came, played.owed(due), "though all but a few others could be served")
 
 
 def _lookback(covered: list[tuple[str, str]], days: int) -> str:

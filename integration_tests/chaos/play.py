@@ -19,7 +19,7 @@ from integration_tests.chaos.changes import Changes
 from integration_tests.chaos.chronicle import Chronicle
 from integration_tests.chaos.clock import Clock
 from integration_tests.chaos.figures import Figures
-from integration_tests.chaos.laws import Played, breaches, last_breaches
+from integration_tests.chaos.laws import Played, Sync, breaches, last_breaches
 from integration_tests.chaos.warehouse import Warehouse
 from integration_tests.connector import start
 from integration_tests.sandbox import Api, Fault, Sandbox, Workspace, counts
@@ -110,10 +110,10 @@ def play(schedule: Schedule, folder: Path, warehouse: Warehouse | None = None) -
     first = chronicle.now("activities")
     figures, violations = Figures(["schedules", *schedule.labels()]), []
     with Sandbox(api, latency=schedule.latency, jitter=schedule.jitter, seed=schedule.seed) as sandbox:
-        runs = list(schedule.runs)
+        runs, sync = list(schedule.runs), None
         for number, run in enumerate(runs, 1):
             try:
-                played = _play_run(schedule, run, sandbox, chronicle, clock, warehouse, folder)
+                played = _play_run(schedule, run, sandbox, chronicle, clock, warehouse, folder, sync)
             except HungError:
                 violations.append(f"run {number} of {len(schedule.runs)}: it hung")
                 break
@@ -123,6 +123,7 @@ def play(schedule: Schedule, folder: Path, warehouse: Warehouse | None = None) -
                 found += last_breaches(played, warehouse)
             violations += [f"run {number} of {len(schedule.runs)}: {breach}" for breach in found]
             figures.update(_figures_of(played, run))
+            sync = played.sync
             if number == len(schedule.runs) and played.goes_on:
                 # What arrived late while the sync was cut off comes with the next one.
                 runs.append(replace(run, changes=(), changes_before=0))
@@ -162,7 +163,12 @@ def _play_run(
     clock: Clock,
     warehouse: Warehouse,
     folder: Path,
+    sync: Sync | None,
 ) -> Played:
+    """Play a run.
+
+    :param sync: the sync that the run before it began, or went on with
+    """
     api = sandbox.api
     assert isinstance(api, ChaoticApi)
     for _ in range(run.changes_before // 2):
@@ -174,8 +180,8 @@ def _play_run(
     covered = warehouse.covered("activities")
     arrived = frozenset(warehouse.tables.get("activities", {}))
     goes_on = warehouse.in_progress("activities")
-    if not goes_on:
-        warehouse.owed = before["activities"]
+    if not (goes_on and sync):
+        sync = Sync(before["activities"], covered)
     for fault in _faults(schedule, run, clock):
         api.faults.add(fault)
     api.withheld.update(run.withheld)
@@ -208,8 +214,8 @@ def _play_run(
         after={name: chronicle.now(name) for name in schedule.streams},
         covered_before=covered,
         arrived_before=arrived,
+        sync=sync,
         goes_on=goes_on,
-        owed=warehouse.owed,
         begun=iso(begun),
         until=end.get("end_date", iso(min(clock.now(), datetime.now(UTC)))),
         unservable=unservable,

@@ -25,8 +25,6 @@ class Warehouse:
 
     def __init__(self) -> None:
         self.tables: dict[str, Rows] = {}
-        self.owed: Rows = {}
-        """The activities that there were when the sync began that is to be completed."""
         self._states: dict[str, AirbyteStateMessage] = {}
 
     @property
@@ -47,11 +45,6 @@ class Warehouse:
         return (
             state is not None and state.stream is not None and bool(vars(state.stream.stream_state).get("in_progress"))
         )
-
-    def in_progress(self, name: str) -> bool:
-        """Tell whether the state of a stream says that the next run goes on with what the one before has begun."""
-        state = self._states.get(name)
-        return state is not None and state.stream is not None and "in_progress" in vars(state.stream.stream_state)
 
     def load(self, output: Output, streams: tuple[str, ...], *, tail_arrives: bool) -> None:
         """Take in what a run has brought.
