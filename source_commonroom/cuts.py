@@ -7,7 +7,7 @@ from airbyte_cdk.sources.types import StreamSlice
 
 from source_commonroom.components.counts import Counts
 from source_commonroom.components.errors import RequestFailedError
-from source_commonroom.components.walk import Count, CountRefusedError, FirstPage, PageRetriever, Walk
+from source_commonroom.components.walk import Count, CountRefusedError, FirstPage, PageRetriever, Walk, keys_of
 from source_commonroom.coverage import Coverage, Span
 from source_commonroom.moments import moment_of, text
 from source_commonroom.progress import Rows, Window
@@ -56,7 +56,8 @@ class Cut:
         self._bounds = bounds
         self._window = window
         self._taken = taken
-        self._came = set(window.came)
+        self._before = keys_of(window.walks)
+        self._came: set[int] = set()
         self._failed: list[Span] = []
         self._untried: list[Span] = []
         self._failures = 0
@@ -103,8 +104,9 @@ class Cut:
         except RequestFailedError as again:
             if not again.failure.retried:
                 raise
-            self._served = self._served or bool(part.came)
-            self._failures = 1 if part.came else self._failures + 1
+            brought = any(walk.pages_read for walk in part.walks)
+            self._served = self._served or brought
+            self._failures = 1 if brought else self._failures + 1
             if self._failures >= _MOST_AT_FIRST and not self._served:
                 self._served = window.high - window.low <= _REST and self._answers_beside()
             if self._failures >= (_MOST if self._served else _MOST_AT_FIRST):
@@ -132,15 +134,13 @@ class Cut:
         if part.counts and first is not None:
             part.records = part.due = first.records
         for rows in walk.to_the_end(part.part, first):
-            keys = list(map(key_of, rows))
-            part.follow(list(map(moment_of, rows)), keys)
-            part.came.extend(keys)
+            part.follow(rows, list(map(moment_of, rows)))
             yield self._new_of(rows)
         for rows in self._counts.complete(part.part, None if part.records is None else Count(part.records), [walk]):
             yield self._new_of(rows)
 
     def _new_of(self, rows: Rows) -> Rows:
-        new = [row for row in rows if key_of(row) not in self._came]
+        new = [row for row in rows if (key := key_of(row)) not in self._came and key not in self._before]
         self._came.update(map(key_of, new))
         return self._taken(new)
 

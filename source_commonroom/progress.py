@@ -6,12 +6,15 @@ from typing import Any
 
 from airbyte_cdk.sources.types import StreamSlice
 
-from source_commonroom.components.walk import FirstPage, Walk, distinct
+from source_commonroom.components.walk import FirstPage, Walk, sum_of
 from source_commonroom.moments import moment_of, parse, text
 from source_commonroom.seams import Edges, key_of
 from source_commonroom.sums import Sum, Tally
 
 Rows = list[dict[str, Any]]
+
+# So many activities of a page are remembered, which may come again where a walk is left and another goes on.
+_TAIL = 12
 
 
 class Window:
@@ -65,13 +68,13 @@ class Window:
         """How many activities of that moment came."""
         self.latest: list[str] = []
         """The moments of the last page."""
-        self._latest_rows: tuple[list[str], list[int]] = ([], [])
+        self._tail: list[tuple[str, int]] = []
         self._overlap: set[int] = set()
         self._overlap_ends = ""
         self.kept_at = time.monotonic()
         """When the state was last kept."""
-        self.came: array[int] = array("q")
-        """The activities that came, those too that another window was first with."""
+        self.later: array[int] = array("q")
+        """The activities that came when it was read once more."""
         self.left_out_low = 0
         self.left_out_high = 0
         """How many came that a window before it, or after it, was first with."""
@@ -82,15 +85,16 @@ class Window:
         self.unserved: list[tuple[int, int]] = []
         """The parts that the API can't serve."""
 
-    def follow(self, moments: list[str], keys: list[int]) -> None:
-        """Follow a page: the moments of its activities, and who they are."""
+    def follow(self, rows: Rows, moments: list[str]) -> None:
+        """Follow a page: its activities, and their moments."""
         known = [moment for moment in moments if moment] if "" in moments else moments
         so_far = [self.reached, *known]
         self.in_order = self.in_order and so_far == sorted(so_far)
         before = self.at_reached if so_far[0] == so_far[-1] else 0
         self.reached_before, self.reached = self.reached, so_far[-1]
         self.at_reached = before + known.count(self.reached)
-        self.latest, self._latest_rows = known, (moments, keys)
+        self.latest = known
+        self._tail = [(moment, key_of(row)) for row, moment in zip(rows[-_TAIL:], moments[-_TAIL:], strict=True)]
 
     def read_until(self) -> tuple[int, int] | None:
         """Return a moment up to which all has been read, if nothing is missing, and how many activities came after it.
@@ -112,14 +116,18 @@ class Window:
         lowest = self.latest[0] if counted and self.latest and self.latest[0] < reached else ""
         return (high, after) if self.since < high and lowest <= text(high) else None
 
-    def from_here(self, high: int) -> list[int]:
-        """Return the activities that came and will come again if the rest is asked for from a moment on."""
+    def from_here(self, high: int) -> list[int] | None:
+        """Return the activities that came and will come again if the rest is asked for from a moment on.
+
+        None if there are many.
+        """
         begin = text(high - 1)
-        return [key for moment, key in zip(*self._latest_rows, strict=True) if not moment or moment >= begin]
+        again = [key for moment, key in self._tail if not moment or moment >= begin]
+        return again if len(again) < _TAIL else None
 
     def leave(self, walk: Walk, high: int, due: int) -> None:
         """Go on with another walk, which begins at a moment up to which all has been read."""
-        self._overlap, self._overlap_ends = set(self.from_here(high)), self.reached
+        self._overlap, self._overlap_ends = set(self.from_here(high) or ()), self.reached
         self.walks.append(walk)
         self.since, self.due = high, due
 
@@ -134,6 +142,5 @@ class Window:
 
     def tally(self) -> Tally:
         """Return what came of it, in a few numbers."""
-        number, mark = distinct([self.came])
-        unusable = sum(walk.unusable for walk in self.walks)
-        return Tally(self.low, self.high, number + unusable, self.left_out_low, self.left_out_high, mark)
+        number, mark = sum_of(self.walks, self.later)
+        return Tally(self.low, self.high, number, self.left_out_low, self.left_out_high, mark)

@@ -30,8 +30,6 @@ _CHECKPOINT = 30
 _CHECKPOINT_AT_FIRST = 0.25
 # The share of a sync that lies between two checkpoints of a window until then.
 _LOST = 0.2
-# So many activities may come twice where a window is left and begun again, or it goes on by its cursor.
-_OVERLAP = 10
 # How often a request is sent that has another one behind it.
 _TRIES = 2
 
@@ -182,13 +180,13 @@ class WindowReader:
         reached = window.read_until()
         if reached is None:
             return None
-        high, after = reached
+        high = reached[0]
         if window.due is None:
             window.kept_at = now
             self._keep((window.since, high))
             return None
         walk, again = window.walks[-1], window.from_here(high)
-        if max(after, len(again)) > _OVERLAP or window.due - walk.received <= self._retriever.page_size:
+        if again is None or window.due - walk.received <= self._retriever.page_size:
             return None
         window.kept_at = now
         try:
@@ -204,9 +202,11 @@ class WindowReader:
 
     def _taken(self, window: Window, rows: Rows, *, follow: bool = False) -> Rows:
         """Return the rows that no other window was first with, and report those without a moment."""
-        moments, keys = list(map(moment_of, rows)), list(map(key_of, rows))
+        moments = list(map(moment_of, rows))
         if follow:
-            window.follow(moments, keys)
+            window.follow(rows, moments)
+        else:
+            window.later.extend(map(key_of, rows))
         if "" in moments:
             logger.warning(
                 "%s: %d of %d activities of a page have no %s that is a moment. They are emitted as they are. A record "
@@ -216,7 +216,6 @@ class WindowReader:
                 len(rows),
                 FIELD,
             )
-        window.came.extend(keys)
         if not rows or not window.edges.touched_by(min(moments), max(moments)):
             return rows
         before = self._seams.taken(window.number, rows, moments, window.edges)

@@ -554,6 +554,16 @@ def received(walks: Sequence[Walk]) -> int:
     return distinct(arrays)[0] + sum(walk.unusable for walk in walks)
 
 
+def sum_of(walks: Sequence[Walk], more: "array[int]") -> tuple[int, int]:
+    """Return how many records some walks brought, as :func:`received`, and the sum of their keys: it tells them apart.
+
+    :param more: the keys of records that came in another way
+    """
+    arrays = [more, *(walk._came for walk in walks)]  # noqa: SLF001  # of its own kind
+    number, mark = distinct(arrays)
+    return number + sum(walk.unusable for walk in walks), mark
+
+
 def distinct(arrays: Sequence["array[int]"]) -> tuple[int, int]:
     """Return how many keys there are, each counted once, and their sum."""
     # In parts, because a set takes ten times the memory.
