@@ -58,7 +58,7 @@ class Style:
         """Draw a style, the same one for the same seed."""
         rng = Random(f"style {seed}")
         cursors = rng.choice(CURSORS)
-        exclusive = rng.choice(("", "", "", "end", "end", "start"))
+        exclusive = rng.choice(((), (), (), ("end",), ("start",), ("start", "end")))
         order, ignores_order = _orders(rng)
         uncounted = _uncounted(rng)
         dates = rng.random() < 0.35
@@ -67,8 +67,8 @@ class Style:
             cursors=cursors,
             traits=Traits(
                 stored_finer=rng.random() < 0.3,
-                exclusive_start=exclusive == "start",
-                exclusive_end=exclusive == "end",
+                exclusive_start="start" in exclusive,
+                exclusive_end="end" in exclusive,
                 date_resolution=timedelta(seconds=1) if rng.random() < 0.2 else None,
                 order=order,
                 ignores_order=ignores_order,
