@@ -211,7 +211,9 @@ class WindowCursor(ConcurrentCursor):
             self._warn_of_clock()
             if window.done or window.unserved:
                 with self._lock:
-                    self._unserved = Coverage([*self._unserved, *window.unserved])
+                    # A millisecond more on each side, because spans that are one millisecond apart are one in a state.
+                    wider = ((low - 1, high + 1) for low, high in window.unserved)
+                    self._unserved = Coverage([*self._unserved, *wider])
                     self._keep_spans(window.done)
 
     def _compare(self, window: Window) -> Iterator[list[dict[str, Any]]]:
@@ -225,7 +227,7 @@ class WindowCursor(ConcurrentCursor):
             except NotAllCameError as error:
                 with self._lock:
                     # Other windows of it may be closed only now.
-                    self._missing += error.spans
+                    self._missing += [(low - 1, high + 1) for low, high in error.spans]
                     self._keep_spans([] if window.is_cut else [(window.low, window.high)])
                 raise
 
@@ -256,14 +258,14 @@ class WindowCursor(ConcurrentCursor):
         test_given_a_clock_that_is_ahead_when_read_then_the_state_ends_with_the_clock_of_the_api.
         """
         self._done = Coverage([*self._done, *spans])
-        for low, high in self._missing:
+        for low, high in [*self._missing, *self._unserved]:
             self._done = self._done.without(low, high)
         clocks = self._retriever.requester.api_clock.first
         if clocks is not None and self._end is not None:
             now = milliseconds(clocks[0])
             self._done = self._done.until(now)
             self._end = min(self._end, now)
-            self._lookback_from = min(self._lookback_from or now, now)
+            self._lookback_from = now if self._lookback_from is None else min(self._lookback_from, now)
         self._emit_state_message()
 
     def _warn_of_clock(self) -> None:

@@ -73,11 +73,12 @@ class Cut:
         window = self._window
         window.is_cut = True
         logger.warning(
-            "%s Is it one activity that the API can't serve? The rest of the window, %s to %s, is read in smaller "
-            "parts to find out.",
-            error,
+            "%s: a page of the activities from %s to %s failed each time (%s). Is there one that the API can't serve? "
+            "What is left of them is read in smaller parts to find out.",
+            self._retriever.name,
             text(window.low),
             text(window.high),
+            error.internal_message,
         )
         self._failed.append((self._safe(window), window.high))
         unserved = []

@@ -5,13 +5,15 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from source_commonroom.moments import text
+from source_commonroom.moments import parse, text
 
 # Whatever the API's resolution is, up to this, and whether its bounds are inclusive: so close to a seam, in
 # milliseconds, a record may come in both windows.
 _NEAR = 1_100
 # As far as the second of a record near a seam may lie from it.
 _FAR = 3_000
+# So many records of one second are remembered, and so many without a moment. What comes twice beyond is emitted twice.
+_MOST = 2**16
 # A moment up to its second.
 _SECOND = len("2026-01-01T00:00:00")
 
@@ -77,11 +79,17 @@ class Seams:
                 self._open[seam] -= 1
                 if self._open[seam] <= 0:
                     del self._open[seam]
-            kept = [(text(seam - _FAR), text(seam + _FAR)) for seam in self._open]
-            for second in list(self._near):
-                # A record without a moment is kept as long as anything.
-                if not any(low <= second <= high for low, high in kept) and (second or not kept):
-                    del self._near[second]
+                    self._forget(seam)
+            if not self._open:
+                self._near.clear()
+
+    def _forget(self, seam: int) -> None:
+        """Forget what lies near a seam, and near no other one."""
+        low, high = text(seam - _FAR), text(seam + _FAR)
+        for second in [second for second in self._near if low <= second <= high]:
+            moment = parse(f"{second}Z")
+            if not any(abs(other - moment) <= _FAR for other in self._open):
+                del self._near[second]
 
     def taken(self, window: int, rows: Sequence[Row], moments: Sequence[str], edges: Edges) -> dict[int, str]:
         """Take the records of a page that lie near an edge, and return those that came in another window before.
@@ -95,8 +103,10 @@ class Seams:
                 if not edges.are_near(moment):
                     continue
                 first = self._near.setdefault(moment[:_SECOND], {})
-                holder = first.setdefault(key_of(row), window)
-                if holder != window:
+                key = key_of(row)
+                if len(first) < _MOST:
+                    first.setdefault(key, window)
+                if first.get(key, window) != window:
                     before[place] = moment
         return before
 

@@ -87,7 +87,8 @@ def test_given_a_sync_within_the_lookback_that_is_stopped_each_time_when_read_ag
 def test_given_a_sync_that_was_stopped_when_another_goes_on_then_the_one_after_it_reads_what_arrived_late(
     read: Read, clock: FrozenDateTimeFactory
 ) -> None:
-    api, span = Api(recent(6_000, days=2)), {"start_date": START, "num_workers": 2, "lookback_window_days": 3}
+    api = Paced(recent(6_000, days=2), clock)
+    span = {"start_date": START, "num_workers": 2, "lookback_window_days": 3}
     first = killed(read, api, 20, [], **span)
     done = [(moment["start"], moment["end"]) for moment in content(first)["slices"]]
     low, high = (datetime.fromisoformat(edge) for edge in done[-1])

@@ -239,3 +239,12 @@ def test_given_the_end_of_a_sync_when_read_again_then_its_last_moment_is_asked_f
     assert ids(first) == ["a_1"]
     # Its own end is exclusive, too: the sync after it begins there again.
     assert [window["end"] for window in second.last_state("activities")[1]["slices"]] == ["2026-07-01T00:00:00.000Z"]
+
+
+def test_given_many_records_without_a_moment_when_read_then_their_memory_is_bounded() -> None:
+    kept = Seams()
+    kept.expect(10_000, 2)
+    rows = [{"id": f"a_{number}"} for number in range(70_000)]
+
+    assert kept.taken(1, rows, [""] * len(rows), Edges(0, 10_000)) == {}
+    assert len(kept.taken(2, rows, [""] * len(rows), Edges(10_000, 20_000))) == 2**16

@@ -211,6 +211,8 @@ class PageRetriever(Retriever):
 
     def quick(self, tries: int) -> "PageRetriever":
         """Return the same retriever, but that it sends a request so often at most, and waits for a shorter time."""
+        # Else each copy would choose its columns anew.
+        self._columns()
         quick = copy(self)
         quick.requester = self.requester.quick(tries)
         return quick
