@@ -66,6 +66,8 @@ class Planner:
         self._counts = True
         self._longest: int | None = None
         """The length of spans that can't be counted, and no longer ones; None if there is none."""
+        self._uncounted = False
+        """Whether a count failed of some span and of all parts of it."""
         self._why = ""
 
     def windows(self, first: int, last: int) -> Iterator[Window]:
@@ -90,6 +92,13 @@ class Planner:
             logger.warning(
                 "%s: the API doesn't count records (%s). They are read all the same, but nothing tells whether what "
                 "comes is all that there is.",
+                self._name,
+                self._why,
+            )
+        elif self._uncounted:
+            logger.warning(
+                "%s: the API failed to count the records of some spans (%s). They are read all the same, but what "
+                "comes of them can't be compared with a count this time.",
                 self._name,
                 self._why,
             )
@@ -141,7 +150,12 @@ class Planner:
         while todo:
             low, high = todo.pop()
             if not self._is_too_long(low, high):
-                found = None if (low, high) == (first, last) else self._probe(low, high, tries=1)
+                try:
+                    found = None if (low, high) == (first, last) else self._probe(low, high, tries=1)
+                except CountRefusedError as refused:
+                    self._refused(refused)
+                    yield from self._by_pages(begin, high)
+                    return
                 if found is not None:
                     yield from self._by_count(low, high, found)
                     failures = 0
@@ -157,7 +171,8 @@ class Planner:
                 if served:
                     self._longest = high - low
                     if high - low <= _DAY:
-                        self._counts = False
+                        # The next span may be counted: a count that failed says nothing of others.
+                        self._uncounted = True
                         yield from self._by_pages(begin, high)
                         return
             middle = (low + high) // 2

@@ -2,7 +2,7 @@
 
 It waits a hundredth as long before it tries again. A window of activities has three pages where it has eight, so
 that few records make many windows, and its state is kept as often as the first argument says, in seconds, where it is
-kept twice a minute. A list is long with more than two pages where it is with more than fifty.
+kept twice a minute.
 """
 
 import sys
@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from source_commonroom import slices, windows
-from source_commonroom.components import counts, retries
+from source_commonroom.components import retries
 from source_commonroom.run import run
 
 HURRY = 100
@@ -39,5 +39,4 @@ if __name__ == "__main__":
     _set(retries, time=_Hurried())
     _set(slices, _SMALLEST=3, _LARGEST=8)
     _set(windows, _CHECKPOINT=float(sys.argv.pop(1)))
-    _set(counts, _LONG=2)
     run()

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Collection, Iterator, Sequence
+from enum import Enum, auto
 from typing import Any
 
 from airbyte_cdk.models import FailureType
@@ -23,9 +24,6 @@ logger = logging.getLogger("airbyte")
 
 # So many readings of a list may follow the first one, each of which brings something that those before it didn't.
 _MOST_READINGS = 4
-# A list of more pages isn't read once more for records that were deleted before the walk came to them, where it is
-# known that nothing can have been skipped.
-_LONG = 50
 
 
 class Counts:
@@ -41,8 +39,6 @@ class Counts:
         self._retriever = retriever
         self._expect = expect
         self._refused = False
-        self._names_rows = False
-        """Whether cursors are known to name a row, so that no deletion moves a page and nothing is skipped."""
 
     def before(self, part: StreamSlice) -> Count | None:
         """Return how many records a list has; None if that can't be known.
@@ -93,55 +89,59 @@ class Counts:
         """
         came = received(walks) - len(newer)
         if before is None:
-            repeated = any(walk.repeated for walk in walks)
-            # One page is one answer.
-            several = sum(walk.pages_read for walk in walks) > 1
-            if not repeated and not (several and any(walk.has_moved() for walk in walks)):
+            if not self._is_doubtful(None, walks):
                 return
+            repeated = any(walk.repeated for walk in walks)
             reason = "a page came twice" if repeated else "pages that came have moved"
             logger.warning("%s: %s while the list was read. It is read once more.", self._where(part), reason)
-            yield from self._read_again(part, None, None, walks)
+            yield from self._read_again(part, None, None, walks, ())
             return
-        if came >= before.records and (before.top is not None or not any(walk.repeated for walk in walks)):
+        if came >= before.records and (before.top is not None or not self._is_doubtful(before, walks)):
             return
         now = self._count(part, bounded=before.top is not None)
-        gone = now is not None and self._only_gone(before, came, now, walks, newer)
         logger.warning(
-            "%s%s. %s",
+            "%s%s. They are read once more.",
             self._numbers(part, before.records, came),
             f". It counts {now.records} now" if now else "",
-            "So much was deleted while they were read." if gone else "They are read once more.",
         )
-        if gone:
-            return
-        yield from self._read_again(part, before.top, now or before, walks)
+        # Without another count, what came and is newer than the first one stays newer.
+        yield from self._read_again(part, before.top, now or before, walks, () if now else newer)
 
-    def _only_gone(self, before: Count, came: int, now: Count, walks: Sequence[Walk], newer: Collection[int]) -> bool:
-        """Tell whether a long list needn't be read once more, because the rest was deleted before its page was read.
+    @staticmethod
+    def _is_doubtful(before: Count | None, walks: Sequence[Walk]) -> bool:
+        """Tell whether a record may have been skipped, though no number tells.
 
-        So many were deleted; some of them after they had come, so that more came than are left. Where the last page
-        hasn't moved, no cursor that counts rows can have brought that: it brings as many rows as there are at its end.
+        If pages carry the count, a fall of it between two of them is the reason to look, and costs nothing. Else three
+        pages are asked for again.
         """
-        deleted = before.records + len(newer) - now.records
-        missing = before.records - came
-        if before.top is None or deleted < missing or sum(walk.pages_read for walk in walks) <= _LONG:
-            return False
-        if not self._names_rows and deleted > missing:
-            self._names_rows = not any(walk.end_has_moved() for walk in walks)
-        return self._names_rows
+        if any(walk.repeated for walk in walks):
+            return True
+        counts = [walk.counts for walk in walks if walk.counts is not None]
+        if before is not None and counts:
+            return any(lowest < first for first, lowest in counts)
+        # One page is one answer.
+        several = sum(walk.pages_read for walk in walks) > 1
+        return several and any(walk.has_moved() for walk in walks)
 
     def _read_again(
-        self, part: StreamSlice, top: int | None, counted: Count | None, walks: Sequence[Walk]
+        self,
+        part: StreamSlice,
+        top: int | None,
+        counted: Count | None,
+        walks: Sequence[Walk],
+        known_newer: Collection[int],
     ) -> Iterator[list[dict[str, Any]]]:
         """Read a list until a reading brings nothing new, and is as large as was counted.
 
         :param top: the highest number that the reading before could have brought; None if that can't be told
         :param counted: the API's last count; None if it doesn't count
+        :param known_newer: the numbers in the ids of the records that came already and are newer than that count
         :raises AirbyteTracedException: (transient_error) if none of the readings is
         """
         bounded = top is not None
         earlier, last = list(walks), keys_of(walks)
-        newer = set[int]()
+        newer = set(known_newer)
+        plausible = 0
         for _ in range(_MOST_READINGS):
             again = Walk(self._retriever, earlier)
             new = 0
@@ -153,7 +153,9 @@ class Counts:
             then = self._count(part, bounded=bounded) if counted else None
             # What the reading before it brought, and is gone.
             gone = sum(key not in came for key in last)
-            if _is_whole(again, counted, then, len(newer), new, gone):
+            verdict = _judge(again, counted, then, len(newer), new, gone)
+            plausible = plausible + 1 if verdict is Verdict.PLAUSIBLE else 0
+            if verdict is Verdict.WHOLE or plausible > 1:
                 logger.info("%s: read once more, all of it came.", self._where(part))
                 return
             if counted and then and then.records == counted.records and not new and not gone and not again.repeated:
@@ -165,7 +167,7 @@ class Counts:
         numbers = (
             f"{self._where(part)}: each reading of the list brought records that the ones before it didn't"
             if counted is None
-            else f"{self._numbers(part, counted.records, received([again]))} when they were read once more"
+            else f"{self._numbers(part, counted.records, received([again]) - len(newer))} when they were read once more"
         )
         raise AirbyteTracedException(
             message=f"{numbers}. So records may be missing. Run the sync again; if it happens each time, tell Common "
@@ -202,8 +204,20 @@ def _name(part: StreamSlice) -> str:
     return ", ".join(f"{name} {value}" for name, value in {**part.partition, **part.cursor_slice}.items())
 
 
-def _is_whole(again: Walk, counted: Count | None, then: Count | None, newer: int, new: int, gone: int) -> bool:
-    """Tell whether a reading leaves no doubt.
+class Verdict(Enum):
+    """What another reading of a list shows."""
+
+    WHOLE = auto()
+    """All that was counted before it came, and nothing else can stand for any of it."""
+    PLAUSIBLE = auto()
+    """What is missing may have been deleted, or what came may have been created, while it was read: two readings that
+    follow each other have to say so, because the same would have to be missing by chance twice."""
+    DOUBTFUL = auto()
+    """More is missing."""
+
+
+def _judge(again: Walk, counted: Count | None, then: Count | None, newer: int, new: int, gone: int) -> Verdict:
+    """Judge a reading.
 
     :param counted: the API's count before it
     :param then: the count after it
@@ -212,18 +226,20 @@ def _is_whole(again: Walk, counted: Count | None, then: Count | None, newer: int
     :param gone: how much came in the reading before it, and not in this one
     """
     if again.repeated:
-        return False
+        return Verdict.DOUBTFUL
     if counted is None:
-        return not new
-    due = counted.records
-    if counted.top is None and then:
-        # What was created may stand for what is missing, so that it has to be there as well.
-        due = max(due, then.records)
-    missing = due - (again.received - newer)
-    if missing <= 0:
-        return True
-    # Else only what was there, and was demonstrably deleted, may be missing.
-    return not new and then is not None and missing <= min(gone, counted.records + newer - then.records)
+        return Verdict.DOUBTFUL if new else Verdict.WHOLE
+    came = again.received - newer
+    if counted.top is not None and came >= counted.records:
+        return Verdict.WHOLE
+    if then is None:
+        return Verdict.DOUBTFUL
+    if counted.top is None and came >= counted.records:
+        # What was created may stand for what is missing, unless it is there as well.
+        return Verdict.WHOLE if came >= then.records else Verdict.PLAUSIBLE
+    # Only what came before and is gone may be missing, and no more than was deleted since the count.
+    excused = counted.records - came <= min(gone, counted.records + newer - then.records)
+    return Verdict.PLAUSIBLE if excused and not new else Verdict.DOUBTFUL
 
 
 def _above(rows: Sequence[dict[str, Any]], top: int | None) -> set[int]:

@@ -351,6 +351,8 @@ class Walk:
         self._query: tuple[Mapping[str, Any], StreamSlice | None] = ({}, None)
         self.repeated = False
         """Whether a page came twice under two cursors, so that another one may not have come at all."""
+        self.counts: tuple[int, int] | None = None
+        """The count that the first page carried, and the lowest one since then; None if pages carry none."""
         self.passes = 0
         """How often it was begun."""
         self.unusable = 0
@@ -450,11 +452,15 @@ class Walk:
             rows = rows_of(page, retriever.name)
             self.unusable += len(page["data"]) - len(rows) if self.passes == 1 else 0
             keys = [_hash_of(row) for row in rows]
+            self._note_count(page)
             content = hash(tuple(keys))
             repeated = content in contents
             contents.add(content)
             self._pages.append(_Asked(cursor, len(keys), content))
             barren = 0 if rows and not repeated else barren + 1
+            if not repeated and not border.isdisjoint(keys) and keys[0] not in border:
+                # More than a page of rows was inserted before this page, so that it holds some of earlier ones.
+                before = keys_of([*self._after, self])
             yield self._repeated_page(rows) if repeated else self._new_of(rows, keys, border, before)
             border = set(keys)
             cursor = page["meta"].get("nextCursor") if is_paged(retriever.page) else None
@@ -483,9 +489,11 @@ class Walk:
         last = len(self._pages) - 1
         return last >= 0 and any(not self._is_still(place) for place in sorted({0, last // 2, last}, reverse=True))
 
-    def end_has_moved(self) -> bool:
-        """Tell whether the last page isn't what it was, asked for again."""
-        return bool(self._pages) and not self._is_still(len(self._pages) - 1)
+    def _note_count(self, page: Mapping[str, Any]) -> None:
+        records = page["meta"].get("recordCount") if isinstance(page["meta"], dict) else None
+        if isinstance(records, int) and not isinstance(records, bool):
+            first, lowest = self.counts or (records, records)
+            self.counts = first, min(lowest, records)
 
     def _is_still(self, place: int) -> bool:
         asked = self._pages[place]
