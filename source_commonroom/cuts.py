@@ -19,8 +19,6 @@ logger = logging.getLogger("airbyte")
 # one of them. And so many later, where several records fail.
 _MOST_AT_FIRST = 4
 _MOST = 12
-# A window that is no longer than this, in milliseconds, is what was left of one that was cut in an earlier sync.
-_REST = 64
 # How often a request is sent if there is no smaller part.
 _TRIES = 2
 # So many spans a message names.
@@ -92,7 +90,7 @@ class Cut:
                 # Both are tried before either is cut again: if neither is served, no record is the cause.
                 self._untried = [(low, middle), (middle, high)]
             yield from self._try(*self._untried.pop(), error)
-        if not self._served and not self._answers_beside():
+        if not self._served and not self._answers():
             raise error
         window.unserved = list(Coverage(unserved)) or unserved
 
@@ -109,7 +107,7 @@ class Cut:
             self._served = self._served or brought
             self._failures = 1 if brought else self._failures + 1
             if self._failures >= _MOST_AT_FIRST and not self._served:
-                self._served = window.high - window.low <= _REST and self._answers_beside()
+                self._served = self._answers()
             if self._failures >= (_MOST if self._served else _MOST_AT_FIRST):
                 raise error from None
             self._failed.append((self._safe(part), high))
@@ -160,20 +158,24 @@ class Cut:
         :param high: the last moment of that
         :param after: how many activities came after it
         """
+        walk = part.walks[-1]
+        # What was deleted after it came must not stand for what a cursor that counts rows skipped for it.
+        if (walk.counts and walk.counts[1] < walk.counts[0]) or walk.has_moved():
+            return False
         if part.due is None:
             return True
         try:
             counted = self._retriever.quick(_TRIES).count(self._part_of(part.since, high))
         except CountRefusedError:
             return False
-        return counted <= part.walks[-1].received - after
+        return counted <= walk.received - after
 
-    def _answers_beside(self) -> bool:
-        """Tell whether the API serves an activity after the window or before it, or says that there is none."""
+    def _answers(self) -> bool:
+        """Tell whether the API serves an activity after the window, before it, or at its beginning, or says of none."""
         window, (first, last) = self._window, self._bounds
         retriever = self._retriever.quick(_TRIES)
-        beside = [(window.high + 2, last), (first, window.low - 2)]
-        for part in (self._part_of(low, high) for low, high in beside if low < high):
+        spans = [(window.high + 2, last), (first, window.low - 2), (window.low, window.high)]
+        for part in (self._part_of(low, high) for low, high in spans if low < high):
             try:
                 retriever.page_of({**retriever.params(part), "limit": 1}, part)
             except RequestFailedError:

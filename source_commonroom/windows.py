@@ -183,7 +183,9 @@ class WindowReader:
         high = reached[0]
         if window.due is None:
             window.kept_at = now
-            self._keep((window.since, high))
+            # Where nobody counts, pages that have moved tell that something may have been skipped.
+            if not window.walks[-1].has_moved():
+                self._keep((window.since, high))
             return None
         walk, again = window.walks[-1], window.from_here(high)
         if again is None or window.due - walk.received <= self._retriever.page_size:
