@@ -157,9 +157,12 @@ class WindowCursor(ConcurrentCursor):
     def _gaps(self) -> list[Span]:
         """Return the spans that are still to be read, each between the boundaries of what is done.
 
-        After a sync that came to its end, the lookback is one of them, and is taken out of what is done: else a window
-        of it that fails would leave no gap behind, and what arrived late in it would be lost once the end of the next
-        sync has moved on. Pinned by
+        After a sync that came to its end, the lookback is one of them; and once in the time that it is long, even if
+        none comes to its end, because one window fails each time. Pinned by
+        test_given_syncs_in_progress_for_longer_than_the_lookback_when_read_then_the_lookback_is_read_again.
+
+        It is taken out of what is done: else a window of it that fails would leave no gap behind, and what arrived late
+        in it would be lost once the end of the next sync has moved on. Pinned by
         test_given_a_window_of_the_lookback_that_fails_when_read_again_then_it_is_read_again.
         """
         end = milliseconds(cast("datetime", self._end_provider()))
@@ -168,10 +171,11 @@ class WindowCursor(ConcurrentCursor):
         self._last, self._ends_before_now = end, end < milliseconds(datetime.now(UTC))
         with self._lock:
             since = self._lookback_from
-            if since is not None and not self._was_in_progress:
-                lookback = cast("timedelta", self._lookback_window or timedelta(0))
-                self._done = self._done.until(since - lookback // timedelta(milliseconds=1))
-            if since is None or not self._was_in_progress:
+            lookback = cast("timedelta", self._lookback_window or timedelta(0)) // timedelta(milliseconds=1)
+            if since is None:
+                self._lookback_from = end
+            elif not self._was_in_progress or 0 < lookback < end - since:
+                self._done = self._done.until(since - lookback)
                 self._lookback_from = end
             self._end = end
             return self._done.gaps(self._begin, end) if self._begin <= end else []

@@ -136,7 +136,7 @@ def test_given_a_state_of_a_sync_that_came_to_its_end_when_read_then_the_lookbac
     assert read_from(read, daily(), content)[0] == first
 
 
-@pytest.mark.parametrize("since", [{}, {"lookback_from": "2026-06-20T23:00:00.000Z"}], ids=json.dumps)
+@pytest.mark.parametrize("since", [{}, {"lookback_from": "2026-06-28T23:00:00.000Z"}], ids=json.dumps)
 def test_given_a_state_in_progress_when_read_then_only_the_gaps_are_read_and_the_next_sync_reads_the_lookback(
     since: dict[str, str], read: Read
 ) -> None:
@@ -151,7 +151,18 @@ def test_given_a_state_in_progress_when_read_then_only_the_gaps_are_read_and_the
     after = output.last_state("activities")[1]
     assert "in_progress" not in after
     assert after["lookback_from"] == since.get("lookback_from", "2026-06-29T23:00:00.000Z")
-    assert read_from(read, api, after)[0] == ("2026-06-18" if since else "2026-06-27")
+    assert read_from(read, api, after)[0] == ("2026-06-26" if since else "2026-06-27")
+
+
+def test_given_syncs_in_progress_for_longer_than_the_lookback_when_read_then_the_lookback_is_read_again(
+    read: Read,
+) -> None:
+    progress = {"in_progress": True, "lookback_from": "2026-06-20T23:00:00.000Z"}
+    content = {**ranges((START, "2026-06-29T23:00:00.000Z")), **progress}
+
+    assert read_from(read, daily(), content)[0] == "2026-06-18"
+    assert read_from(read, daily(), content, lookback_window_days=0) == ["2026-06-30"]
+    assert read_from(read, daily(), content, lookback_window_days=30) == ["2026-06-30"]
 
 
 def test_given_two_spans_when_read_then_the_gap_between_them_is_read(read: Read) -> None:
