@@ -145,7 +145,7 @@ def rows_of(page: Mapping[str, Any], stream: str) -> list[dict[str, Any]]:
             stream,
             "; and ".join(page["notes"].sentences()),
         )
-    records = [row for row in rows if row and isinstance(row, dict)]
+    records = records_of(page)
     if len(records) < len(rows):
         logger.warning(
             "%s: left out %d of %d rows of a page, because they are empty or no objects. "
@@ -155,3 +155,8 @@ def rows_of(page: Mapping[str, Any], stream: str) -> list[dict[str, Any]]:
             len(rows),
         )
     return records
+
+
+def records_of(page: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the rows of a page that are records, and say nothing of the others: whoever read the page has said it."""
+    return [row for row in page["data"] if row and isinstance(row, dict)]

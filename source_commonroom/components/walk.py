@@ -20,7 +20,7 @@ from airbyte_cdk.sources.types import Config, StreamSlice, StreamState
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
 from source_commonroom.components.errors import RequestFailedError
-from source_commonroom.components.pages import is_paged, parse_page, rows_of
+from source_commonroom.components.pages import is_paged, parse_page, records_of, rows_of
 from source_commonroom.components.retries import PatientRequester
 
 logger = logging.getLogger("airbyte")
@@ -504,7 +504,7 @@ class Walk:
         except RequestFailedError:
             # Whether it has moved can't be told, so that it counts as moved.
             return False
-        keys = [_hash_of(row) for row in rows_of(page, self._retriever.name)]
+        keys = [_hash_of(row) for row in records_of(page)]
         if place == len(self._pages) - 1:
             keys = keys[: asked.rows]
         return hash(tuple(keys)) == asked.content
