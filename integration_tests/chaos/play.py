@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 PROGRAM = (sys.executable, str(Path(hurried.__file__)))
 COLLECTIONS = {path: collection for collection, path in PATHS.items()}
-LONGEST = 120
+LONGEST = 240
 """Seconds after which a run hangs."""
 
 
