@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
 # One sync of all streams each, with some 60 fuzzed bodies; `make chaos` runs so many that they are 1,000.
 RUNS = 20 if os.environ.get("CHAOS") == "full" else 2
-PROGRAM = (sys.executable, str(Path(hurried.__file__)))
+# A state is kept after each page.
+PROGRAM = (sys.executable, str(Path(hurried.__file__)), "0")
 LONGEST = 120
 """Seconds after which a sync hangs."""
 SALT = "a-salt-of-the-tests-5150"
