@@ -7,11 +7,10 @@ from airbyte_cdk.sources.types import StreamSlice
 
 from source_commonroom.components.counts import Counts
 from source_commonroom.components.errors import RequestFailedError
-from source_commonroom.components.walk import Count, CountRefusedError, FirstPage, PageRetriever, Walk, keys_of
+from source_commonroom.components.walk import Count, CountRefusedError, FirstPage, PageRetriever, Walk, hash_of, keys_of
 from source_commonroom.coverage import Coverage, Span
 from source_commonroom.moments import moment_of, text
 from source_commonroom.progress import Rows, Window
-from source_commonroom.seams import key_of
 
 logger = logging.getLogger("airbyte")
 
@@ -139,8 +138,8 @@ class Cut:
             yield self._new_of(rows)
 
     def _new_of(self, rows: Rows) -> Rows:
-        new = [row for row in rows if (key := key_of(row)) not in self._came and key not in self._before]
-        self._came.update(map(key_of, new))
+        new = [row for row in rows if (key := hash_of(row)) not in self._came and key not in self._before]
+        self._came.update(map(hash_of, new))
         return self._taken(new)
 
     def _safe(self, part: Window) -> int:

@@ -6,9 +6,9 @@ from typing import Any
 
 from airbyte_cdk.sources.types import StreamSlice
 
-from source_commonroom.components.walk import FirstPage, Walk, sum_of
+from source_commonroom.components.walk import FirstPage, Walk, hash_of, sum_of
 from source_commonroom.moments import moment_of, parse, text
-from source_commonroom.seams import Edges, key_of
+from source_commonroom.seams import Edges
 from source_commonroom.sums import Sum, Tally
 
 Rows = list[dict[str, Any]]
@@ -94,7 +94,7 @@ class Window:
         self.reached_before, self.reached = self.reached, so_far[-1]
         self.at_reached = before + known.count(self.reached)
         self.latest = known
-        self._tail = [(moment, key_of(row)) for row, moment in zip(rows[-_TAIL:], moments[-_TAIL:], strict=True)]
+        self._tail = [(moment, hash_of(row)) for row, moment in zip(rows[-_TAIL:], moments[-_TAIL:], strict=True)]
 
     def read_until(self) -> tuple[int, int] | None:
         """Return a moment up to which all has been read, if nothing is missing, and how many activities came after it.
@@ -135,7 +135,7 @@ class Window:
         """Return the rows of a page that didn't come in the walk before."""
         if not self._overlap:
             return rows
-        new = [row for row in rows if key_of(row) not in self._overlap]
+        new = [row for row in rows if hash_of(row) not in self._overlap]
         if any(moment_of(row) > self._overlap_ends for row in new):
             self._overlap = set()
         return new

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from source_commonroom.components.walk import hash_of
 from source_commonroom.moments import parse, text
 
 # Whatever the API's resolution is, up to this, and whether its bounds are inclusive: so close to a seam, in
@@ -103,15 +104,9 @@ class Seams:
                 if not edges.are_near(moment):
                     continue
                 first = self._near.setdefault(moment[:_SECOND], {})
-                key = key_of(row)
+                key = hash_of(row)
                 if len(first) < _MOST:
                     first.setdefault(key, window)
                 if first.get(key, window) != window:
                     before[place] = moment
         return before
-
-
-def key_of(row: Row) -> int:
-    """Return 64 bits of what tells one record from another."""
-    record_id = row.get("id")
-    return hash(record_id if isinstance(record_id, str | int) else repr(row))

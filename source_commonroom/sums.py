@@ -8,10 +8,9 @@ from typing import Any, NamedTuple, Protocol
 from airbyte_cdk.models import FailureType
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
-from source_commonroom.components.walk import CountRefusedError, Keys
+from source_commonroom.components.walk import CountRefusedError, Keys, hash_of
 from source_commonroom.coverage import Span
 from source_commonroom.moments import text
-from source_commonroom.seams import key_of
 
 logger = logging.getLogger("airbyte")
 
@@ -231,5 +230,5 @@ def _read_again(spot: Sequence[Tally], reader: Reader, found: set[int]) -> Itera
         return key in found or any(key in keys for keys in known)
 
     for rows in reader.again(spot[0].low, spot[-1].high, is_known):
-        found.update(map(key_of, rows))
+        found.update(map(hash_of, rows))
         yield rows

@@ -16,12 +16,13 @@ from source_commonroom.components.walk import (
     Keys,
     PageRetriever,
     Walk,
+    hash_of,
 )
 from source_commonroom.coverage import Span
 from source_commonroom.cuts import Cut, uncounted_page
 from source_commonroom.moments import FIELD, moment_of, parse, text
 from source_commonroom.progress import Rows, Window
-from source_commonroom.seams import Seams, key_of
+from source_commonroom.seams import Seams
 
 logger = logging.getLogger("airbyte")
 
@@ -94,7 +95,7 @@ class WindowReader:
                 yield self._taken(window, rows)
 
     def again(self, low: int, high: int, known: Callable[[int], bool]) -> Iterator[Rows]:
-        """Yield what a span holds beside what is known of it, by the keys of :func:`key_of`.
+        """Yield what a span holds beside what is known of it, by the keys of :func:`hash_of`.
 
         :raises AirbyteTracedException: as :meth:`pages`
         """
@@ -102,9 +103,9 @@ class WindowReader:
         walk = Walk(self._retriever)
         first = self._retriever.first_page(part)
         for rows in walk.to_the_end(part, first):
-            yield [row for row in rows if not known(key_of(row))]
+            yield [row for row in rows if not known(hash_of(row))]
         for rows in self._counts.complete(part, Count(first.records), [walk]):
-            yield [row for row in rows if not known(key_of(row))]
+            yield [row for row in rows if not known(hash_of(row))]
 
     def keys(self, low: int, high: int) -> Keys:
         """Return what a span holds now.
@@ -208,7 +209,7 @@ class WindowReader:
         if follow:
             window.follow(rows, moments)
         else:
-            window.later.extend(map(key_of, rows))
+            window.later.extend(map(hash_of, rows))
         if "" in moments:
             logger.warning(
                 "%s: %d of %d activities of a page have no %s that is a moment. They are emitted as they are. A record "

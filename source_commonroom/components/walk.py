@@ -329,7 +329,7 @@ class Keys:
 
     def has(self, row: Mapping[str, Any]) -> bool:
         """Tell whether a record is one of them."""
-        return _hash_of(row) in self
+        return hash_of(row) in self
 
 
 class Walk:
@@ -393,14 +393,14 @@ class Walk:
 
     def left_by(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return those of some rows that aren't on a confirmed page; another thread may ask."""
-        keys = [_hash_of(row) for row in rows]
+        keys = [hash_of(row) for row in rows]
         # For a few rows a look at all keys costs a fraction of what it costs to put them in order.
         known = set(keys).intersection(self._came[: self._confirmed])
         return [row for row, key in zip(rows, keys, strict=True) if key not in known]
 
     def forget(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Take rows of the last page for not come: they aren't emitted."""
-        left = {_hash_of(row) for row in rows}
+        left = {hash_of(row) for row in rows}
         start = len(self._came) - self._pages[-1].rows
         kept = [key for key in self._came[start:] if key not in left]
         del self._came[start:]
@@ -451,7 +451,7 @@ class Walk:
         while True:
             rows = rows_of(page, retriever.name)
             self.unusable += len(page["data"]) - len(rows) if self.passes == 1 else 0
-            keys = [_hash_of(row) for row in rows]
+            keys = [hash_of(row) for row in rows]
             self._note_count(page)
             content = hash(tuple(keys))
             repeated = content in contents
@@ -504,7 +504,7 @@ class Walk:
         except RequestFailedError:
             # Whether it has moved can't be told, so that it counts as moved.
             return False
-        keys = [_hash_of(row) for row in records_of(page)]
+        keys = [hash_of(row) for row in records_of(page)]
         if place == len(self._pages) - 1:
             keys = keys[: asked.rows]
         return hash(tuple(keys)) == asked.content
@@ -617,7 +617,7 @@ def _key_of(row: Mapping[str, Any]) -> Any:
     return _id_of(row) if number is None else number
 
 
-def _hash_of(row: Mapping[str, Any]) -> int:
+def hash_of(row: Mapping[str, Any]) -> int:
     """Return 64 bits of what tells one record from another."""
     return hash(_id_of(row))
 
