@@ -3,7 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from itertools import pairwise
+from operator import lt
 from typing import Any
 
 from airbyte_cdk.models import FailureType
@@ -210,7 +210,7 @@ class ListFromBothEnds:
 
     def _claim_upwards(self, rows: Rows) -> tuple[Rows, bool]:
         """Return which of a page's rows the walk up emits, and whether it has met the walk down."""
-        numbers = [number_of(row) for row in rows]
+        numbers = list(map(number_of, rows))
         with self._lock:
             if self._first is None and rows:
                 self._first = numbers[0]
@@ -292,7 +292,7 @@ class ListFromBothEnds:
 
     def _claim_downwards(self, rows: Rows) -> tuple[Rows, bool]:
         """Return which of a page's rows the walk down emits, and whether it is at its end."""
-        numbers = [number_of(row) for row in rows]
+        numbers = list(map(number_of, rows))
         with self._lock:
             new = self._new_below(rows, numbers)
             if new is None:
@@ -301,7 +301,7 @@ class ListFromBothEnds:
                 return [], True
             self._down.confirm()
             known = self._note(numbers)
-            ended = len(new) < len(rows) and not any(number <= (self._up_to or 0) for _, number in self._passed(new))
+            ended = len(new) < len(rows) and not _up_to(self._up_to, list(map(number_of, new)))
             self._whole = self._whole or ended
             if known:
                 self._down_to, self._lowest_id = min(known), str(rows[-1]["id"])
@@ -314,21 +314,14 @@ class ListFromBothEnds:
         if not _ascend(None, [*reversed(self._below(numbers)), *([] if self._down_to is None else [self._down_to])]):
             self._walk_alone("doesn't sort downwards by id when asked to")
             return None
-        passed = self._passed(rows)
-        if not passed:
+        if not _up_to(self._up_to, numbers):
+            # The walk up hasn't come so far.
             return rows
         new = self._up.left_by(rows)
         if len(new) == len(rows):
             self._walk_alone("doesn't sort by id in the same way from both ends")
             return None
         return new
-
-    def _passed(self, rows: Rows) -> list[tuple[dict[str, Any], int]]:
-        """Return the rows that the walk up has passed, and so should have brought."""
-        up_to = self._up_to
-        if up_to is None:
-            return []
-        return [(row, number) for row in rows if (number := number_of(row)) is not None and number <= up_to]
 
     def _below(self, numbers: list[int | None]) -> list[int | None]:
         """Return the numbers that have to descend: after a walk was begun again, not those that it had passed."""
@@ -359,9 +352,13 @@ def _pairs(rows: Rows, numbers: list[int]) -> Iterator[tuple[dict[str, Any], int
     return zip(rows, numbers, strict=True)
 
 
+def _up_to(number: int | None, numbers: list[int | None]) -> bool:
+    """Tell whether one of some numbers is as low as another one."""
+    return number is not None and any(other is not None and other <= number for other in numbers)
+
+
 def _ascend(after: int | None, numbers: list[int | None]) -> bool:
     """Tell whether there is a number in every place, and each is higher than the one before."""
     found = [number for number in numbers if number is not None]
-    return len(found) == len(numbers) and all(
-        low < high for low, high in pairwise(found if after is None else [after, *found])
-    )
+    first = after is None or not found or after < found[0]
+    return first and len(found) == len(numbers) and all(map(lt, found, found[1:]))

@@ -9,7 +9,7 @@ from source_commonroom.components.counts import Counts
 from source_commonroom.components.errors import RequestFailedError
 from source_commonroom.components.walk import Count, CountRefusedError, FirstPage, PageRetriever, Walk, hash_of, keys_of
 from source_commonroom.coverage import Coverage, Span
-from source_commonroom.moments import moment_of, text
+from source_commonroom.moments import moments_of, text
 from source_commonroom.progress import Rows, Window
 
 logger = logging.getLogger("airbyte")
@@ -132,7 +132,7 @@ class Cut:
         if part.counts and first is not None:
             part.records = part.due = first.records
         for rows in walk.to_the_end(part.part, first):
-            part.follow(rows, list(map(moment_of, rows)))
+            part.follow(rows, moments_of(rows))
             yield self._new_of(rows)
         for rows in self._counts.complete(part.part, None if part.records is None else Count(part.records), [walk]):
             yield self._new_of(rows)

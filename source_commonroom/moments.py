@@ -1,7 +1,7 @@
 """Moments: as milliseconds since 1970, and as the API and the state write them."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,6 +18,8 @@ _MOMENT = re.compile(
     r"(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)|02-(?:0[1-9]|1[0-9]|2[0-8]))"
     r"T(?:[01][0-9]|2[0-3])(?::[0-5][0-9]){2}\.[0-9]{3}Z"
 )
+# Those of a page, each with a line of its own.
+_MOMENTS = re.compile(rf"(?:{_MOMENT.pattern}\n)*+")
 
 
 def milliseconds(moment: datetime) -> int:
@@ -55,3 +57,12 @@ def moment_of(row: Mapping[str, Any]) -> str:
     except ValueError:
         return ""
     return text(found) if _FIRST <= found <= _LAST else ""
+
+
+def moments_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the moment of each activity of a page, see :func:`moment_of`."""
+    found: list[Any] = [row.get(FIELD) for row in rows]
+    if set(map(type, found)) == {str} and _MOMENTS.fullmatch("\n".join([*found, ""])):
+        # Most pages, at a third of the time.
+        return found
+    return list(map(moment_of, rows))

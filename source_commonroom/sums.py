@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 from airbyte_cdk.models import FailureType
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
-from source_commonroom.components.walk import CountRefusedError, Keys, hash_of
+from source_commonroom.components.walk import CountRefusedError, Keys
 from source_commonroom.coverage import Span
 from source_commonroom.moments import text
 
@@ -125,68 +125,85 @@ class NotAllCameError(AirbyteTracedException):
 
 
 def compare(name: str, run: Sequence[Tally], records: int | None, reader: Reader) -> Iterator[Rows]:
-    """Compare what windows that follow each other brought with what the API counted of all, and yield what is missing.
+    """Compare what windows that follow each other brought with what the API counts of all, and yield what is missing.
 
-    Each window alone was compared with its own count, so that what is missing here lies between two. It costs no
-    request unless fewer came than were counted. Then the API is asked once more, and if something was deleted
-    meanwhile, it is asked of each window as well: what came and was deleted doesn't stand for what is missing. Counts
-    of halves find the neighbors between which it is, and these are read as one.
+    Each window alone was compared with its own count, so that what is missing here lies between two. One count of all,
+    taken now, is all that it costs if as many came, and none of them has been deleted. Else counts are compared with
+    counts: what halves of the windows hold now, and halves of these, with what they hold together. So neither an
+    activity that arrived late nor one that was deleted stands for one that is missing. Neighbors that hold less than
+    what they hold together are read as one.
+
+    An activity that arrived late in a window which had been read already is none that is missing, unless fewer came
+    than were counted before: the next sync reads the lookback.
 
     :param run: the windows
     :param records: how many activities the API counted before they were planned; None if there were others among them
     :raises NotAllCameError: if the rest doesn't come either
     """
     came = _came(run)
-    if records is not None and came >= records:
-        return
     low, high = run[0].low, run[-1].high
+    counted = came if records is None else records
     try:
         now = reader.count(low, high)
-        known = run
-        if records is not None and now < records:
-            known = [one._replace(received=min(one.received, reader.count(one.low, one.high))) for one in run]
-            came = _came(known)
-        if came >= now:
-            if records is not None:
-                logger.warning(
-                    "%s: the API counted %d activities from %s to %s, and counts %d now: so many were deleted while "
-                    "they were read.",
-                    name,
-                    records,
-                    text(low),
-                    text(high),
-                    now,
-                )
+        if came == now >= counted:
             return
+        spots = list(_spots(run, now, reader, whole=came >= counted, still=now >= max(came, counted)))
+    except CountRefusedError as error:
+        if came < counted:
+            raise NotAllCameError(name, [(low, high)], counted, came) from error
         logger.warning(
-            "%s: the API counts %d activities from %s to %s, and %d of them came. Where the others are is looked for.",
+            "%s: the API didn't count the activities from %s to %s once more (%s). Each window of them brought what "
+            "was counted of it, but what lies between two can't be compared with a count this time.",
             name,
-            now,
             text(low),
             text(high),
-            came,
+            error,
         )
-        spots = [[run[known.index(one)] for one in spot] for spot in _spots(known, now, reader)]
-    except CountRefusedError:
-        raise NotAllCameError(name, [(low, high)], records or came, came) from None
-    spans = [(spot[0].low, spot[-1].high) for spot in spots] or [(low, high)]
-    missing, found = now - came, set[int]()
+        return
+    if not spots:
+        if now < counted:
+            logger.warning(
+                "%s: the API counted %d activities from %s to %s, and counts %d now: so many were deleted while they "
+                "were read.",
+                name,
+                counted,
+                text(low),
+                text(high),
+                now,
+            )
+        return
+    missing = [spot.missing for spot in spots]
+    logger.warning(
+        "%s: of %d activities that the API counts from %s to %s, %d haven't come. Where the others are is looked for.",
+        name,
+        now,
+        text(low),
+        text(high),
+        sum(missing),
+    )
+    spans = [(spot.windows[0].low, spot.windows[-1].high) for spot in spots]
+    found = set[int]()
     for number, spot in enumerate(spots):
         try:
             yield from _read_again(spot, reader, found)
-        except (AirbyteTracedException, CountRefusedError) as error:
+        except (AirbyteTracedException, CountRefusedError, _StillMissingError) as error:
             if isinstance(error, AirbyteTracedException) and error.failure_type != FailureType.transient_error:
                 raise
-            raise NotAllCameError(name, spans[number:], now, came + len(found)) from error
-    if len(found) < missing and not _has_come(low, high, came + len(found), reader):
-        raise NotAllCameError(name, spans, now, came + len(found))
+            raise NotAllCameError(name, spans[number:], now, now - sum(missing[number:])) from error
 
 
-def _has_come(low: int, high: int, came: int, reader: Reader) -> bool:
-    try:
-        return came >= reader.count(low, high)
-    except CountRefusedError:
-        return False
+class _StillMissingError(Exception):
+    """Windows that were read again as one still bring less than the API counts."""
+
+
+class _Spot(NamedTuple):
+    """Windows to be read again, as one: two neighbors between which something is missing, or one that holds more."""
+
+    windows: Sequence[Tally]
+    missing: int
+    """How many activities."""
+    halves: tuple[Sequence[Tally], Sequence[Tally]] | None = None
+    """Those that hold less than what they hold together, where the neighbors meet; None of a window that holds more."""
 
 
 def _came(run: Sequence[Tally]) -> int:
@@ -194,41 +211,67 @@ def _came(run: Sequence[Tally]) -> int:
     return sum(one.own for one in run) + run[0].left_out_low + run[-1].left_out_high
 
 
-def _spots(run: Sequence[Tally], now: int, reader: Reader) -> Iterator[Sequence[Tally]]:
-    """Yield the neighbors between which activities are missing, by counts of halves.
+def _count(run: Sequence[Tally], reader: Reader) -> int:
+    return reader.count(run[0].low, run[-1].high)
+
+
+def _spots(run: Sequence[Tally], now: int, reader: Reader, *, whole: bool, still: bool) -> Iterator[_Spot]:
+    """Yield where something is missing, by counts of halves.
 
     :param now: how many activities the API counts of all
+    :param whole: whether as many came as were counted before, so that what a window holds more arrived since then
+    :param still: whether nothing seems to have been deleted, so that nothing is missing where as many came as there are
     """
-    missing = now - _came(run)
-    if missing <= 0:
+    if still and now == _came(run):
         return
-    if len(run) <= 2:  # noqa: PLR2004  # neighbors
-        yield run
+    if len(run) == 1:
+        if now > run[0].received and not whole:
+            yield _Spot(run, now - run[0].received)
         return
     halves = run[: len(run) // 2], run[len(run) // 2 :]
-    for half in halves:
-        count = reader.count(half[0].low, half[-1].high)
-        missing -= max(count - _came(half), 0)
-        yield from _spots(half, count, reader)
+    first, second = (_count(half, reader) for half in halves)
+    # Before and after, because one that arrives between two counts, or is deleted, must not stand for a missing one.
+    missing = max(now, _count(run, reader)) - (first + second - _seam(*halves))
     if missing > 0:
-        yield [halves[0][-1], halves[1][0]]
+        yield _Spot([halves[0][-1], halves[1][0]], missing, halves)
+    yield from _spots(halves[0], first, reader, whole=whole, still=still)
+    yield from _spots(halves[1], second, reader, whole=whole, still=still)
 
 
-def _read_again(spot: Sequence[Tally], reader: Reader, found: set[int]) -> Iterator[Rows]:
-    """Read neighbors as one, and yield what didn't come.
+def _seam(first: Sequence[Tally], second: Sequence[Tally]) -> int:
+    """Return how many activities came twice where windows meet."""
+    return first[-1].left_out_high + second[0].left_out_low
+
+
+def _read_again(spot: _Spot, reader: Reader, found: set[int]) -> Iterator[Rows]:
+    """Read a spot as one, and yield what didn't come.
 
     What came isn't kept, because it would take memory for each record of the sync. So each window is read again alone:
     if that brings what it brought before, all of it is known, and else it is emitted twice rather than never.
+
+    :param found: takes the keys of what was between windows
+    :raises _StillMissingError: if something is missing all the same
+    :raises CountRefusedError: if that can't be told
     """
-    known = []
-    for one in spot:
-        keys = reader.keys(one.low, one.high)
-        if sum(keys) == one.mark:
-            known.append(keys)
+    low, high = spot.windows[0].low, spot.windows[-1].high
+    if spot.halves is None:
+        yield from reader.again(low, high, found.__contains__)
+        return
+    alone = [reader.keys(one.low, one.high) for one in spot.windows]
+    known = [keys for keys, one in zip(alone, spot.windows, strict=True) if sum(keys) == one.mark]
+    between = set[int]()
 
     def is_known(key: int) -> bool:
+        if not any(key in keys for keys in alone):
+            between.add(key)
         return key in found or any(key in keys for keys in known)
 
-    for rows in reader.again(spot[0].low, spot[-1].high, is_known):
-        found.update(map(hash_of, rows))
-        yield rows
+    yield from reader.again(low, high, is_known)
+    found |= between
+    if len(between) >= spot.missing:
+        return
+    first, second = spot.halves
+    whole = _count([*first, *second], reader)
+    missing = whole - (_count(first, reader) + _count(second, reader) - sum(key in alone[1] for key in alone[0]))
+    if missing > len(between):
+        raise _StillMissingError

@@ -17,10 +17,11 @@ from source_commonroom.components.walk import (
     PageRetriever,
     Walk,
     hash_of,
+    hashes_of,
 )
 from source_commonroom.coverage import Span
 from source_commonroom.cuts import Cut, uncounted_page
-from source_commonroom.moments import FIELD, moment_of, parse, text
+from source_commonroom.moments import FIELD, moments_of, parse, text
 from source_commonroom.progress import Rows, Window
 from source_commonroom.seams import Seams
 
@@ -122,7 +123,7 @@ class WindowReader:
 
         :raises CountRefusedError: as :meth:`PageRetriever.count`
         """
-        return self._retriever.count(self._part_of(low, high))
+        return self._retriever.quick(_TRIES).count(self._part_of(low, high))
 
     def _first_page(self, window: Window) -> FirstPage | None:
         if window.first is not None or not window.counts:
@@ -197,19 +198,33 @@ class WindowReader:
         except (CountRefusedError, RequestFailedError):
             # The page that follows meets what is wrong.
             return None
-        if window.due <= walk.received - len(again) + first.records:
+        if self._is_whole(window, high, walk.received - len(again), first.records):
             window.safe = high if window.safe == window.since else window.safe
             self._keep((window.since, high))
         window.leave(Walk(self._retriever), high, first.records)
         return first
 
+    def _is_whole(self, window: Window, high: int, came: int, left: int) -> bool:
+        """Tell whether what came of a window up to a moment is all that the API counts of it.
+
+        :param came: how many activities came
+        :param left: how many the API counts after that moment
+        """
+        if came + left == window.due:
+            return True
+        # What arrived late must not stand for what is missing.
+        try:
+            return came + left > (window.due or 0) and self.count(window.since, high) <= came
+        except CountRefusedError:
+            return False
+
     def _taken(self, window: Window, rows: Rows, *, follow: bool = False) -> Rows:
         """Return the rows that no other window was first with, and report those without a moment."""
-        moments = list(map(moment_of, rows))
+        moments = moments_of(rows)
         if follow:
             window.follow(rows, moments)
         else:
-            window.later.extend(map(hash_of, rows))
+            window.later.extend(hashes_of(rows))
         if "" in moments:
             logger.warning(
                 "%s: %d of %d activities of a page have no %s that is a moment. They are emitted as they are. A record "

@@ -118,6 +118,23 @@ def test_given_counts_that_fail_when_nothing_is_there_then_it_costs_few_requests
     assert len(api.log.of("/v2/activities")) <= 50
 
 
+@pytest.mark.parametrize("days", [20, 400])
+def test_given_counts_that_fail_for_long_spans_and_are_refused_for_shorter_ones_when_read_then_nothing_is_read_twice(
+    days: float, read: Read
+) -> None:
+    is_long = counts_longer_than(days)
+    api = Api(history())
+    api.faults.add(Fault("status", status=504, when=is_long))
+    api.faults.add(Fault("status", status=400, when=lambda params: counts(params) and not is_long(params)))
+
+    output = read(api, "activities")
+
+    assert_all_came(output, api)
+    (warning,) = output.warnings()
+    assert "the API doesn't count records (it refused the request)" in warning
+    assert len(api.log.of("/v2/activities")) <= 2 * PAGES + 60
+
+
 class Odd(Api):
     """Shows all activities at one moment far from where they are."""
 

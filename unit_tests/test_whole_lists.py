@@ -383,6 +383,62 @@ def test_given_one_count_that_fails_when_read_then_only_that_list_is_not_compare
     assert len(ids(output, "objects")) == 899
 
 
+def test_given_counts_left_out_where_they_are_0_when_read_then_other_lists_are_compared(read: Read) -> None:
+    class LeavesOut(Withholding):
+        def answer(self, call: Call) -> Answer:
+            answer = super().answer(call)
+            return replace(answer, body=answer.body.replace(b'"recordCount":0', b'"total":0'))
+
+    types = [{"id": f"cot_{number}", "name": f"T {number}", "assocs": []} for number in (1, 2, 3)]
+    objects = [{"id": f"co_{number}", "name": "O", "objectTypeId": f"cot_{2 + number % 2}"} for number in range(1, 901)]
+    api = LeavesOut(Workspace.of(object_types=types, objects=objects), "/v2/objects", {}, hidden={"co_7"})
+
+    output = read(api, "objects")
+
+    assert "objectTypeId cot_3" in assert_incomplete(output, "objects")
+
+
+# Rows that are no records.
+
+
+class Blanks(Api):
+    """Answers an empty row in place of a contact, for so many requests of its page."""
+
+    def __init__(self, workspace: Workspace, times: int) -> None:
+        super().__init__(workspace)
+        self._left = times
+
+    def answer(self, call: Call) -> Answer:
+        answer = super().answer(call)
+        page = orjson.loads(answer.body)
+        if self._left and any(row.get("id") == "c_7" for row in page.get("data", [])):
+            self._left -= 1
+            page["data"] = [{} if row["id"] == "c_7" else row for row in page["data"]]
+        return replace(answer, body=orjson.dumps(page))
+
+
+@pytest.mark.parametrize("both_ends", [True, False])
+def test_given_an_empty_row_in_place_of_a_record_when_read_then_it_does_not_stand_for_it(
+    read: Read, *, both_ends: bool
+) -> None:
+    api = Blanks(Workspace.of(contacts=rows("contacts", 1_500)), 99)
+
+    output = read(api, "contacts", walk_from_both_ends=both_ends)
+
+    assert "counted 1500 records and answered 1499 of them" in assert_incomplete(output, "contacts")
+
+
+@pytest.mark.parametrize("both_ends", [True, False])
+def test_given_an_empty_row_once_when_read_then_another_reading_brings_the_record(
+    read: Read, *, both_ends: bool
+) -> None:
+    api = Blanks(Workspace.of(contacts=rows("contacts", 1_500)), 1)
+
+    output = read(api, "contacts", walk_from_both_ends=both_ends)
+
+    assert_whole(output, api, "contacts")
+
+
 # Ids, orders, pages.
 
 

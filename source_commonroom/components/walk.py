@@ -355,8 +355,6 @@ class Walk:
         """The count that the first page carried, and the lowest one since then; None if pages carry none."""
         self.passes = 0
         """How often it was begun."""
-        self.unusable = 0
-        """How many rows came that are no records."""
 
     @property
     def pages_read(self) -> int:
@@ -365,9 +363,9 @@ class Walk:
 
     @property
     def received(self) -> int:
-        """How many records came, each counted once, and rows that are none.
+        """How many records came, each counted once.
 
-        A record that comes twice must not stand for one that is missing. Pinned by
+        A row that is none must not stand for one that is missing, nor a record that comes twice. Pinned by
         test_given_records_that_come_twice_while_others_do_not_come_when_read_then_the_stream_is_incomplete.
         """
         return received([self])
@@ -393,14 +391,14 @@ class Walk:
 
     def left_by(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return those of some rows that aren't on a confirmed page; another thread may ask."""
-        keys = [hash_of(row) for row in rows]
+        keys = hashes_of(rows)
         # For a few rows a look at all keys costs a fraction of what it costs to put them in order.
         known = set(keys).intersection(self._came[: self._confirmed])
         return [row for row, key in zip(rows, keys, strict=True) if key not in known]
 
-    def forget(self, rows: Iterable[Mapping[str, Any]]) -> None:
+    def forget(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Take rows of the last page for not come: they aren't emitted."""
-        left = {hash_of(row) for row in rows}
+        left = set(hashes_of(rows))
         start = len(self._came) - self._pages[-1].rows
         kept = [key for key in self._came[start:] if key not in left]
         del self._came[start:]
@@ -448,16 +446,18 @@ class Walk:
         contents: set[int] = set()
         border: set[int] = set()
         barren = 0
+        start, look_at, known = len(self._came), _PATIENCE, -1
         while True:
             rows = rows_of(page, retriever.name)
-            self.unusable += len(page["data"]) - len(rows) if self.passes == 1 else 0
-            keys = [hash_of(row) for row in rows]
+            keys = hashes_of(rows)
             self._note_count(page)
             content = hash(tuple(keys))
             repeated = content in contents
             contents.add(content)
             self._pages.append(_Asked(cursor, len(keys), content))
             barren = 0 if rows and not repeated else barren + 1
+            if len(self._pages) > look_at:
+                look_at, known = 2 * look_at, self._grown(start, known)
             if not repeated and not border.isdisjoint(keys) and keys[0] not in border:
                 # More than a page of rows was inserted before this page, so that it holds some of earlier ones.
                 before = keys_of([*self._after, self])
@@ -466,8 +466,10 @@ class Walk:
             cursor = page["meta"].get("nextCursor") if is_paged(retriever.page) else None
             if cursor is None:
                 return
-            if cursor in cursors or barren >= _PATIENCE:
-                raise self._endless(cycle=cursor in cursors)
+            if cursor in cursors:
+                raise self._endless("the API answered with the same cursor twice")
+            if barren >= _PATIENCE:
+                raise self._endless(f"{_PATIENCE} pages in a row brought nothing")
             cursors.add(cursor)
             try:
                 page = retriever.page_of({**params, "cursor": cursor}, stream_slice)
@@ -504,7 +506,7 @@ class Walk:
         except RequestFailedError:
             # Whether it has moved can't be told, so that it counts as moved.
             return False
-        keys = [hash_of(row) for row in records_of(page)]
+        keys = hashes_of(records_of(page))
         if place == len(self._pages) - 1:
             keys = keys[: asked.rows]
         return hash(tuple(keys)) == asked.content
@@ -540,12 +542,21 @@ class Walk:
             )
         return []
 
-    def _endless(self, *, cycle: bool) -> AirbyteTracedException:
-        what = "the API answered with the same cursor twice" if cycle else f"{_PATIENCE} pages in a row brought nothing"
+    def _grown(self, start: int, known: int) -> int:
+        """Return how many different records came since a place: more each time, or cursors go round and never repeat.
+
+        Asked at twice as many pages each time, because it puts all of them in sets.
+        """
+        number = distinct([self._came[start:]])[0]
+        if number <= known:
+            raise self._endless(f"the last of {len(self._pages)} pages brought nothing that hadn't come before")
+        return number
+
+    def _endless(self, what: str) -> AirbyteTracedException:
         return AirbyteTracedException(
             message=f"{self._retriever.name}: {what}, so that the walk would never end. Run the sync again later; if "
             "it happens again, tell Common Room's support.",
-            internal_message="meta.nextCursor is one that was walked already" if cycle else "too many barren pages",
+            internal_message=f"{len(self._pages)} pages came",
             failure_type=FailureType.transient_error,
         )
 
@@ -559,9 +570,8 @@ def keys_of(walks: Iterable[Walk]) -> Keys:
 
 
 def received(walks: Sequence[Walk]) -> int:
-    """Return how many records some walks brought, each counted once, and rows that are none."""
-    arrays = [walk._came for walk in walks]  # noqa: SLF001  # of its own kind
-    return distinct(arrays)[0] + sum(walk.unusable for walk in walks)
+    """Return how many records some walks brought, each counted once."""
+    return distinct([walk._came for walk in walks])[0]  # noqa: SLF001  # of its own kind
 
 
 def sum_of(walks: Sequence[Walk], more: "array[int]") -> tuple[int, int]:
@@ -570,8 +580,7 @@ def sum_of(walks: Sequence[Walk], more: "array[int]") -> tuple[int, int]:
     :param more: the keys of records that came in another way
     """
     arrays = [more, *(walk._came for walk in walks)]  # noqa: SLF001  # of its own kind
-    number, mark = distinct(arrays)
-    return number + sum(walk.unusable for walk in walks), mark
+    return distinct(arrays)
 
 
 def distinct(arrays: Sequence["array[int]"]) -> tuple[int, int]:
@@ -596,7 +605,11 @@ def _parts_of(arrays: Sequence["array[int]"]) -> list["array[int]"]:
 
 
 def _counted(page: Mapping[str, Any]) -> int:
-    records = page["meta"].get("recordCount")
+    meta = page["meta"]
+    records = meta.get("recordCount")
+    if records is None and not page["data"] and meta.get("nextCursor") is None:
+        # Some APIs leave a count out that is 0. That says nothing of other lists.
+        return 0
     # A bool is an int in Python, and an estimate has 64 bits.
     if not isinstance(records, int) or isinstance(records, bool) or not 0 <= records < 2**63:
         raise CountRefusedError("it left meta.recordCount out")
@@ -620,6 +633,13 @@ def _key_of(row: Mapping[str, Any]) -> Any:
 def hash_of(row: Mapping[str, Any]) -> int:
     """Return 64 bits of what tells one record from another."""
     return hash(_id_of(row))
+
+
+def hashes_of(rows: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Return 64 bits of each record of a page, see :func:`hash_of`."""
+    ids: list[Any] = [row.get("id") for row in rows]
+    # Most pages, at a third of the time.
+    return list(map(hash, ids)) if set(map(type, ids)) <= {str, int} else list(map(hash_of, rows))
 
 
 def _id_of(row: Mapping[str, Any]) -> str | int:
