@@ -16,6 +16,9 @@ logger = logging.getLogger("airbyte")
 
 Rows = list[dict[str, Any]]
 
+# So often the halves of a span are counted, until nothing changes meanwhile.
+_COUNTS = 5
+
 
 class Tally(NamedTuple):
     """What came of a window, in a few numbers."""
@@ -229,13 +232,35 @@ def _spots(run: Sequence[Tally], now: int, reader: Reader, *, whole: bool, still
             yield _Spot(run, now - run[0].received)
         return
     halves = run[: len(run) // 2], run[len(run) // 2 :]
-    first, second = (_count(half, reader) for half in halves)
-    # Before and after, because one that arrives between two counts, or is deleted, must not stand for a missing one.
-    missing = max(now, _count(run, reader)) - (first + second - _seam(*halves))
+    missing, first, second = _between(halves, now, _seam(*halves), reader)
     if missing > 0:
         yield _Spot([halves[0][-1], halves[1][0]], missing, halves)
     yield from _spots(halves[0], first, reader, whole=whole, still=still)
     yield from _spots(halves[1], second, reader, whole=whole, still=still)
+
+
+def _between(
+    halves: tuple[Sequence[Tally], Sequence[Tally]], now: int, seam: int, reader: Reader
+) -> tuple[int, int, int]:
+    """Return how many activities are counted of two halves together and of neither alone, and the counts of both.
+
+    The whole is counted before and after its halves, because what arrives in between, or is deleted, must not stand for
+    what is missing. If it changes all the time, something is missing only if each count says so.
+
+    :param now: the count of the whole before
+    :param seam: how many activities both halves count
+    """
+    missing = now
+    for _ in range(_COUNTS):
+        before = now
+        first, second = (_count(half, reader) for half in halves)
+        now = _count([*halves[0], *halves[1]], reader)
+        missing = min(missing, min(before, now) - (first + second - seam))
+        if before == now:
+            return before - (first + second - seam), first, second
+        if missing <= 0:
+            break
+    return missing, first, second
 
 
 def _seam(first: Sequence[Tally], second: Sequence[Tally]) -> int:
@@ -270,8 +295,7 @@ def _read_again(spot: _Spot, reader: Reader, found: set[int]) -> Iterator[Rows]:
     found |= between
     if len(between) >= spot.missing:
         return
-    first, second = spot.halves
-    whole = _count([*first, *second], reader)
-    missing = whole - (_count(first, reader) + _count(second, reader) - sum(key in alone[1] for key in alone[0]))
+    whole = _count([*spot.halves[0], *spot.halves[1]], reader)
+    missing, *_ = _between(spot.halves, whole, sum(key in alone[1] for key in alone[0]), reader)
     if missing > len(between):
         raise _StillMissingError

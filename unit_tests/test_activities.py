@@ -47,7 +47,7 @@ def windows(api: Api) -> list[tuple[datetime, datetime]]:
     asked = {
         moment(request.params["startDate"]): moment(request.params["endDate"])
         for request in api.log.of("/v2/activities")
-        if "cursor" not in request.params
+        if "cursor" not in request.params and request.params["limit"] == "200"
     }
     return sorted(asked.items())
 
