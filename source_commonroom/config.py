@@ -60,6 +60,21 @@ _VERSION = re.compile(r"/v[0-9]+(/|$)")
 _FIRST_YEAR = 1000
 
 
+def without_empty(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration without the optional properties that are null or empty.
+
+    Terraform and forms send them for what was left out. The token, which is required, stays as it is.
+
+    :param schema: ``connectionSpecification`` of the spec
+    """
+    optional = set(schema["properties"]) - set(schema["required"])
+    return {name: value for name, value in config.items() if name not in optional or not _is_empty(value)}
+
+
+def _is_empty(value: Any) -> bool:
+    return value is None or (isinstance(value, str | list | dict) and not value)
+
+
 def validate_config(config: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
     """Refuse a configuration that the spec doesn't allow, or whose dates make no sense.
 

@@ -29,7 +29,7 @@ from source_commonroom.components.counts import Counts
 from source_commonroom.components.once import forget_rows
 from source_commonroom.components.routers import object_types_or_none
 from source_commonroom.components.walk import PageRetriever
-from source_commonroom.config import validate_config
+from source_commonroom.config import validate_config, without_empty
 from source_commonroom.cursor import WindowCursor
 from source_commonroom.estimates import Estimates
 from source_commonroom.lists import Lists
@@ -90,6 +90,8 @@ class SourceCommonroom(ConcurrentDeclarativeSource):
             wanted = {configured.stream.name for configured in catalog.streams}
             manifest["streams"] = [row for row in manifest["streams"] if row["$parameters"]["name"] in wanted]
         # Here, and not where the CDK does it, because its constructor already works with the configuration.
+        if isinstance(config, Mapping):
+            config = without_empty(config, manifest["spec"]["connection_specification"])
         if config is not None:
             validate_config(config, manifest["spec"]["connection_specification"])
         streams = None if catalog is None else {configured.stream.name for configured in catalog.streams}

@@ -11,7 +11,7 @@ from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
 from integration_tests.sandbox import DEFAULT_TOKEN, Api, Workspace, mount
 from source_commonroom import SourceCommonroom
-from source_commonroom.config import validate_config
+from source_commonroom.config import validate_config, without_empty
 from source_commonroom.run import run
 from source_commonroom.source import load_manifest
 from unit_tests.conftest import API_URL, Read
@@ -242,6 +242,29 @@ def test_given_whole_numbers_that_are_written_as_fractions_when_read_then_they_a
 
     assert output.exit_code == 0
     assert len(output.records("activities")) == 900
+
+
+@pytest.mark.parametrize("name", sorted(set(SCHEMA["properties"]) - set(SCHEMA["required"])))
+@pytest.mark.parametrize("empty", [None, "", [], {}], ids=json.dumps)
+def test_given_an_optional_property_that_is_empty_when_read_then_it_counts_as_absent(
+    name: str, empty: Any, api: Api, read: Read
+) -> None:
+    if name == "api_url":
+        # Absent, it is the live API's. No request leaves the process.
+        assert without_empty({**VALID, name: empty}, SCHEMA) == VALID
+        return
+
+    output = read(api, "tags", **{name: empty})
+
+    assert output.exit_code == 0
+    assert len(output.records("tags")) == len(api.workspace.records("tags"))
+
+
+def test_given_hashes_and_an_empty_salt_when_the_source_is_made_then_the_salt_is_missing() -> None:
+    with pytest.raises(AirbyteTracedException) as refused:
+        SourceCommonroom(config={"api_token": DEFAULT_TOKEN, "pii": "hash", "pii_salt": ""})
+
+    assert "pii is hash, and pii_salt is missing" in str(refused.value.message)
 
 
 def test_given_a_bad_configuration_when_the_source_is_made_then_it_is_a_config_error() -> None:
