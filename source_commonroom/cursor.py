@@ -16,7 +16,7 @@ from source_commonroom.components.walk import PageRetriever
 from source_commonroom.coverage import Coverage, Span
 from source_commonroom.cuts import unserved_message
 from source_commonroom.estimates import Estimates
-from source_commonroom.moments import milliseconds, parse, text
+from source_commonroom.moments import milliseconds, parse, seam_at, text
 from source_commonroom.output import PageMessage
 from source_commonroom.planning import Planner
 from source_commonroom.progress import Window
@@ -168,7 +168,10 @@ class WindowCursor(ConcurrentCursor):
         end = milliseconds(cast("datetime", self._end_provider()))
         if self._begin > end:
             logger.warning("%s: the start date lies in the future. Nothing is read until then.", self._stream_name)
-        self._last, self._ends_before_now = end, end < milliseconds(datetime.now(UTC))
+        self._ends_before_now = end < milliseconds(datetime.now(UTC))
+        if not self._ends_before_now:
+            end = seam_at(end, self._begin, end)
+        self._last = end
         with self._lock:
             since = self._lookback_from
             lookback = cast("timedelta", self._lookback_window or timedelta(0)) // timedelta(milliseconds=1)

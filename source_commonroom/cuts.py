@@ -7,9 +7,10 @@ from airbyte_cdk.sources.types import StreamSlice
 
 from source_commonroom.components.counts import Counts
 from source_commonroom.components.errors import RequestFailedError
+from source_commonroom.components.pages import records_of
 from source_commonroom.components.walk import Count, CountRefusedError, FirstPage, PageRetriever, Walk, hash_of, keys_of
 from source_commonroom.coverage import Coverage, Span
-from source_commonroom.moments import moments_of, text
+from source_commonroom.moments import moments_of, parse, seam_at, text
 from source_commonroom.progress import Rows, Window
 
 logger = logging.getLogger("airbyte")
@@ -18,6 +19,8 @@ logger = logging.getLogger("airbyte")
 # one of them. And so many later, where several records fail.
 _MOST_AT_FIRST = 4
 _MOST = 12
+# Parts that are no longer, in milliseconds, meet within a second.
+_COARSE = 2_000
 # How often a request is sent if there is no smaller part.
 _TRIES = 2
 # So many spans a message names.
@@ -27,7 +30,8 @@ _NAMED = 3
 class Cut:
     """Reads in parts a window of which a page failed in spite of all tries.
 
-    What fails is cut in two again and again, until only a millisecond and its neighbors are left. If nothing is served,
+    What fails is cut in two again and again, until only a millisecond and its neighbors are left; or a second, if the
+    API compares no finer, because an activity may lie between two parts then that meet within it. If nothing is served,
     the API is down, and no record is the cause.
 
     :param retriever: asks for the pages
@@ -60,6 +64,9 @@ class Cut:
         self._failures = 0
         """How many parts failed one after the other."""
         self._served = False
+        self._known = window.reached
+        """The moment of an activity that came."""
+        self._fine: bool | None = None
 
     def pages(self, error: RequestFailedError) -> Iterator[Rows]:
         """Yield the pages of the parts that the API can serve.
@@ -82,10 +89,10 @@ class Cut:
         while self._untried or self._failed:
             if not self._untried:
                 low, high = self._failed.pop()
-                if high - low <= 1:
+                if high - low <= 1 or (high - low <= _COARSE and not self._compares_milliseconds()):
                     unserved.append((low, high))
                     continue
-                middle = (low + high) // 2
+                middle = seam_at((low + high) // 2, low, high)
                 # Both are tried before either is cut again: if neither is served, no record is the cause.
                 self._untried = [(low, middle), (middle, high)]
             yield from self._try(*self._untried.pop(), error)
@@ -133,6 +140,7 @@ class Cut:
             part.records = part.due = first.records
         for rows in walk.to_the_end(part.part, first):
             part.follow(rows, moments_of(rows))
+            self._known = self._known or part.reached
             yield self._new_of(rows)
         for rows in self._counts.complete(part.part, None if part.records is None else Count(part.records), [walk]):
             yield self._new_of(rows)
@@ -169,18 +177,34 @@ class Cut:
             return False
         return counted <= walk.received - after
 
+    def _compares_milliseconds(self) -> bool:
+        """Tell whether a span of two milliseconds brings the activity in its middle, by one that came or lies near."""
+        if self._fine is None:
+            moments = [self._known] if self._known else filter(None, map(self._first_of, self._beside()))
+            at = next(iter(moments), "")
+            self._fine = bool(at and self._first_of((parse(at), parse(at) + 1)))
+        return self._fine
+
     def _answers(self) -> bool:
         """Tell whether the API serves an activity after the window, before it, or at its beginning, or says of none."""
-        window, (first, last) = self._window, self._bounds
-        retriever = self._retriever.quick(_TRIES)
-        spans = [(window.high + 2, last), (first, window.low - 2), (window.low, window.high)]
-        for part in (self._part_of(low, high) for low, high in spans if low < high):
-            try:
-                retriever.page_of({**retriever.params(part), "limit": 1}, part)
-            except RequestFailedError:
-                continue
-            return True
-        return False
+        window = self._window
+        spans = [*self._beside(), (window.low, window.high)]
+        return any(self._first_of(span) is not None for span in spans)
+
+    def _beside(self) -> list[Span]:
+        """Return the spans after the window and before it, as far as the sync reaches."""
+        first, last = self._bounds
+        spans = [(self._window.high + 2, last), (first, self._window.low - 2)]
+        return [(low, high) for low, high in spans if low < high]
+
+    def _first_of(self, span: Span) -> str | None:
+        """Return the moment of the first activity of a span, empty if it has none; None if it isn't served."""
+        retriever, part = self._retriever.quick(_TRIES), self._part_of(*span)
+        try:
+            page = retriever.page_of({**retriever.params(part), "limit": 1}, part)
+        except RequestFailedError:
+            return None
+        return next(iter(moments_of(records_of(page))), "")
 
 
 def uncounted_page(retriever: PageRetriever, part: StreamSlice, error: RequestFailedError) -> FirstPage:

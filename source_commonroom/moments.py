@@ -9,6 +9,7 @@ FIELD = "activityTime"
 """The moment of an activity."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SECOND = 1000
 _MILLISECOND = timedelta(milliseconds=1)
 _FIRST = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MILLISECOND
 _LAST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MILLISECOND
@@ -42,6 +43,16 @@ def text(moment: int) -> str:
     """Return milliseconds as the API writes them; those before and after all years as the first and the last one."""
     at = _EPOCH + min(max(moment, _FIRST), _LAST) * _MILLISECOND
     return at.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+
+
+def seam_at(moment: int, low: int, high: int) -> int:
+    """Return where two windows should meet that are to meet at about a moment, between two others.
+
+    At a whole second, unless they are shorter than that: if the API compares seconds, and neither bound of a window is
+    inclusive, an activity at the beginning of a second would lie between windows that meet within it.
+    """
+    whole = moment - moment % _SECOND
+    return whole if whole > low and high - low > 2 * _SECOND else moment
 
 
 def moment_of(row: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 from source_commonroom.components.errors import RequestFailedError
 from source_commonroom.components.walk import CountRefusedError, FirstPage, PageRetriever
 from source_commonroom.estimates import Estimates
-from source_commonroom.moments import moment_of, parse
+from source_commonroom.moments import moment_of, parse, seam_at
 from source_commonroom.progress import Window
 from source_commonroom.slices import Look, Probe, plan, plan_without_counts, window_size
 from source_commonroom.sums import Sum
@@ -175,7 +175,7 @@ class Planner:
                         self._uncounted = True
                         yield from self._by_pages(begin, high)
                         return
-            middle = (low + high) // 2
+            middle = seam_at((low + high) // 2, low, high)
             todo += [(low, middle), (middle, high)]
 
     def _by_pages(self, first: int, last: int) -> Iterator[Window]:

@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
+from source_commonroom.moments import seam_at
+
 # A window is closed at this much more than it should have rather than cut once more, and a remainder of less than this
 # much is left to the next one.
 _ENOUGH = 0.6
@@ -25,6 +27,9 @@ _EQUAL = 1_000
 # If nobody counts, a window is guessed anew so often, and the next is at most so many times as long.
 _GUESSES = 3
 _LONGER = 8
+# As short a window may be, in milliseconds: nobody would notice if something lay between windows that meet within a
+# second.
+_SHORTEST = 2_001
 # So much closer than on the first page the records of a window may lie further on.
 _GROWS = 3
 
@@ -114,7 +119,7 @@ def plan(first: int, last: int, probe: Callable[[int, int], Probe | None], size:
             middle = start + int((span.high - start) / span.records * wanted)
         else:
             middle = min(start + int(pace * wanted), begin + (span.high - begin) // 2)
-        middle = max(min(middle, span.high - 1), begin + 1)
+        middle = seam_at(max(min(middle, span.high - 1), begin + 1), begin, middle)
         probes -= 1
         found = probe(begin, middle) or Probe(wanted, None)
         records, earliest = min(found.records, span.records), found.earliest
@@ -123,8 +128,9 @@ def plan(first: int, last: int, probe: Callable[[int, int], Probe | None], size:
 
 def _of_equal_time(first: int, last: int, windows: int) -> Iterator[tuple[int, int]]:
     windows = max(min(windows, _EQUAL, last - first), 1)
-    edges = [first + (last - first) * number // windows for number in range(windows + 1)]
-    yield from pairwise(edges)
+    length = (last - first) // windows
+    inner = (first + (last - first) * number // windows for number in range(1, windows))
+    yield from pairwise([first, *(seam_at(edge, edge - length, edge) for edge in inner), last])
 
 
 def plan_without_counts(
@@ -140,13 +146,13 @@ def plan_without_counts(
     length: int | None = None
     while True:
         wanted = size(windows)
-        high = last if length is None else min(begin + length, last)
+        high = last if length is None else min(seam_at(begin + max(length, _SHORTEST), begin, last), last)
         seen = look(begin, high)
         for _ in range(_GUESSES):
             end = _end_of(begin, high, seen, wanted, look)
             if end is None:
                 break
-            high = end
+            high = min(seam_at(max(end, begin + _SHORTEST), begin, high), high)
             seen = look(begin, high)
         yield begin, high
         if high == last:
@@ -159,7 +165,7 @@ def _end_of(
     begin: int, high: int, seen: Look | None, wanted: int, look: Callable[[int, int], Look | None]
 ) -> int | None:
     """Return where a window that is too long should end; None if it isn't, or if that can't be told."""
-    if seen is None or not seen.more or seen.earliest is None or seen.latest is None or high - begin <= 1:
+    if seen is None or not seen.more or seen.earliest is None or seen.latest is None or high - begin <= _SHORTEST:
         return None
     start = max(seen.earliest, begin)
     long = _length(seen, wanted)

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 import pytest
 from airbyte_cdk.models import AirbyteStreamStatus, FailureType
+from freezegun.api import FrozenDateTimeFactory
 
 from integration_tests.sandbox import Api, Workspace
 from integration_tests.sandbox.messages import Answer, Call, iso, iso_stored
@@ -51,6 +52,7 @@ TRAITS = {
     "seconds": Traits(date_resolution=SECOND),
     "finer and seconds": Traits(stored_finer=True, date_resolution=SECOND),
     "seconds, exclusive end": Traits(date_resolution=SECOND, exclusive_end=True),
+    "seconds, exclusive": Traits(date_resolution=SECOND, exclusive_start=True, exclusive_end=True),
 }
 
 
@@ -70,7 +72,9 @@ def test_given_bounds_and_a_resolution_of_any_kind_when_read_then_each_activity_
     assert len(seams(api)) >= 2
     assert Counter(ids(output)) == Counter(row["id"] for row in rows)
     assert output.status("activities") == AirbyteStreamStatus.COMPLETE
-    assert output.warnings() == []
+    # Windows of less than a second can't meet so that nothing lies between: the sum shows it.
+    shown = style == "seconds, exclusive" and within < timedelta(minutes=1)
+    assert all("looked for" in text and shown for text in output.warnings())
 
 
 @pytest.mark.parametrize("style", TRAITS)
@@ -89,6 +93,35 @@ def test_given_activities_around_every_seam_when_read_then_each_comes_once(style
 
     assert Counter(ids(output)) == Counter(row["id"] for row in rows)
     assert output.status("activities") == AirbyteStreamStatus.COMPLETE
+
+
+@pytest.mark.parametrize("counted", [True, False])
+def test_given_activities_at_whole_seconds_and_bounds_that_exclude_theirs_when_read_then_each_comes_once(
+    read: Read, *, counted: bool
+) -> None:
+    times = [FROM + number * SECOND for number in range(6_000)]
+    traits = replace(TRAITS["seconds, exclusive"], uncounted=() if counted else ["/v2/activities"])
+    api = Api(Workspace.of(activities=rows_of(times)), traits=traits)
+
+    output = read(api, "activities", start_date=START)
+
+    assert len(seams(api)) >= 2
+    assert Counter(ids(output)) == Counter(row["id"] for row in api.workspace.records("activities"))
+    assert not any("looked for" in text for text in output.warnings())
+
+
+def test_given_bounds_that_exclude_their_second_when_read_again_then_nothing_lies_between_two_syncs(
+    read: Read, clock: FrozenDateTimeFactory
+) -> None:
+    clock.move_to("2026-06-30T23:59:30.700Z")
+    at = datetime.fromisoformat("2026-06-30T23:59:30Z")
+    api = Api(Workspace.of(activities=rows_of([at - SECOND, at, at + SECOND / 2])), traits=TRAITS["seconds, exclusive"])
+    first = read(api, "activities", start_date=START, lookback_window_days=0)
+    clock.move_to("2026-06-30T23:59:40.300Z")
+
+    second = read(api, "activities", start_date=START, lookback_window_days=0, state=first.states("activities")[-1:])
+
+    assert {*ids(first), *ids(second)} == {"a_0", "a_1", "a_2"}
 
 
 def test_given_a_burst_in_one_millisecond_when_read_then_it_is_asked_for_once(read: Read) -> None:

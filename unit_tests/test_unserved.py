@@ -248,3 +248,32 @@ def test_given_an_outage_while_a_window_is_cut_when_read_again_then_what_came_is
     assert content(first)["in_progress"]
     assert ids(first) | ids(second) == {f"a_{number}" for number in range(COUNT)} - {"a_2600"}
     assert len(ids(second)) < COUNT
+
+
+@pytest.mark.parametrize("counted", [True, False])
+def test_given_bounds_that_exclude_their_second_when_one_cannot_be_served_then_no_state_covers_what_lies_between(
+    read: Read, *, counted: bool
+) -> None:
+    """Two parts that meet within a second have neither what lies at its beginning."""
+    rows = [activity(number, FROM + number // 40 * timedelta(hours=1)) for number in range(COUNT)]
+    traits = Traits(
+        exclusive_start=True,
+        exclusive_end=True,
+        date_resolution=timedelta(seconds=1),
+        unservable=["a_2600"],
+        uncounted=() if counted else ["/v2/activities"],
+    )
+    api = Api(Workspace.of(activities=rows), traits=traits)
+
+    output = read(api, "activities", start_date=START)
+
+    assert output.status("activities") == AirbyteStreamStatus.INCOMPLETE
+    came = ids(output)
+    missing = [row for row in rows if row["id"] not in came]
+    # Those of the same hour, of which no page can be had apart.
+    assert {row["activityTime"] for row in missing} == {time_of(api, "a_2600")}
+    spans = content(output)["slices"]
+    assert not any(span["start"] <= row["activityTime"] <= span["end"] for span in spans for row in missing)
+    # A second or two are asked for again, and no more.
+    (hole,) = holes(output)
+    assert datetime.fromisoformat(hole[1]) - datetime.fromisoformat(hole[0]) < timedelta(seconds=3)

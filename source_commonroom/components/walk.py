@@ -481,6 +481,8 @@ class Walk:
     def has_moved(self) -> bool:
         """Tell whether its first page, its last, or the one in the middle isn't what it was, asked for again.
 
+        A page that came twice has moved, too.
+
         If cursors count rows, a record that is deleted before a page moves all behind it up by one, and one that lives
         is skipped at the border where the walk was. If they name a row, pages stay where they are. A record that comes
         behind the last page has moved nothing.
@@ -488,6 +490,9 @@ class Walk:
         A deletion shows on all pages from its own to the last one that was read before it. So three pages tell most of
         them, and all in a list of three pages; of more, only another reading tells all.
         """
+        if self.repeated:
+            # The page that belongs there may be missing.
+            return True
         last = len(self._pages) - 1
         return last >= 0 and any(not self._is_still(place) for place in sorted({0, last // 2, last}, reverse=True))
 
