@@ -22,7 +22,7 @@ from source_commonroom.planning import Planner
 from source_commonroom.progress import Window
 from source_commonroom.seams import Seams
 from source_commonroom.state import IN_PROGRESS, LOOKBACK_FROM
-from source_commonroom.sums import NotAllCameError, compare
+from source_commonroom.sums import NotAllCameError, Sum, Tally, compare, seams_of
 from source_commonroom.windows import WindowReader
 
 logger = logging.getLogger("airbyte")
@@ -191,7 +191,11 @@ class WindowCursor(ConcurrentCursor):
         """
         window = self._windows[stream_slice.extra_fields[_WINDOW]]
         try:
-            yield from self._read(window)
+            try:
+                yield from self._read(window)
+            except AirbyteTracedException:
+                yield from self._compare_others(window)
+                raise
             yield from self._compare(window)
         except BaseException:
             # Nobody closes it.
@@ -209,7 +213,10 @@ class WindowCursor(ConcurrentCursor):
         self._planner.begin(window)
         try:
             yield from self._reader.pages(window)
+        except AirbyteTracedException:
+            raise
         except BaseException:
+            # The sync ends.
             if window.of:
                 window.of.give_up()
             raise
@@ -225,18 +232,37 @@ class WindowCursor(ConcurrentCursor):
 
     def _compare(self, window: Window) -> Iterator[list[dict[str, Any]]]:
         """Compare the sum of the windows with the count of the whole, once the last of them has been read."""
-        whole = window.of
-        for run in whole.over(None if window.is_cut else window.tally()) if whole else ():
+        try:
+            yield from self._compared(window.of, window.tally())
+        except AirbyteTracedException:
+            if not window.is_cut:
+                self._keep((window.low, window.high))
+            raise
+
+    def _compare_others(self, window: Window) -> Iterator[list[dict[str, Any]]]:
+        """Compare the sum of the windows beside one that failed: its own error is the stream's, another is logged."""
+        try:
+            yield from self._compared(window.of, None)
+        except AirbyteTracedException as other:
+            logger.error("%s", other.message)  # noqa: TRY400  # a sentence, and no stack trace
+
+    def _compared(self, whole: Sum | None, tally: Tally | None) -> Iterator[list[dict[str, Any]]]:
+        """Compare all windows that a tally leaves to be compared; no state covers where something may be missing."""
+        failed: AirbyteTracedException | None = None
+        for run in whole.over(tally) if whole else ():
             assert whole  # noqa: S101  # for the type checker
             is_all = (run[0].low, run[-1].high) == (whole.low, whole.high)
             try:
                 yield from compare(self._stream_name, run, whole.records if is_all else None, self._reader)
-            except NotAllCameError as error:
+            except AirbyteTracedException as error:
+                failed = failed or error
+                spans = error.spans if isinstance(error, NotAllCameError) else seams_of(run)
                 with self._lock:
                     # Other windows of it may be closed only now.
-                    self._missing += [(low - 1, high + 1) for low, high in error.spans]
-                    self._keep_spans([] if window.is_cut else [(window.low, window.high)])
-                raise
+                    self._missing += [(low - 1, high + 1) for low, high in spans]
+                    self._keep_spans([])
+        if failed:
+            raise failed
 
     def close_partition(self, partition: Partition) -> None:
         """Take a window for done, and tell the platform."""

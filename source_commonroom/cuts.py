@@ -167,7 +167,7 @@ class Cut:
         """
         walk = part.walks[-1]
         # What was deleted after it came must not stand for what a cursor that counts rows skipped for it.
-        if (walk.counts and walk.counts[1] < walk.counts[0]) or walk.has_moved():
+        if (walk.counts and walk.counts.fell) or walk.has_moved():
             return False
         if part.due is None:
             return True

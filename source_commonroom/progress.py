@@ -78,6 +78,8 @@ class Window:
         self.left_out_low = 0
         self.left_out_high = 0
         """How many came that a window before it, or after it, was first with."""
+        self.is_doubtful = False
+        """Whether something may be missing of what was read, whatever the counts say in the end."""
         self.is_cut = False
         """Whether it couldn't be read as one."""
         self.done: list[tuple[int, int]] = []
@@ -143,4 +145,4 @@ class Window:
     def tally(self) -> Tally:
         """Return what came of it, in a few numbers."""
         number, mark = sum_of(self.walks, self.later)
-        return Tally(self.low, self.high, number, self.left_out_low, self.left_out_high, mark)
+        return Tally(self.low, self.high, number, self.left_out_low, self.left_out_high, mark, is_whole=not self.is_cut)

@@ -3,6 +3,8 @@
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import Any, NamedTuple, Protocol
 
 from airbyte_cdk.models import FailureType
@@ -16,8 +18,11 @@ logger = logging.getLogger("airbyte")
 
 Rows = list[dict[str, Any]]
 
-# So often the halves of a span are counted, until nothing changes meanwhile.
+# So often the parts of a span are counted, until nothing changes meanwhile; and so many at once.
 _COUNTS = 5
+_AT_ONCE = 8
+# So close to where windows meet, in milliseconds, an activity may lie that neither brings.
+_NEAR = 1_100
 
 
 class Tally(NamedTuple):
@@ -33,6 +38,8 @@ class Tally(NamedTuple):
     """The same of a window after it."""
     mark: int
     """The sum of their keys: the same as long as they are the same."""
+    is_whole: bool
+    """Whether all came that the API counted; else it was cut, and parts of it couldn't be served."""
 
     @property
     def own(self) -> int:
@@ -78,14 +85,14 @@ class Sum:
             self._planned = self._planned or high >= self.high
 
     def give_up(self) -> None:
-        """Compare nothing: the rest of the span isn't planned by counts, or a window of it failed."""
+        """Compare nothing: the rest of the span isn't planned by counts, or the sync ends."""
         with self._lock:
             self._whole = False
 
     def over(self, tally: Tally | None) -> Sequence[Sequence[Tally]]:
         """Take what came of a window, and return the windows to compare if it was the last one.
 
-        :param tally: None if parts of the window couldn't be read
+        :param tally: None if the window couldn't be read
         :return: all windows of the span, in their order; or those between the ones that couldn't be read
         """
         with self._lock:
@@ -111,20 +118,45 @@ class NotAllCameError(AirbyteTracedException):
     :param name: the stream's name
     :param spans: where they are, as closely as is known
     :param counted: how many activities the API counts
-    :param came: how many came of those
+    :param came: how many of those came
     """
 
     def __init__(self, name: str, spans: Sequence[Span], counted: int, came: int) -> None:
-        where = ", ".join(f"{text(low)} to {text(high)}" for low, high in spans)
         super().__init__(
             message=f"{name}: the API counted {counted} activities, and {came} of them came in windows of time that "
-            f"follow each other without a gap. Those that are missing lie in {where}; that span was read once more as "
-            "one, and the next sync reads it again. If it happens each time, tell Common Room's support: the API "
-            "counts more in a span than in its parts.",
+            f"follow each other without a gap. Those that are missing lie in {_named(spans)}. The next sync reads that "
+            "again. If it happens each time, tell Common Room's support: the API counts more in a span than in its "
+            "parts.",
             internal_message=f"recordCount {counted}, {came} received",
             failure_type=FailureType.transient_error,
         )
         self.spans = spans
+
+
+class NotComparedError(AirbyteTracedException):
+    """Fewer activities came than were counted, and the API doesn't count them once more.
+
+    :param name: the stream's name
+    :param run: the windows
+    :param counted: how many activities the API counted before
+    :param came: how many came
+    :param why: what became of the count
+    """
+
+    def __init__(self, name: str, run: Sequence[Tally], counted: int, came: int, why: CountRefusedError) -> None:
+        super().__init__(
+            message=f"{name}: the API counted {counted} activities from {text(run[0].low)} to {text(run[-1].high)}, "
+            f"{came} came, and it didn't count them once more ({why}). So whether the others were deleted meanwhile, "
+            "or lie between two windows of time, isn't known. What came is kept, and the next sync asks for the "
+            "moments between the windows again.",
+            internal_message=f"recordCount {counted}, {came} received, no other count",
+            failure_type=FailureType.transient_error,
+        )
+
+
+def seams_of(run: Sequence[Tally]) -> list[Span]:
+    """Return where windows that follow each other meet, as far around as the API's resolution may reach."""
+    return [(one.high - _NEAR, one.high + _NEAR) for one in run[:-1]]
 
 
 def compare(name: str, run: Sequence[Tally], records: int | None, reader: Reader) -> Iterator[Rows]:
@@ -132,35 +164,39 @@ def compare(name: str, run: Sequence[Tally], records: int | None, reader: Reader
 
     Each window alone was compared with its own count, so that what is missing here lies between two. One count of all,
     taken now, is all that it costs if as many came, and none of them has been deleted. Else counts are compared with
-    counts: what halves of the windows hold now, and halves of these, with what they hold together. So neither an
-    activity that arrived late nor one that was deleted stands for one that is missing. Neighbors that hold less than
-    what they hold together are read as one.
+    counts: what the windows hold now, with what they hold together. So neither an activity that arrived late nor one
+    that was deleted stands for one that is missing. Neighbors that hold less than what they hold together are read as
+    one.
 
-    An activity that arrived late in a window which had been read already is none that is missing, unless fewer came
-    than were counted before: the next sync reads the lookback.
+    An activity that arrived late in a window which had been read already is none that is missing: the next sync reads
+    the lookback.
 
     :param run: the windows
     :param records: how many activities the API counted before they were planned; None if there were others among them
     :raises NotAllCameError: if the rest doesn't come either
+    :raises NotComparedError: if it can't be known whether something is missing
+    :raises AirbyteTracedException: (config_error) if the API refuses the token, or access
     """
     came = _came(run)
     low, high = run[0].low, run[-1].high
     counted = came if records is None else records
+    whole = all(one.is_whole for one in run)
     try:
         now = reader.count(low, high)
-        if came == now >= counted:
+        if whole and came == now >= counted:
             return
-        spots = list(_spots(run, now, reader, whole=came >= counted, still=now >= max(came, counted)))
-    except CountRefusedError as error:
-        if came < counted:
-            raise NotAllCameError(name, [(low, high)], counted, came) from error
+        still = whole and now >= max(came, counted)
+        spots = list(_spots(run, now, reader, still=still)) if still or not _add_up(run, now, reader) else []
+    except CountRefusedError as refused:
+        if came < counted and whole:
+            raise NotComparedError(name, run, counted, came, refused) from refused
         logger.warning(
             "%s: the API didn't count the activities from %s to %s once more (%s). Each window of them brought what "
             "was counted of it, but what lies between two can't be compared with a count this time.",
             name,
             text(low),
             text(high),
-            error,
+            refused,
         )
         return
     if not spots:
@@ -175,24 +211,7 @@ def compare(name: str, run: Sequence[Tally], records: int | None, reader: Reader
                 now,
             )
         return
-    missing = [spot.missing for spot in spots]
-    logger.warning(
-        "%s: of %d activities that the API counts from %s to %s, %d haven't come. Where the others are is looked for.",
-        name,
-        now,
-        text(low),
-        text(high),
-        sum(missing),
-    )
-    spans = [(spot.windows[0].low, spot.windows[-1].high) for spot in spots]
-    found = set[int]()
-    for number, spot in enumerate(spots):
-        try:
-            yield from _read_again(spot, reader, found)
-        except (AirbyteTracedException, CountRefusedError, _StillMissingError) as error:
-            if isinstance(error, AirbyteTracedException) and error.failure_type != FailureType.transient_error:
-                raise
-            raise NotAllCameError(name, spans[number:], now, now - sum(missing[number:])) from error
+    yield from _read_spots(name, spots, now, reader)
 
 
 class _StillMissingError(Exception):
@@ -200,13 +219,13 @@ class _StillMissingError(Exception):
 
 
 class _Spot(NamedTuple):
-    """Windows to be read again, as one: two neighbors between which something is missing, or one that holds more."""
+    """Two neighbors between which something is missing."""
 
     windows: Sequence[Tally]
     missing: int
     """How many activities."""
-    halves: tuple[Sequence[Tally], Sequence[Tally]] | None = None
-    """Those that hold less than what they hold together, where the neighbors meet; None of a window that holds more."""
+    halves: Sequence[Sequence[Tally]]
+    """Those that hold less than what they hold together, where the neighbors meet."""
 
 
 def _came(run: Sequence[Tally]) -> int:
@@ -214,58 +233,80 @@ def _came(run: Sequence[Tally]) -> int:
     return sum(one.own for one in run) + run[0].left_out_low + run[-1].left_out_high
 
 
-def _count(run: Sequence[Tally], reader: Reader) -> int:
-    return reader.count(run[0].low, run[-1].high)
+def _named(spans: Sequence[Span]) -> str:
+    return ", ".join(f"{text(low)} to {text(high)}" for low, high in spans)
 
 
-def _spots(run: Sequence[Tally], now: int, reader: Reader, *, whole: bool, still: bool) -> Iterator[_Spot]:
+def _spots(run: Sequence[Tally], now: int, reader: Reader, *, still: bool) -> Iterator[_Spot]:
     """Yield where something is missing, by counts of halves.
 
     :param now: how many activities the API counts of all
-    :param whole: whether as many came as were counted before, so that what a window holds more arrived since then
     :param still: whether nothing seems to have been deleted, so that nothing is missing where as many came as there are
     """
-    if still and now == _came(run):
-        return
-    if len(run) == 1:
-        if now > run[0].received and not whole:
-            yield _Spot(run, now - run[0].received)
+    if len(run) == 1 or (still and now == _came(run)):
         return
     halves = run[: len(run) // 2], run[len(run) // 2 :]
-    missing, first, second = _between(halves, now, _seam(*halves), reader)
+    missing, counts = _between(halves, now, _seams(halves), reader)
     if missing > 0:
         yield _Spot([halves[0][-1], halves[1][0]], missing, halves)
-    yield from _spots(halves[0], first, reader, whole=whole, still=still)
-    yield from _spots(halves[1], second, reader, whole=whole, still=still)
+    for half, count in zip(halves, counts, strict=True):
+        yield from _spots(half, count, reader, still=still)
 
 
-def _between(
-    halves: tuple[Sequence[Tally], Sequence[Tally]], now: int, seam: int, reader: Reader
-) -> tuple[int, int, int]:
-    """Return how many activities are counted of two halves together and of neither alone, and the counts of both.
+def _add_up(run: Sequence[Tally], now: int, reader: Reader) -> bool:
+    """Tell whether windows hold together what they hold alone, whatever came of them."""
+    parts = [[one] for one in run]
+    return _between(parts, now, _seams(parts), reader)[0] <= 0
 
-    The whole is counted before and after its halves, because what arrives in between, or is deleted, must not stand for
+
+def _between(parts: Sequence[Sequence[Tally]], now: int, seams: int, reader: Reader) -> tuple[int, Sequence[int]]:
+    """Return how many activities are counted of parts together and of none alone, and the counts of the parts.
+
+    The whole is counted before and after its parts, because what arrives in between, or is deleted, must not stand for
     what is missing. If it changes all the time, something is missing only if each count says so.
 
     :param now: the count of the whole before
-    :param seam: how many activities both halves count
+    :param seams: how many activities two parts count, where they meet
     """
-    missing = now
-    for _ in range(_COUNTS):
-        before = now
-        first, second = (_count(half, reader) for half in halves)
-        now = _count([*halves[0], *halves[1]], reader)
-        missing = min(missing, min(before, now) - (first + second - seam))
-        if before == now:
-            return before - (first + second - seam), first, second
-        if missing <= 0:
-            break
-    return missing, first, second
+    missing, counts = now, list[int]()
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="counts") as pool:
+        for _ in range(_COUNTS):
+            before = now
+            counts = list(pool.map(lambda part: reader.count(part[0].low, part[-1].high), parts))
+            now = reader.count(parts[0][0].low, parts[-1][-1].high)
+            missing = min(missing, min(before, now) - (sum(counts) - seams))
+            if before == now:
+                return before - (sum(counts) - seams), counts
+            if missing <= 0:
+                break
+    return missing, counts
 
 
-def _seam(first: Sequence[Tally], second: Sequence[Tally]) -> int:
-    """Return how many activities came twice where windows meet."""
-    return first[-1].left_out_high + second[0].left_out_low
+def _seams(parts: Sequence[Sequence[Tally]]) -> int:
+    """Return how many activities came twice where parts meet."""
+    return sum(first[-1].left_out_high + second[0].left_out_low for first, second in pairwise(parts))
+
+
+def _read_spots(name: str, spots: Sequence[_Spot], now: int, reader: Reader) -> Iterator[Rows]:
+    """Read neighbors as one, spot after spot, and yield what didn't come.
+
+    :param now: how many activities the API counts of all
+    """
+    missing = [spot.missing for spot in spots]
+    spans = [(spot.windows[0].low, spot.windows[-1].high) for spot in spots]
+    logger.warning(
+        "%s: of %d activities that the API counts, %d haven't come, in %s. Where the others are is looked for.",
+        name,
+        now,
+        sum(missing),
+        _named(spans),
+    )
+    found = set[int]()
+    for number, spot in enumerate(spots):
+        try:
+            yield from _read_again(spot, reader, found)
+        except (AirbyteTracedException, CountRefusedError, _StillMissingError) as error:
+            raise NotAllCameError(name, spans[number:], now, now - sum(missing[number:])) from error
 
 
 def _read_again(spot: _Spot, reader: Reader, found: set[int]) -> Iterator[Rows]:
@@ -278,10 +319,6 @@ def _read_again(spot: _Spot, reader: Reader, found: set[int]) -> Iterator[Rows]:
     :raises _StillMissingError: if something is missing all the same
     :raises CountRefusedError: if that can't be told
     """
-    low, high = spot.windows[0].low, spot.windows[-1].high
-    if spot.halves is None:
-        yield from reader.again(low, high, found.__contains__)
-        return
     alone = [reader.keys(one.low, one.high) for one in spot.windows]
     known = [keys for keys, one in zip(alone, spot.windows, strict=True) if sum(keys) == one.mark]
     between = set[int]()
@@ -291,11 +328,13 @@ def _read_again(spot: _Spot, reader: Reader, found: set[int]) -> Iterator[Rows]:
             between.add(key)
         return key in found or any(key in keys for keys in known)
 
-    yield from reader.again(low, high, is_known)
+    yield from reader.again(spot.windows[0].low, spot.windows[-1].high, is_known)
+    if between:
+        # What arrived in a window meanwhile isn't what was missing.
+        alone = [reader.keys(one.low, one.high) for one in spot.windows]
+        between = {key for key in between if not any(key in keys for keys in alone)}
     found |= between
-    if len(between) >= spot.missing:
-        return
-    whole = _count([*spot.halves[0], *spot.halves[1]], reader)
-    missing, *_ = _between(spot.halves, whole, sum(key in alone[1] for key in alone[0]), reader)
+    whole = reader.count(spot.halves[0][0].low, spot.halves[-1][-1].high)
+    missing, _ = _between(spot.halves, whole, sum(key in alone[1] for key in alone[0]), reader)
     if missing > len(between):
         raise _StillMissingError

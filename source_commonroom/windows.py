@@ -10,6 +10,7 @@ from source_commonroom.components.counts import Counts
 from source_commonroom.components.errors import RequestFailedError
 from source_commonroom.components.walk import (
     Count,
+    CountFailedError,
     CountRefusedError,
     CursorRefusedError,
     FirstPage,
@@ -92,7 +93,7 @@ class WindowReader:
             ).pages(error)
         else:
             count = None if window.records is None else Count(window.records)
-            for rows in self._counts.complete(window.part, count, window.walks):
+            for rows in self._counts.complete(window.part, count, window.walks, doubtful=window.is_doubtful):
                 yield self._taken(window, rows)
 
     def again(self, low: int, high: int, known: Callable[[int], bool]) -> Iterator[Rows]:
@@ -122,8 +123,19 @@ class WindowReader:
         """Return how many activities a span has now.
 
         :raises CountRefusedError: as :meth:`PageRetriever.count`
+        :raises RequestFailedError: if the API refuses the token, or access
         """
-        return self._retriever.quick(_TRIES).count(self._part_of(low, high))
+        part = self._part_of(low, high)
+        try:
+            return self._retriever.quick(_TRIES).count(part)
+        except CountRefusedError:
+            # It was counted with its first page when it was planned.
+            try:
+                return self._retriever.first_page(part).records
+            except RequestFailedError as error:
+                if not error.failure.retried:
+                    raise
+                raise CountFailedError("it didn't answer the request") from error
 
     def _first_page(self, window: Window) -> FirstPage | None:
         if window.first is not None or not window.counts:
@@ -201,6 +213,8 @@ class WindowReader:
         if self._is_whole(window, high, walk.received - len(again), first.records):
             window.safe = high if window.safe == window.since else window.safe
             self._keep((window.since, high))
+        else:
+            window.is_doubtful = True
         window.leave(Walk(self._retriever), high, first.records)
         return first
 
@@ -210,11 +224,14 @@ class WindowReader:
         :param came: how many activities came
         :param left: how many the API counts after that moment
         """
-        if came + left == window.due:
+        due, counts = window.due or 0, window.walks[-1].counts
+        if came + left < due:
+            return False
+        if came + left == due and not (counts and counts.rose):
             return True
-        # What arrived late must not stand for what is missing.
+        # What arrived late must not stand for what is missing, nor what was deleted after it came.
         try:
-            return came + left > (window.due or 0) and self.count(window.since, high) <= came
+            return not (counts and counts.fell) and self.count(window.since, high) <= came
         except CountRefusedError:
             return False
 

@@ -71,13 +71,20 @@ class Counts:
         return count
 
     def complete(
-        self, part: StreamSlice, before: Count | None, walks: Sequence[Walk], newer: Collection[int] = ()
+        self,
+        part: StreamSlice,
+        before: Count | None,
+        walks: Sequence[Walk],
+        newer: Collection[int] = (),
+        *,
+        doubtful: bool = False,
     ) -> Iterator[list[dict[str, Any]]]:
         """Find out whether walks of a list brought all of it, and yield the rows that they missed.
 
         In a list sorted by ids that only grow, a record that came and isn't newer than the highest id at the count is
         one of those that were counted: nothing that was created or deleted meanwhile can stand for one that is missing.
-        In other lists a record that was created meanwhile can, unless fewer came than were counted.
+        In other lists a record that was created meanwhile can. So they are compared with a count after the last page as
+        well: what pages carry, or one that is asked for.
 
         If fewer came, the list is read once more, and so on as long as that brings what didn't come before. If the API
         doesn't count, pages that are asked for again tell whether a record may have been skipped.
@@ -85,20 +92,30 @@ class Counts:
         :param before: the API's count before the first page; None if it isn't known
         :param walks: that are over
         :param newer: the numbers in the ids of the records that came and are higher than the count's top
+        :param doubtful: whether something may be missing in any case
         :raises AirbyteTracedException: (transient_error) if records are missing; and as :meth:`Walk.to_the_end`
         """
         came = received(walks) - len(newer)
         if before is None:
-            if not self._is_doubtful(None, walks):
+            if not (doubtful or self._is_doubtful(walks)):
                 return
             repeated = any(walk.repeated for walk in walks)
             reason = "a page came twice" if repeated else "pages that came have moved"
             logger.warning("%s: %s while the list was read. It is read once more.", self._where(part), reason)
             yield from self._read_again(part, None, None, walks, ())
             return
-        if came >= before.records and (before.top is not None or not self._is_doubtful(before, walks)):
+        doubtful = doubtful or came < before.records
+        if not doubtful and before.top is not None:
             return
-        now = self._count(part, bounded=before.top is not None)
+        now: Count | None = None
+        if not doubtful and any(walk.counts for walk in walks):
+            doubtful = _may_hide(walks[-1]) or any(walk.repeated for walk in walks)
+        elif not doubtful:
+            now = self._count(part, bounded=False) if _several(walks) else None
+            doubtful = (now is not None and came < now.records) or self._is_doubtful(walks)
+        if not doubtful:
+            return
+        now = now or self._count(part, bounded=before.top is not None)
         logger.warning(
             "%s%s. They are read once more.",
             self._numbers(part, before.records, came),
@@ -108,20 +125,11 @@ class Counts:
         yield from self._read_again(part, before.top, now or before, walks, () if now else newer)
 
     @staticmethod
-    def _is_doubtful(before: Count | None, walks: Sequence[Walk]) -> bool:
-        """Tell whether a record may have been skipped, though no number tells.
-
-        If pages carry the count, a fall of it between two of them is the reason to look, and costs nothing. Else three
-        pages are asked for again.
-        """
+    def _is_doubtful(walks: Sequence[Walk]) -> bool:
+        """Tell whether a record may have been skipped, though no number tells: pages are asked for again."""
         if any(walk.repeated for walk in walks):
             return True
-        counts = [walk.counts for walk in walks if walk.counts is not None]
-        if before is not None and counts:
-            return any(lowest < first for first, lowest in counts)
-        # One page is one answer.
-        several = sum(walk.pages_read for walk in walks) > 1
-        return several and any(walk.has_moved() for walk in walks)
+        return _several(walks) and any(walk.has_moved() for walk in walks)
 
     def _read_again(
         self,
@@ -197,6 +205,23 @@ class Counts:
             f"{self._retriever.name}: the API counted {counted} records{name and f' ({name})'} and answered {came} of "
             "them"
         )
+
+
+def _several(walks: Sequence[Walk]) -> bool:
+    """Tell whether there were several pages: one is one answer, in which nothing changes."""
+    return sum(walk.pages_read for walk in walks) > 1
+
+
+def _may_hide(walk: Walk) -> bool:
+    """Tell by the counts of its pages whether a walk to which as many came as were counted may have missed a record.
+
+    If nothing was created meanwhile, what came is what was counted, and whatever was deleted came before. If something
+    was, it came too, or fewer came than the last page counts. If both happened, one may stand for the other.
+    """
+    counts = walk.counts
+    if counts is None or not counts.rose:
+        return False
+    return counts.fell or walk.passes > 1 or walk.received < counts.last
 
 
 def _name(part: StreamSlice) -> str:

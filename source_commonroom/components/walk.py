@@ -296,6 +296,16 @@ class PageRetriever(Retriever):
             return self._asked_for
 
 
+class PageCounts(NamedTuple):
+    """The counts that the pages of a walk carried, one after the other."""
+
+    last: int
+    rose: bool = False
+    """Whether one was higher than the one before: something was created meanwhile."""
+    fell: bool = False
+    """Whether one was lower: something was deleted."""
+
+
 class _Asked(NamedTuple):
     """A page of a walk: how it was asked for, and what came."""
 
@@ -351,8 +361,8 @@ class Walk:
         self._query: tuple[Mapping[str, Any], StreamSlice | None] = ({}, None)
         self.repeated = False
         """Whether a page came twice under two cursors, so that another one may not have come at all."""
-        self.counts: tuple[int, int] | None = None
-        """The count that the first page carried, and the lowest one since then; None if pages carry none."""
+        self.counts: PageCounts | None = None
+        """The counts that pages carried; None if they carried none."""
         self.passes = 0
         """How often it was begun."""
 
@@ -499,8 +509,10 @@ class Walk:
     def _note_count(self, page: Mapping[str, Any]) -> None:
         records = page["meta"].get("recordCount") if isinstance(page["meta"], dict) else None
         if isinstance(records, int) and not isinstance(records, bool):
-            first, lowest = self.counts or (records, records)
-            self.counts = first, min(lowest, records)
+            counts = self.counts or PageCounts(records)
+            # If the walk was begun again, the page may be of a part of the slice: it isn't compared with one before.
+            before = counts.last if len(self._pages) > 0 else records
+            self.counts = PageCounts(records, counts.rose or records > before, counts.fell or records < before)
 
     def _is_still(self, place: int) -> bool:
         asked = self._pages[place]
