@@ -6,11 +6,14 @@ entered, and not as an exception's text may quote them. Pinned by unit_tests/tes
 integration_tests/test_secrets.py.
 """
 
+import contextlib
 import json
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO, cast
 from urllib.parse import quote, quote_plus
@@ -82,17 +85,24 @@ class MaskedStderr:
         self._stderr = stderr
 
     def write(self, text: str) -> int:
-        """Write a text, masked."""
-        self._stderr.write(filter_secrets(text))
+        """Write a text, masked; nothing if nobody can read it: a closed stderr is no reason for a command to fail."""
+        with contextlib.suppress(OSError, ValueError):
+            self._stderr.write(filter_secrets(text))
         return len(text)
+
+    def flush(self) -> None:
+        """Write what is buffered. Python does so at its end as well, and would exit with 120 if it fails."""
+        with contextlib.suppress(OSError, ValueError):
+            self._stderr.flush()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stderr, name)
 
 
 def masked_stderr() -> TextIO:
-    """Return :class:`MaskedStderr` of the stderr that there is."""
-    return cast("TextIO", MaskedStderr(sys.stderr))
+    """Return :class:`MaskedStderr` of the stderr that there is, or of none: then Python has set it to None."""
+    stderr = sys.stderr or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  # open to the end, as stderr is
+    return cast("TextIO", MaskedStderr(stderr))
 
 
 def report_crash(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -14,6 +14,8 @@ from source_commonroom.components.columns import slug_of
 logger = logging.getLogger("airbyte")
 
 _TYPE_ID = re.compile(r"cot_([0-9]+)")
+# Postgres cuts the names of tables at 63 bytes, which is where the number stands. So many are left for a prefix.
+_LONGEST = 63 - 25
 _STREAM = re.compile(r"object_[a-z0-9_]+_([0-9]+)")
 
 
@@ -22,7 +24,9 @@ def name_streams(types: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, str]
     for row in types:
         match = _TYPE_ID.fullmatch(str(row.get("id")))
         if match:
-            yield f"object_{slug_of(str(row.get('name') or '')) or 'type'}_{match[1]}", match[0]
+            room = _LONGEST - len("object__") - len(match[1])
+            slug = slug_of(str(row.get("name") or ""))[: max(room, 0)].strip("_")
+            yield f"object_{slug or 'type'}_{match[1]}", match[0]
         else:
             logger.warning(
                 "A type of custom objects has an id of an unknown form, so that it has no stream of its own."

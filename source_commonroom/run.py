@@ -6,6 +6,7 @@ import io
 import os
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Callable
 from typing import TypeVar
@@ -15,6 +16,7 @@ from airbyte_cdk.logger import PRINT_BUFFER
 from airbyte_cdk.models import AirbyteLogMessage, AirbyteMessage, FailureType, Level, Type
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
+from source_commonroom.files import UnreadableFileError
 from source_commonroom.masking import mask_config, masked, masked_stderr, report_crash
 from source_commonroom.output import Backlog, PageEntrypoint
 from source_commonroom.source import SourceCommonroom
@@ -36,13 +38,16 @@ def run() -> None:
     Every line on stdout is an Airbyte message. The exit code is 0; 1 where the command, or a stream, failed; 2 where
     the command line can't be read; and 143 where SIGTERM ended a read.
     """
+    _write_utf8()
     stderr = sys.stderr = masked_stderr()
     sys.excepthook = report_crash
     arguments = _arguments(sys.argv[1:])
-    if arguments.command == "read":
+    # Windows has no signals to block; there, a process is ended without a word.
+    if arguments.command == "read" and hasattr(signal, "pthread_sigmask"):
         _end_at_sigterm()
     backlog = Backlog()
     try:
+        _require_temporary_files()
         source = _make_source(arguments, backlog)
     except AirbyteTracedException as error:
         status = error.as_connection_status_message()
@@ -56,6 +61,29 @@ def run() -> None:
         for message in PageEntrypoint(source, backlog).run(arguments):
             # One call with the line's end, because worker threads print too.
             print(f"{message}\n", end="")  # noqa: T201
+
+
+def _write_utf8() -> None:
+    """Write in UTF-8, whatever the locale says: that is the encoding of JSON, and of Airbyte."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+
+
+def _require_temporary_files() -> None:
+    """Refuse to go on without a directory for temporary files: the CDK needs one.
+
+    :raises AirbyteTracedException: (config_error) if there is none
+    """
+    try:
+        tempfile.gettempdir()
+    except OSError:
+        raise AirbyteTracedException(
+            message="No directory for temporary files can be written to. On a read-only file system, mount one at "
+            "/tmp, or name one in the environment variable TMPDIR.",
+            internal_message="tempfile found no usable directory",
+            failure_type=FailureType.config_error,
+        ) from None
 
 
 def _arguments(words: list[str]) -> argparse.Namespace:
@@ -101,6 +129,12 @@ def _read(arguments: argparse.Namespace, what: str, reader: Callable[[str], T], 
         return None
     try:
         return reader(path)
+    except UnreadableFileError as error:
+        raise AirbyteTracedException(
+            message=f"The {what} can't be read. {error}",
+            internal_message=f"--{what} could not be read",
+            failure_type=FailureType.config_error,
+        ) from None
     except Exception as error:  # noqa: BLE001  # whatever the reader met; its text may quote the file
         raise AirbyteTracedException(
             message=f"The {what} can't be read ({type(error).__name__}). {likely}",

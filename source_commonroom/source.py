@@ -3,6 +3,7 @@
 import logging
 import pkgutil
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any
@@ -12,7 +13,10 @@ from airbyte_cdk.models import (
     AirbyteConnectionStatus,
     AirbyteMessage,
     AirbyteStateMessage,
+    AirbyteStateMessageSerializer,
     ConfiguredAirbyteCatalog,
+    ConfiguredAirbyteCatalogSerializer,
+    FailureType,
     Status,
 )
 from airbyte_cdk.sources.declarative.concurrent_declarative_source import ConcurrentDeclarativeSource
@@ -21,6 +25,7 @@ from airbyte_cdk.sources.declarative.parsers.manifest_reference_resolver import 
 from airbyte_cdk.sources.streams.concurrent.abstract_stream import AbstractStream
 from airbyte_cdk.sources.streams.concurrent.cursor import ConcurrentCursor
 from airbyte_cdk.sources.streams.concurrent.default_stream import DefaultStream
+from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 from airbyte_cdk.utils.yaml_loader import safe_load_yaml
 
 from source_commonroom import components
@@ -32,6 +37,7 @@ from source_commonroom.components.walk import PageRetriever
 from source_commonroom.config import validate_config, without_empty
 from source_commonroom.cursor import WindowCursor
 from source_commonroom.estimates import Estimates
+from source_commonroom.files import UnreadableFileError, read_json
 from source_commonroom.lists import Lists
 from source_commonroom.objects import name_streams, type_of
 from source_commonroom.output import Backlog
@@ -48,6 +54,17 @@ def load_manifest() -> dict[str, Any]:
     assert text is not None, "a package without its manifest"  # noqa: S101  # for the type checker; the build includes it
     manifest: dict[str, Any] = safe_load_yaml(text)
     return manifest
+
+
+def _refuse_repeated(catalog: ConfiguredAirbyteCatalog) -> None:
+    names = Counter(configured.stream.name for configured in catalog.streams)
+    if repeated := sorted(name for name, times in names.items() if times > 1):
+        raise AirbyteTracedException(
+            message=f"The catalog names a stream more than once: {', '.join(repeated)}. Its records "
+            "would stand there as often. Name each stream once.",
+            internal_message="a stream stands twice in the configured catalog",
+            failure_type=FailureType.config_error,
+        )
 
 
 def _retriever_of(stream: AbstractStream) -> PageRetriever:
@@ -86,6 +103,7 @@ class SourceCommonroom(ConcurrentDeclarativeSource):
     ) -> None:
         manifest = load_manifest()
         if catalog is not None:
+            _refuse_repeated(catalog)
             # Each stream costs some 20 ms, whether it is read or not.
             wanted = {configured.stream.name for configured in catalog.streams}
             manifest["streams"] = [row for row in manifest["streams"] if row["$parameters"]["name"] in wanted]
@@ -205,6 +223,39 @@ class SourceCommonroom(ConcurrentDeclarativeSource):
         if refusal := refusal_of(probes.pop(first)):
             return AirbyteConnectionStatus(status=Status.FAILED, message=refusal)
         return status_of(ask_for_each(list(probes.values())), expiry)
+
+    @staticmethod
+    def read_config(config_path: str) -> dict[str, Any]:
+        """Return the configuration in a file.
+
+        :raises UnreadableFileError: if it can't be read, or holds no JSON object
+        """
+        config = read_json(config_path)
+        if not isinstance(config, dict):
+            raise UnreadableFileError("It holds no JSON object.")
+        return config
+
+    @classmethod
+    def read_catalog(cls, catalog_path: str) -> ConfiguredAirbyteCatalog:
+        """Return the configured catalog in a file.
+
+        :raises UnreadableFileError: if it can't be read
+        """
+        catalog: ConfiguredAirbyteCatalog = ConfiguredAirbyteCatalogSerializer.load(read_json(catalog_path))
+        return catalog
+
+    @classmethod
+    def read_state(cls, state_path: str) -> list[AirbyteStateMessage]:
+        """Return the state messages in a file; none without a file.
+
+        :raises UnreadableFileError: if it can't be read
+        """
+        states = (
+            [AirbyteStateMessageSerializer.load(state) for state in read_json(state_path) or []] if state_path else []
+        )
+        if any(not (state.stream or state.global_ or state.data) for state in states):
+            raise ValueError("a state message without a state")
+        return states
 
     def configure(self, config: Mapping[str, Any], temp_dir: str) -> Mapping[str, Any]:  # noqa: ARG002  # the CDK's signature
         """Return the configuration, and write it nowhere: a process that is killed would leave the token behind."""

@@ -86,11 +86,13 @@ def read_page(content: bytes, kind: str) -> tuple[list[Any], Any] | None:
     alone = kind in {"object", "bare"}
     if not (isinstance(inner, dict) and inner if alone else isinstance(inner, list)):
         return None
+    if isinstance(meta, dict) and meta.get("nextCursor") == "":
+        meta = {**meta, "nextCursor": None}
     cursor = meta.get("nextCursor") if isinstance(meta, dict) else None
     if not kind.startswith("paged"):
         whole = cursor is None
     elif cursor is None:
         whole = isinstance(meta, dict) and ("nextCursor" in meta or kind == "paged_open")
     else:
-        whole = isinstance(cursor, str) and cursor != ""
+        whole = isinstance(cursor, str)
     return ([inner] if alone else inner, meta) if whole else None

@@ -7,6 +7,7 @@ from airbyte_cdk.models import AirbyteStreamStatus, FailureType
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
 from integration_tests.sandbox import Api, Fault, Workspace
+from source_commonroom.objects import name_streams, type_of
 from unit_tests.conftest import Discover, Read
 from unit_tests.streams import selecting
 
@@ -219,6 +220,21 @@ def test_given_types_of_objects_when_discovered_then_each_has_a_stream_with_colu
     assert set(custom(found["object_deal_3"].json_schema["properties"])) == {"custom_worth"}
     assert set(custom(found["objects"].json_schema["properties"])) == {"custom_worth_1", "custom_worth_2"}
     assert found["object_deal_3"].source_defined_primary_key == [["id"]]
+
+
+@pytest.mark.parametrize("number", [7, 10**17])
+def test_given_types_with_long_names_when_named_then_a_prefix_of_25_characters_leaves_them_apart_in_postgres(
+    number: int,
+) -> None:
+    types = [{"id": f"cot_{number + more}", "name": "Quarterly business reviews of key accounts"} for more in range(3)]
+
+    names = [name for name, _ in name_streams(types)]
+
+    assert len({f"{'p' * 25}{name}"[:63] for name in names}) == 3
+    assert all(name.startswith("object_quarterly") for name in names)
+    assert [type_of(name) for name in names] == [row["id"] for row in types]
+    # A connection made before keeps the name that it has.
+    assert type_of(f"object_quarterly_business_reviews_of_key_accounts_{number}") == f"cot_{number}"
 
 
 def test_when_discovered_then_it_costs_a_request_for_each_type_of_entity_and_one(

@@ -5,6 +5,7 @@ Each row over real HTTP: integration_tests/test_errors.py.
 
 import errno
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from string import Formatter
 from threading import Event
 from typing import Any
@@ -316,6 +317,23 @@ def test_given_a_redirect_within_the_origin_when_read_then_it_is_followed_with_t
         output = read_in_process({"api_token": DEFAULT_TOKEN}, catalog("tags"))
 
     assert there.call_count == 1
+    assert len(output.records("tags")) == 1
+
+
+def test_given_credentials_in_netrc_when_redirected_then_the_token_is_sent_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine api.commonroom.io login someone password secret-9\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    with requests_mock.Mocker() as mocker:
+        mocker.get(TAGS_URL, status_code=307, headers={"Location": "/community/v2/labels"})
+        mocker.get("/community/v2/labels", json=TAGS)
+        output = read_in_process({"api_token": DEFAULT_TOKEN}, catalog("tags"))
+        sent = {request.headers["Authorization"] for request in mocker.request_history}
+
+    assert sent == {f"Bearer {DEFAULT_TOKEN}"}
     assert len(output.records("tags")) == 1
 
 

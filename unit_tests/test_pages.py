@@ -107,6 +107,20 @@ def test_given_rows_that_are_no_records_when_read_then_they_are_reported(api: Ap
     assert len([warning for warning in output.warnings() if warning.startswith("contacts: left out 3 of ")]) == 3
 
 
+def test_given_an_empty_cursor_when_read_then_it_is_an_end_as_null_is(read: Read) -> None:
+    class Empty(Api):
+        def answer(self, call: Call) -> Answer:
+            answer = super().answer(call)
+            return replace(answer, body=answer.body.replace(b'"nextCursor":null', b'"nextCursor":""'))
+
+    api = Empty(Workspace.of(tags=[{"id": f"l_{number}", "name": "Tag"} for number in range(450)]))
+
+    output = read(api, "tags", "segments")
+
+    assert len(output.records("tags")) == 450
+    assert output.exit_code == 0
+
+
 def test_given_cursors_that_look_like_literals_when_read_then_nothing_is_lost(read: Read) -> None:
     tags = [{"id": f"l_{number}", "name": f"Tag {number}"} for number in range(2_100)]
     api = Api(Workspace.of(tags=tags), cursor_style="tricky")

@@ -10,7 +10,7 @@ from airbyte_cdk.sources.types import StreamSlice
 from source_commonroom.components.counts import Counts
 from source_commonroom.components.walk import PageRetriever, Walk
 
-_Key = tuple[str, frozenset[tuple[str, str]]]
+_Key = tuple[bytes, str, frozenset[tuple[str, str]]]
 _rows: dict[_Key, list[dict[str, Any]]] = {}
 _asking: defaultdict[_Key, threading.Lock] = defaultdict(threading.Lock)
 
@@ -18,11 +18,12 @@ _asking: defaultdict[_Key, threading.Lock] = defaultdict(threading.Lock)
 def rows_once(retriever: PageRetriever, partition: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
     """Return all rows of a list, asked for only where nobody has since :func:`forget_rows`; don't change them.
 
-    :param retriever: walks the list; two of the same address bring the same
+    :param retriever: walks the list; two of the same token and address bring the same
     :param partition: what goes into the query
     :raises AirbyteTracedException: where the list can't be had, or not the whole of it; whoever asks next tries again
     """
-    key = (retriever.requester.get_url(), frozenset((partition or {}).items()))
+    # Two workspaces may be read in one process, each with a token of its own.
+    key = (retriever.requester.token_key, retriever.requester.get_url(), frozenset((partition or {}).items()))
     with _asking[key]:
         if key not in _rows:
             part = StreamSlice(partition=dict(partition or {}), cursor_slice={})

@@ -88,6 +88,9 @@ def _parse_page(response: requests.Response, kind: _Kind) -> Mapping[str, Any]:
     if kind.rows is dict and not rows:
         raise NotAPageError("an empty object")
     meta = body.get("meta") if isinstance(body, dict) else None
+    if isinstance(meta, dict) and meta.get("nextCursor") == "":
+        # An end as null is. The body stays as it is: it may be the record.
+        meta = {**meta, "nextCursor": None}
     _check_cursor(meta, kind)
     return {"data": [rows] if kind.rows is dict else rows, "meta": meta, "notes": notes}
 
@@ -129,7 +132,7 @@ def _check_cursor(meta: Any, kind: _Kind) -> None:
         return
     if not isinstance(meta, dict) or (kind.cursor_at_end and "nextCursor" not in meta):
         raise NotAPageError("no meta.nextCursor, so that nobody can say whether more pages follow")
-    if cursor is not None and (not isinstance(cursor, str) or not cursor):
+    if cursor is not None and not isinstance(cursor, str):
         raise NotAPageError("a meta.nextCursor that is neither a text nor null")
 
 

@@ -218,7 +218,12 @@ def budget_of(authorization: str, requests_per_second: float, patience: float = 
     :param requests_per_second: as :class:`RequestBudget`
     :param patience: as :class:`RequestBudget`; a command has one for all of its requests
     """
-    return _budget_of(hashlib.sha256(authorization.encode()).digest(), requests_per_second, patience)
+    return _budget_of(key_of(authorization), requests_per_second, patience)
+
+
+def key_of(authorization: str) -> bytes:
+    """Return what tells one token from another, and is none."""
+    return hashlib.sha256(authorization.encode()).digest()
 
 
 @cache

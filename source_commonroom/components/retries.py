@@ -33,7 +33,14 @@ from source_commonroom.components.errors import (
     Verdict,
     judge,
 )
-from source_commonroom.components.rate_limit import PATIENCE, RateLimitLastsError, RequestBudget, budget_of, wait_of
+from source_commonroom.components.rate_limit import (
+    PATIENCE,
+    RateLimitLastsError,
+    RequestBudget,
+    budget_of,
+    key_of,
+    wait_of,
+)
 
 logger = logging.getLogger("airbyte")
 # For requests of a configuration that doesn't keep personal data.
@@ -94,6 +101,13 @@ class OneOriginSession(LimiterSession):
             raise
         except (OSError, UnicodeError, urllib3.exceptions.HTTPError) as error:
             raise requests.ConnectionError(error, request=request) from error
+
+    def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
+        """Keep the token: requests would put what ``.netrc`` has for the host in its place.
+
+        Redirects lead nowhere else. Pinned by
+        test_given_credentials_in_netrc_when_redirected_then_the_token_is_sent_all_the_same.
+        """
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
         """Return where to go on; None for an answer that is the last."""
@@ -313,6 +327,11 @@ class PatientRequester(HttpRequester):
         self.api_clock = ApiClock()
         self._quick: dict[int, PatientRequester] = {}
         self._http_client = self._client(PATIENCE, (self.connect_timeout_in_seconds, self.read_timeout_in_seconds))
+
+    @property
+    def token_key(self) -> bytes:
+        """What tells its token from others; no token can be had of it."""
+        return key_of(str(self._authenticator.get_auth_header()))
 
     def _client(
         self, patience: float, timeout: tuple[float | None, float | None], tries: int | None = None
