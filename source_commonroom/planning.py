@@ -199,8 +199,17 @@ class Planner:
         self._windows += 1
         return Window(self._windows, low, high, self._part_of(low, high), first, of, counts=counts)
 
+    def _go_on(self) -> None:
+        """Do nothing, unless nobody reads any more.
+
+        :raises RuntimeError: if the output is closed, so that the sync ends within the request under way
+        """
+        if self._over():
+            raise RuntimeError("the output was closed before all windows were planned")
+
     def _probe(self, low: int, high: int, tries: int = _TRIES) -> Probe | None:
         """Return what the first page and the count of a span tell; None if the API fails."""
+        self._go_on()
         try:
             first = self._retriever.quick(tries).first_page(self._part_of(low, high))
         except AirbyteTracedException as error:
@@ -214,6 +223,7 @@ class Planner:
 
     def _look(self, low: int, high: int) -> Look | None:
         """Return what the first page of a span tells; None if the API fails."""
+        self._go_on()
         try:
             first = self._retriever.quick(_TRIES).plain_page(self._part_of(low, high))
         except AirbyteTracedException as error:

@@ -120,6 +120,7 @@ class SourceCommonroom(ConcurrentDeclarativeSource):
         self._object_streams: list[tuple[str, str]] = []
         self._schemas: dict[str, Mapping[str, Any]] = {}
         self._emit = AsPages(backlog) if backlog else as_records
+        self._retrievers: list[PageRetriever] = []
         self._estimates = Estimates(self._message_repository)
         self._over = backlog.is_closed if backlog else lambda: False
 
@@ -148,6 +149,7 @@ class SourceCommonroom(ConcurrentDeclarativeSource):
         assert isinstance(stream, DefaultStream)  # noqa: S101  # the factory makes no others of this manifest
         generator: Any = stream._stream_partition_generator  # noqa: SLF001
         retriever = _retriever_of(stream)
+        self._retrievers.append(retriever)
         slicer, cursor = generator._stream_slicer, stream.cursor  # noqa: SLF001
         pages: Pages
         # At a read the catalog's schema, because the CDK asks for it with each status, in its main thread.
@@ -206,7 +208,11 @@ class SourceCommonroom(ConcurrentDeclarativeSource):
         self._object_streams = [(name, type_of(name)) for name in self._schemas if name not in rank]
         of_objects = (False, len(rank))
         ordered = sorted(catalog.streams, key=lambda configured: rank.get(configured.stream.name, of_objects))
-        yield from super().read(logger, config, ConfiguredAirbyteCatalog(streams=ordered), state)
+        try:
+            yield from super().read(logger, config, ConfiguredAirbyteCatalog(streams=ordered), state)
+        finally:
+            for retriever in self._retrievers:
+                retriever.repeats.summarize()
 
     def check(self, logger: logging.Logger, config: Mapping[str, Any]) -> AirbyteConnectionStatus:  # noqa: ARG002  # the CDK's signature
         """Return SUCCEEDED where the token may read its own status, and say what else it may not read, or until when.

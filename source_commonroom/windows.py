@@ -243,13 +243,12 @@ class WindowReader:
         else:
             window.later.extend(hashes_of(rows))
         if "" in moments:
-            logger.warning(
-                "%s: %d of %d activities of a page have no %s that is a moment. They are emitted as they are. A record "
-                "that has none can't be found again by its time; tell Common Room's support.",
-                self._name,
+            self._retriever.repeats.warn(
+                f"activities that have no {FIELD} that is a moment",
                 moments.count(""),
-                len(rows),
-                FIELD,
+                f"{moments.count('')} of {len(rows)} activities of a page have no {FIELD} that is a moment. They are "
+                "emitted as they are. A record that has none can't be found again by its time; tell Common Room's "
+                "support.",
             )
         if not rows or not window.edges.touched_by(min(moments), max(moments)):
             return rows

@@ -1,6 +1,7 @@
 """The end of a sync in which streams failed: one sentence, and the kind that tells whether to try again."""
 
 import logging
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from airbyte_cdk.models import AirbyteMessage, FailureType
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
 from integration_tests.sandbox import Api, Fault, Workspace, mount
+from integration_tests.sandbox.messages import iso
 from source_commonroom import SourceCommonroom
 from source_commonroom.output import Backlog, PageEntrypoint
 from unit_tests.conftest import API_URL
@@ -115,3 +117,22 @@ def test_given_memory_that_fills_up_when_pages_are_written_then_their_records_co
     _, error = read_to_the_end(Api(Workspace.of(website_visits=visits)), config, "website_visits")
 
     assert "memory usage exceeded" in str(error.message)
+
+
+def test_given_an_output_that_is_closed_when_activities_are_planned_then_the_planning_ends(
+    config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def check_memory(_: Any) -> None:
+        raise AirbyteTracedException(message="out of memory", failure_type=FailureType.transient_error)
+
+    monkeypatch.setattr("airbyte_cdk.utils.memory_monitor.MemoryMonitor.check_memory_usage", check_memory)
+    since = datetime(2025, 7, 1, tzinfo=UTC)
+    rows = [
+        {"id": f"a_{number}", "activityTime": iso(since + number * timedelta(minutes=2))} for number in range(200_000)
+    ]
+    api = Api(Workspace.of(activities=rows))
+
+    read_to_the_end(api, config, "activities")
+
+    # There are some 50 windows. A few of them were planned before the first page came.
+    assert len(api.log.requests) <= 12

@@ -9,6 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from source_commonroom.components.pages import NotAPageError, parse_page, rows_of
+from source_commonroom.components.repeats import Repeats
 from unit_tests.oracle import ROWS_AT, read_page
 
 ANYTHING = st.recursive(
@@ -57,7 +58,7 @@ def check(content: bytes, kind: str) -> None:
     # Of what a text says, but for the order of keys; `repr` tells 1 from 1.0 and from true.
     assert repr(page["data"]) == repr(rows)
     assert repr(page["meta"]) == repr(meta)
-    assert repr(rows_of(page, "tags")) == repr([row for row in rows if row and isinstance(row, dict)])
+    assert repr(rows_of(page, Repeats("tags"))) == repr([row for row in rows if row and isinstance(row, dict)])
 
 
 @given(kind=st.sampled_from(sorted(ROWS_AT)), body=BODIES, blanks=st.booleans())
@@ -88,4 +89,4 @@ def test_given_any_bytes_when_they_are_parsed_as_a_page_then_nothing_else_is_rai
     except NotAPageError:
         return
     assert read_page(content, kind) is not None
-    rows_of(page, "tags")
+    rows_of(page, Repeats("tags"))

@@ -57,6 +57,11 @@ class Notes:
         """Tell whether there is anything to say."""
         return bool(self.repeated or self.numbers or self.halves)
 
+    @property
+    def number(self) -> int:
+        """How many values it is."""
+        return self.repeated.total() + self.numbers + self.halves
+
     def sentences(self) -> Iterator[str]:
         """Say it, with no value of the text."""
         if self.repeated:

@@ -1,6 +1,5 @@
 """Pages: what counts as one, and which rows it holds."""
 
-import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,8 +9,7 @@ import orjson
 import requests
 
 from source_commonroom.components.exact_json import DEEPEST, Notes, TooDeepError, loads
-
-logger = logging.getLogger("airbyte")
+from source_commonroom.components.repeats import Repeats
 
 _PAGE = "commonroom_page"
 
@@ -136,26 +134,27 @@ def _check_cursor(meta: Any, kind: _Kind) -> None:
         raise NotAPageError("a meta.nextCursor that is neither a text nor null")
 
 
-def rows_of(page: Mapping[str, Any], stream: str) -> list[dict[str, Any]]:
+def rows_of(page: Mapping[str, Any], repeats: Repeats) -> list[dict[str, Any]]:
     """Return the rows of a page that are records: non-empty objects.
 
-    One warning a page counts the others, and one says what of its values couldn't be kept as it was sent.
+    :param repeats: takes a warning that counts the others, and one of what couldn't be kept as it was sent
     """
     rows: list[Any] = page["data"]
-    if page["notes"]:
-        logger.warning(
-            "%s: a page holds %s. All else of it is emitted as it was sent. Tell Common Room's support.",
-            stream,
-            "; and ".join(page["notes"].sentences()),
+    notes: Notes = page["notes"]
+    if notes:
+        repeats.warn(
+            "values that couldn't be kept as they were sent",
+            notes.number,
+            f"a page holds {'; and '.join(notes.sentences())}. All else of it is emitted as it was sent. Tell Common "
+            "Room's support.",
         )
     records = records_of(page)
-    if len(records) < len(rows):
-        logger.warning(
-            "%s: left out %d of %d rows of a page, because they are empty or no objects. "
-            "The API should not send such rows; tell Common Room's support.",
-            stream,
-            len(rows) - len(records),
-            len(rows),
+    if left_out := len(rows) - len(records):
+        repeats.warn(
+            "rows that are empty or no objects",
+            left_out,
+            f"left out {left_out} of {len(rows)} rows of a page, because they are empty or no objects. The API should "
+            "not send such rows; tell Common Room's support.",
         )
     return records
 

@@ -21,6 +21,7 @@ from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
 from source_commonroom.components.errors import RequestFailedError
 from source_commonroom.components.pages import is_paged, parse_page, records_of, rows_of
+from source_commonroom.components.repeats import Repeats
 from source_commonroom.components.retries import PatientRequester
 
 logger = logging.getLogger("airbyte")
@@ -141,6 +142,7 @@ class PageRetriever(Retriever):
 
     def __post_init__(self, parameters: Mapping[str, Any] | None) -> None:
         """Begin with no record seen; the CDK hands ``parameters`` to every component."""
+        self.repeats = Repeats(self.name)
         self._seen: set[Any] = set()
         self._selected: Mapping[str, Any] | None = None
         self._asked_for: str | None = None
@@ -458,7 +460,7 @@ class Walk:
         barren = 0
         start, look_at, known = len(self._came), _PATIENCE, -1
         while True:
-            rows = rows_of(page, retriever.name)
+            rows = rows_of(page, retriever.repeats)
             keys = hashes_of(rows)
             self._note_count(page)
             content = hash(tuple(keys))
