@@ -3,10 +3,13 @@
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from integration_tests.conftest import Serve
 from integration_tests.sandbox import Api, Workspace
+from integration_tests.sandbox.messages import iso
 from unit_tests.streams import STREAMS, complete
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -20,6 +23,17 @@ types = {f"{table}.{column}": kind for table, column, kind in connection.sql(
 counts = {name: connection.sql(f"select count(*), count(distinct ({', '.join(key)})) from commonroom.{name}").fetchone()
           for name, key in json.loads(sys.argv[2])}
 print(json.dumps({"counts": counts, "types": types}))
+"""
+
+
+ROWS = """
+import duckdb, json, sys
+connection = duckdb.connect(sys.argv[1], read_only=True)
+tables = {}
+for name in ("contacts", "tags", "activities"):
+    found = connection.sql(f"select * from commonroom.{name}")
+    tables[name] = [dict(zip(found.columns, row)) for row in found.fetchall()]
+print(json.dumps(tables, default=str))
 """
 
 
@@ -70,3 +84,50 @@ def test_given_a_stream_that_the_token_may_not_read_when_synced_then_the_others_
 
     assert "without what this token may not read: prospector_contacts" in shown
     assert any(line.split()[:2] == ["contacts", "640"] for line in shown.splitlines())
+
+
+def test_given_deletions_a_renamed_label_and_a_changed_type_when_synced_again_then_the_tables_are_the_workspaces(
+    tmp_path: Path, serve: Serve
+) -> None:
+    def field(name: str, kind: str) -> dict[str, Any]:
+        return {"id": "cf_1", "name": name, "type": kind, "valueType": kind, "entityTypes": ["contact"]}
+
+    def contact(number: int, value: Any) -> dict[str, Any]:
+        values = {"cf_1": {"type": "string", "value": value}}
+        return {"id": f"c_{number}", "fullName": f"Contact {number}", "customFields": values}
+
+    workspace = Workspace.of(
+        contacts=[contact(number, number) for number in (1, 2, 3)],
+        tags=[{"id": "l_1", "name": "VIP", "entityTypes": []}, {"id": "l_2", "name": "Lead", "entityTypes": []}],
+        activities=[{"id": "a_1", "activityTime": "2026-01-01T00:00:00.000Z"}],
+        custom_fields=[field("Deal size", "int")],
+    )
+    sandbox = serve(Api(workspace))
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"api_token": sandbox.token, "api_url": sandbox.api_url}))
+    sync(tmp_path, "--config", config)
+    first = tables(tmp_path)
+    for collection, row in (("contacts", "c_2"), ("tags", "l_1"), ("tags", "l_2"), ("custom_fields", "cf_1")):
+        workspace.delete(collection, row)
+    workspace.insert("custom_fields", field("Size of deal", "string"))
+    for number in (1, 3):
+        workspace.delete("contacts", f"c_{number}")
+        workspace.insert("contacts", contact(number, f"about {number}"))
+    workspace.insert("activities", {"id": "a_2", "activityTime": iso(datetime.now(UTC) - timedelta(hours=1))})
+
+    shown = sync(tmp_path, "--config", config)
+
+    second = tables(tmp_path)
+    assert {row["id"]: row["custom_deal_size"] for row in first["contacts"]} == {"c_1": 1, "c_2": 2, "c_3": 3}
+    assert {row["id"]: row["custom_size_of_deal"] for row in second["contacts"]} == {"c_1": "about 1", "c_3": "about 3"}
+    assert "custom_deal_size" not in second["contacts"][0]
+    assert [len(found["tags"]) for found in (first, second)] == [2, 0]
+    assert any(line.split()[:2] == ["tags", "0"] for line in shown.splitlines())
+    assert sorted(row["id"] for row in second["activities"]) == ["a_1", "a_2"]
+
+
+def tables(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """Return what some tables of a synced workspace hold."""
+    process = subprocess.run([PYAIRBYTE, "-c", ROWS, folder / "workspace.duckdb"], capture_output=True, check=True)
+    found: dict[str, list[dict[str, Any]]] = json.loads(process.stdout)
+    return found

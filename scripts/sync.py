@@ -14,6 +14,7 @@ import re
 import subprocess
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 OUTPUT = ROOT / "output"
 SECRETS = ROOT / "secrets" / "config.json"
 SCHEMA = "commonroom"
+INCREMENTAL = {"activities"}
 
 # Read when airbyte is imported. Offline: a local executable needs no registry; and all its files stay in output/.
 os.environ.setdefault("AIRBYTE_OFFLINE_MODE", "1")
@@ -85,10 +87,11 @@ class Progress(logging.Handler):
         super().__init__()
         self._started: dict[str, float] = {}
         self.seconds: dict[str, float] = {}
+        self.records: Counter[str] = Counter()
         self.refused: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print a line for each stream that has been read, and for each warning or error."""
+        """Print a line for each stream that has been read, and for each warning or error; and note what they tell."""
         message = record.getMessage()
         if refused := self._REFUSED.match(message):
             self.refused.add(refused[1])
@@ -99,6 +102,7 @@ class Progress(logging.Handler):
             else:
                 self.seconds[stream] = record.created - self._started.get(stream, record.created)
         elif count := self._COUNT.match(message):
+            self.records[count[2]] = int(count[1])
             print(f"    {count[2]}: {int(count[1]):,} records", flush=True)
         elif record.levelno >= logging.WARNING:
             print(f"    {record.levelname}: {message.splitlines()[0]}", flush=True)
@@ -114,31 +118,52 @@ def sync(connector: Path, config: dict[str, Any], database: Path) -> None:
     progress = Progress()
     logging.getLogger(f"airbyte.{source.name}").addHandler(progress)
     source.check()
-    source.select_all_streams()
+    streams = source.get_available_streams()
     cache = ab.DuckDBCache(db_path=str(database), schema_name=SCHEMA)
     print("==> Reading; activities only since the last run, if there was one")
     try:
-        result = source.read(cache=cache)
+        result = _load(source, cache, streams, progress)
     except ab.exceptions.AirbyteConnectorFailedError:
         if not progress.refused:
             raise
         # A stream that the token may not read fails the whole read, as it should where nobody watches. Here somebody
         # does.
         print(f"==> Once more, without what this token may not read: {', '.join(sorted(progress.refused))}")
-        source.select_streams([stream for stream in source.get_available_streams() if stream not in progress.refused])
-        result = source.read(cache=cache)
-    print(f"==> {result.processed_records:,} records read. The file holds:\n")
-    _print_table(result, progress)
+        result = _load(source, cache, [stream for stream in streams if stream not in progress.refused], progress)
+    print(f"==> {sum(progress.records.values()):,} records read. The file holds:\n")
+    _print_table(result, cache, progress)
     print("\nQuery it, for example:")
     query = f"FROM {SCHEMA}.contacts LIMIT 5"
     print(f"    {sys.executable} -c \"import duckdb; duckdb.connect('{database}').sql('{query}').show()\"")
 
 
-def _print_table(result: Any, progress: Progress) -> None:
+def _load(source: Any, cache: Any, streams: list[str], progress: Progress) -> dict[str, Any]:
+    """Load streams: activities are merged, and all others, which are read in full, replace what was there.
+
+    :return: the datasets, by stream
+    """
+    full = [stream for stream in streams if stream not in INCREMENTAL]
+    loaded = source.read(cache=cache, streams=full, write_strategy="replace", force_full_refresh=True)
+    _empty(loaded, [stream for stream in full if not progress.records[stream]])
+    datasets = {stream: loaded[stream] for stream in full}
+    if incremental := [stream for stream in streams if stream in INCREMENTAL]:
+        merged = source.read(cache=cache, streams=incremental, write_strategy="merge")
+        datasets |= {stream: merged[stream] for stream in incremental}
+    return datasets
+
+
+def _empty(result: Any, streams: list[str]) -> None:
+    """Empty the tables of streams that have no record any more: PyAirbyte replaces nothing with nothing."""
+    with result.get_sql_engine().begin() as connection:
+        for stream in streams:
+            connection.execute(result[stream].to_sql_table().delete())
+
+
+def _print_table(result: dict[str, Any], cache: Any, progress: Progress) -> None:
     from sqlalchemy import func, select  # noqa: PLC0415  # PyAirbyte's
 
     rows = [("stream", "rows", "columns", "seconds")]
-    with result.get_sql_engine().connect() as connection:
+    with cache.get_sql_engine().connect() as connection:
         for stream in sorted(result):
             table = result[stream].to_sql_table()
             count = connection.execute(select(func.count()).select_from(table)).scalar_one()
