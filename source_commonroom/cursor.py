@@ -196,7 +196,13 @@ class WindowCursor(ConcurrentCursor):
             except AirbyteTracedException:
                 yield from self._compare_others(window)
                 raise
-            yield from self._compare(window)
+            try:
+                yield from self._compare(window)
+            except AirbyteTracedException as error:
+                if not window.unserved:
+                    raise
+                # What can't be served is the stream's error.
+                logger.error("%s", error.message)  # noqa: TRY400  # a sentence, and no stack trace
         except BaseException:
             # Nobody closes it.
             del self._windows[window.number]

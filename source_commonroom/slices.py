@@ -30,6 +30,8 @@ _LONGER = 8
 # As short a window may be, in milliseconds: nobody would notice if something lay between windows that meet within a
 # second.
 _SHORTEST = 2_001
+# If so many looks fail one after the other, the API is down.
+_DOWN = 3
 # So much closer than on the first page the records of a window may lie further on.
 _GROWS = 3
 
@@ -142,12 +144,16 @@ def plan_without_counts(
     :param size: tells how many records the next window should have, by how many windows there were
     :return: as :func:`plan`
     """
-    begin, windows = first, 0
+    begin, windows, failures = first, 0, 0
     length: int | None = None
     while True:
         wanted = size(windows)
         high = last if length is None else min(seam_at(begin + max(length, _SHORTEST), begin, last), last)
         seen = look(begin, high)
+        failures = failures + 1 if seen is None else 0
+        if failures >= _DOWN:
+            # Whoever reads the rest meets what is wrong. Windows of seconds would be planned for ever.
+            high = last
         for _ in range(_GUESSES):
             end = _end_of(begin, high, seen, wanted, look)
             if end is None:
@@ -186,7 +192,7 @@ def _length(seen: Look, wanted: int) -> int:
 def _length_after(seen: Look | None, length: int, wanted: int) -> int | None:
     """Return how long the next window should be; None for all that is left, whose first page tells where it begins."""
     if seen is None:
-        return length
+        return length * _LONGER
     if seen.more and seen.earliest is not None and seen.latest is not None:
         return min(_length(seen, wanted), length * _LONGER)
     return None if seen.earliest is not None or not seen.rows else length * _LONGER

@@ -180,7 +180,8 @@ def compare(name: str, run: Sequence[Tally], records: int | None, reader: Reader
     came = _came(run)
     low, high = run[0].low, run[-1].high
     counted = came if records is None else records
-    whole = all(one.is_whole for one in run)
+    # What came of a part of the span can't be compared with what was counted before: it may have been deleted.
+    whole = records is not None and all(one.is_whole for one in run)
     try:
         now = reader.count(low, high)
         if whole and came == now >= counted:
@@ -246,7 +247,7 @@ def _spots(run: Sequence[Tally], now: int, reader: Reader, *, still: bool) -> It
     if len(run) == 1 or (still and now == _came(run)):
         return
     halves = run[: len(run) // 2], run[len(run) // 2 :]
-    missing, counts = _between(halves, now, _seams(halves), reader)
+    missing, counts = _between(halves, now, reader)
     if missing > 0:
         yield _Spot([halves[0][-1], halves[1][0]], missing, halves)
     for half, count in zip(halves, counts, strict=True):
@@ -255,36 +256,35 @@ def _spots(run: Sequence[Tally], now: int, reader: Reader, *, still: bool) -> It
 
 def _add_up(run: Sequence[Tally], now: int, reader: Reader) -> bool:
     """Tell whether windows hold together what they hold alone, whatever came of them."""
-    parts = [[one] for one in run]
-    return _between(parts, now, _seams(parts), reader)[0] <= 0
+    return _between([[one] for one in run], now, reader)[0] <= 0
 
 
-def _between(parts: Sequence[Sequence[Tally]], now: int, seams: int, reader: Reader) -> tuple[int, Sequence[int]]:
+def _between(parts: Sequence[Sequence[Tally]], now: int, reader: Reader) -> tuple[int, Sequence[int]]:
     """Return how many activities are counted of parts together and of none alone, and the counts of the parts.
 
     The whole is counted before and after its parts, because what arrives in between, or is deleted, must not stand for
     what is missing. If it changes all the time, something is missing only if each count says so.
 
     :param now: the count of the whole before
-    :param seams: how many activities two parts count, where they meet
     """
     missing, counts = now, list[int]()
+    seams = [part[-1].high for part in parts[:-1]]
+    came_twice = sum(first[-1].left_out_high + second[0].left_out_low for first, second in pairwise(parts))
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="counts") as pool:
         for _ in range(_COUNTS):
             before = now
             counts = list(pool.map(lambda part: reader.count(part[0].low, part[-1].high), parts))
+            twice = came_twice
+            if twice and before > sum(counts) - twice:
+                # What came twice may have been deleted.
+                twice = sum(pool.map(lambda seam: reader.count(seam, seam), seams))
             now = reader.count(parts[0][0].low, parts[-1][-1].high)
-            missing = min(missing, min(before, now) - (sum(counts) - seams))
+            missing = min(missing, min(before, now) - (sum(counts) - twice))
             if before == now:
-                return before - (sum(counts) - seams), counts
+                return before - (sum(counts) - twice), counts
             if missing <= 0:
                 break
     return missing, counts
-
-
-def _seams(parts: Sequence[Sequence[Tally]]) -> int:
-    """Return how many activities came twice where parts meet."""
-    return sum(first[-1].left_out_high + second[0].left_out_low for first, second in pairwise(parts))
 
 
 def _read_spots(name: str, spots: Sequence[_Spot], now: int, reader: Reader) -> Iterator[Rows]:
@@ -335,6 +335,6 @@ def _read_again(spot: _Spot, reader: Reader, found: set[int]) -> Iterator[Rows]:
         between = {key for key in between if not any(key in keys for keys in alone)}
     found |= between
     whole = reader.count(spot.halves[0][0].low, spot.halves[-1][-1].high)
-    missing, _ = _between(spot.halves, whole, sum(key in alone[1] for key in alone[0]), reader)
+    missing, _ = _between(spot.halves, whole, reader)
     if missing > len(between):
         raise _StillMissingError

@@ -194,3 +194,53 @@ def test_given_cursors_by_key_and_a_deletion_behind_the_walk_then_no_window_is_r
     api = Eventful(spread(1_500), PATH, {2: lambda workspace: workspace.delete("activities", "a_3")})
     read(api, "activities", start_date=START)
     assert len(api.log.requests) <= 11, len(api.log.requests)
+
+
+def test_given_a_refused_cursor_and_an_arrival_behind_it_then_it_does_not_stand_for_a_row_withheld(read: Read) -> None:
+    class Refusing(Hiding):
+        asked = 0
+
+        def answer(self, call: Call) -> Answer:
+            self.asked += 1
+            if self.asked == 4:
+                self.expire_cursors()
+            if self.asked == 6:
+                late(9_999, 1_400.5)(self.workspace)
+            return super().answer(call)
+
+    api = Refusing(spread(1_500), PATH, {})
+    api.hidden = frozenset({"a_100"})
+    assert read(api, "activities", **SPAN).status("activities") == INCOMPLETE
+
+
+def test_given_cursors_by_offset_and_changes_around_a_refused_one_then_none_is_skipped(read: Read) -> None:
+    class Refusing(Api):
+        asked = 0
+
+        def answer(self, call: Call) -> Answer:
+            self.asked += 1
+            if self.asked == 3:
+                self.expire_cursors()
+            if self.asked == 6:
+                self.workspace.delete("activities", "a_450")
+            if self.asked == 8:
+                late(9_999, 1_400.5)(self.workspace)
+            return super().answer(call)
+
+    api = Refusing(spread(1_500), cursor_style="offset")
+    output = read(api, "activities", **SPAN)
+    assert there(api, "activities") <= set(ids(output))
+
+
+def test_given_a_deletion_where_two_windows_meet_then_neither_is_read_again(read: Read) -> None:
+    rows = rows_of(FROM + k * timedelta(seconds=80) for k in range(30_000))
+    first = Api(Workspace.of(activities=rows))
+    read(first, "activities", start_date=START)
+    meet = {iso(seam) for seam in seams(first)}
+    (gone, *_) = [row["id"] for row in rows if row["activityTime"] in meet]
+    api = At(Workspace.of(activities=rows), {150: lambda workspace: workspace.delete("activities", gone)})
+
+    output = read(api, "activities", start_date=START)
+
+    assert max(Counter(ids(output)).values()) == 1
+    assert not any("looked for" in text for text in output.warnings())

@@ -281,6 +281,16 @@ def test_given_240_000_records_that_nobody_counts_when_planned_then_windows_are_
     assert len(set(asked) - set(windows)) <= 2 * len(windows)
 
 
+def test_given_looks_that_fail_from_some_time_on_when_planned_then_the_rest_is_one_window() -> None:
+    """An API that is down: windows of seconds over years would never end."""
+    looks = iter([Look(200, 0, 0, more=True)] * 4)
+
+    found = list(plan_without_counts(0, 20 * 365 * 24 * 3600 * 1000, lambda *_: next(looks, None), lambda _: 1_600))
+
+    assert len(found) < 12
+    assert_exact(found, 0, 20 * 365 * 24 * 3600 * 1000)
+
+
 def test_given_empty_years_when_planned_then_they_cost_one_probe_in_all() -> None:
     probe, asked = prober([])
 

@@ -108,7 +108,7 @@ class Counts:
         if not doubtful and before.top is not None:
             return
         now: Count | None = None
-        if not doubtful and any(walk.counts for walk in walks):
+        if not doubtful and all(walk.counts and walk.passes == 1 for walk in walks):
             doubtful = _may_hide(walks[-1]) or any(walk.repeated for walk in walks)
         elif not doubtful:
             now = self._count(part, bounded=False) if _several(walks) else None
@@ -215,13 +215,15 @@ def _several(walks: Sequence[Walk]) -> bool:
 def _may_hide(walk: Walk) -> bool:
     """Tell by the counts of its pages whether a walk to which as many came as were counted may have missed a record.
 
+    The pages that follow a cursor which was refused carry none, so that such a walk isn't judged by them.
+
     If nothing was created meanwhile, what came is what was counted, and whatever was deleted came before. If something
     was, it came too, or fewer came than the last page counts. If both happened, one may stand for the other.
     """
     counts = walk.counts
     if counts is None or not counts.rose:
         return False
-    return counts.fell or walk.passes > 1 or walk.received < counts.last
+    return counts.fell or walk.received < counts.last
 
 
 def _name(part: StreamSlice) -> str:
