@@ -178,11 +178,18 @@ class Cut:
         return counted <= walk.received - after
 
     def _compares_milliseconds(self) -> bool:
-        """Tell whether a span of two milliseconds brings the activity in its middle, by one that came or lies near."""
+        """Tell whether a span of a few milliseconds brings what lies in it, and nothing else.
+
+        By an activity that came or lies near: the span around it brings it, and the one behind it doesn't.
+        """
         if self._fine is None:
             moments = [self._known] if self._known else filter(None, map(self._first_of, self._beside()))
             at = next(iter(moments), "")
-            self._fine = bool(at and self._first_of((parse(at), parse(at) + 1)))
+            self._fine = bool(
+                at
+                and self._first_of((parse(at), parse(at) + 1))
+                and self._first_of((parse(at) + 3, parse(at) + 4)) not in {at, None}
+            )
         return self._fine
 
     def _answers(self) -> bool:
