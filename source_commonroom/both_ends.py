@@ -301,7 +301,7 @@ class ListFromBothEnds:
                 return [], True
             self._down.confirm()
             known = self._note(numbers)
-            ended = len(new) < len(rows) and not _up_to(self._up_to, list(map(number_of, new)))
+            ended = len(new) < len(rows) and not _reach_down_to(self._up_to, list(map(number_of, new)))
             self._whole = self._whole or ended
             if known:
                 self._down_to, self._lowest_id = min(known), str(rows[-1]["id"])
@@ -314,7 +314,7 @@ class ListFromBothEnds:
         if not _ascend(None, [*reversed(self._below(numbers)), *([] if self._down_to is None else [self._down_to])]):
             self._walk_alone("doesn't sort downwards by id when asked to")
             return None
-        if not _up_to(self._up_to, numbers):
+        if not _reach_down_to(self._up_to, numbers):
             # The walk up hasn't come so far.
             return rows
         new = self._up.left_by(rows)
@@ -352,8 +352,8 @@ def _pairs(rows: Rows, numbers: list[int]) -> Iterator[tuple[dict[str, Any], int
     return zip(rows, numbers, strict=True)
 
 
-def _up_to(number: int | None, numbers: list[int | None]) -> bool:
-    """Tell whether one of some numbers is as low as another one."""
+def _reach_down_to(number: int | None, numbers: list[int | None]) -> bool:
+    """Tell whether one of some numbers is as low as a number; not if there is none."""
     return number is not None and any(other is not None and other <= number for other in numbers)
 
 

@@ -74,6 +74,14 @@ class Meddling(Api):
         return replace(answer, body=orjson.dumps(self._meddle(self, self._pages, call, orjson.loads(answer.body))))
 
 
+class WithoutCursors(Meddling):
+    """Takes any cursor for none, so that those which the pages name may be made up."""
+
+    def answer(self, call: Call) -> Answer:
+        without = "&".join(part for part in call.query.split("&") if not part.startswith("cursor="))
+        return super().answer(replace(call, query=without))
+
+
 def expiring(at: int) -> Callable[[Meddling, int, Call, Any], Any]:
     def expire(api: Meddling, number: int, _: Call, page: Any) -> Any:
         if number == at:
@@ -296,12 +304,7 @@ def test_given_empty_pages_without_end_when_read_then_the_walk_ends_and_the_stre
     def barren(_: Meddling, number: int, __: Call, page: Any) -> Any:
         return {**page, "data": [], "meta": {"nextCursor": f"more {number}"}}
 
-    class Barren(Meddling):
-        def answer(self, call: Call) -> Answer:
-            without = "&".join(part for part in call.query.split("&") if not part.startswith("cursor="))
-            return super().answer(replace(call, query=without))
-
-    api = Barren(contacts(900), barren)
+    api = WithoutCursors(contacts(900), barren)
 
     output = read(api, "contacts", walk_from_both_ends=False)
 
@@ -322,12 +325,7 @@ def test_given_pages_that_go_round_when_read_then_the_walk_ends_though_no_two_ar
         shown = [*rows, *rows][start : start + 200 - number]
         return {**page, "data": shown, "meta": {**page["meta"], "nextCursor": f"more {number}"}}
 
-    class GoesRound(Meddling):
-        def answer(self, call: Call) -> Answer:
-            without = "&".join(part for part in call.query.split("&") if not part.startswith("cursor="))
-            return super().answer(replace(call, query=without))
-
-    api = GoesRound(contacts(900), going_round)
+    api = WithoutCursors(contacts(900), going_round)
 
     output = read(api, "contacts", walk_from_both_ends=False)
 
