@@ -252,6 +252,16 @@ def test_dates_are_cut_down_to_their_resolution(start: str, end: str | None, exp
     assert numbers_between(Api(timed(*moments), traits=traits), start, end) == expected
 
 
+@pytest.mark.parametrize(
+    ("start", "end", "expected"),
+    [("00.001", "00.999", []), ("00.999", "02.000", [6, 7]), (None, "01.999", [1, 2, 3, 4, 5])],
+)
+def test_times_are_cut_down_as_dates_are(start: str | None, end: str, expected: list[int]) -> None:
+    traits = Traits(date_resolution=timedelta(seconds=1), coarse_times=True, exclusive_start=True, exclusive_end=True)
+    moments = ("00.000", "00.000", "00.001", "00.002", "00.999", "01.000", "01.500")
+    assert numbers_between(Api(timed(*moments), traits=traits), start, end) == expected
+
+
 # Orders
 
 

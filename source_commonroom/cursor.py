@@ -16,7 +16,7 @@ from source_commonroom.components.walk import PageRetriever
 from source_commonroom.coverage import Coverage, Span
 from source_commonroom.cuts import unserved_message
 from source_commonroom.estimates import Estimates
-from source_commonroom.moments import milliseconds, parse, seam_at, text
+from source_commonroom.moments import SECOND, in_seconds, milliseconds, parse, seam_at, second_of, text
 from source_commonroom.output import PageMessage
 from source_commonroom.planning import Planner
 from source_commonroom.progress import Window
@@ -181,7 +181,8 @@ class WindowCursor(ConcurrentCursor):
                 self._done = self._done.until(since - lookback)
                 self._lookback_from = end
             self._end = end
-            return self._done.gaps(self._begin, end) if self._begin <= end else []
+            gaps = self._done.gaps(self._begin, end) if self._begin <= end else []
+        return [in_seconds(low, high, self._begin, end) for low, high in gaps]
 
     def pages(self, stream_slice: StreamSlice) -> Iterator[list[dict[str, Any]]]:
         """Yield the pages of a window; and if it is the last one, what the sum of the windows shows to be missing.
@@ -325,10 +326,12 @@ class WindowCursor(ConcurrentCursor):
     def _part_of(self, low: int, high: int) -> StreamSlice:
         """Return the slice that asks for a span.
 
-        It begins a millisecond before its first moment, so that windows overlap even if neither bound is inclusive, and
-        the last one ends a millisecond after the end date. What lies there is left out.
+        It begins a millisecond before its first moment, so that windows overlap even if neither bound is inclusive. The
+        first one begins so long before the second of the start date, and the last one ends with the second of the end
+        date, because the API may compare no finer. What lies there is left out.
         """
         start_field, end_field = self._slice_boundary_fields_wrapper
-        start = low - 1 if low else low
-        end = high + 1 if high == self._last and self._ends_before_now else high
+        start = second_of(low) if low == self._begin else low
+        start -= bool(low)
+        end = second_of(high) + SECOND if high == self._last and self._ends_before_now else high
         return StreamSlice(partition={}, cursor_slice={start_field: text(start), end_field: text(end)})

@@ -139,7 +139,7 @@ class Cut:
         if part.counts and first is not None:
             part.records = part.due = first.records
         for rows in walk.to_the_end(part.part, first):
-            part.follow(rows, moments_of(rows))
+            part.follow(moments_of(rows))
             self._known = self._known or part.reached
             yield self._new_of(rows)
         for rows in self._counts.complete(part.part, None if part.records is None else Count(part.records), [walk]):
@@ -163,7 +163,7 @@ class Cut:
         """Tell whether the API counts no more in what was read of a part than it has answered.
 
         :param high: the last moment of that
-        :param after: how many activities came after it
+        :param after: how many activities came since then
         """
         walk = part.walks[-1]
         # What was deleted after it came must not stand for what a cursor that counts rows skipped for it.
@@ -175,7 +175,7 @@ class Cut:
             counted = self._retriever.quick(_TRIES).count(self._part_of(part.since, high))
         except CountRefusedError:
             return False
-        return counted <= walk.received - after
+        return counted <= part.came_until(after)
 
     def _compares_milliseconds(self) -> bool:
         """Tell whether a span of a few milliseconds brings what lies in it, and nothing else.

@@ -9,7 +9,8 @@ FIELD = "activityTime"
 """The moment of an activity."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_SECOND = 1000
+SECOND = 1000
+"""In milliseconds."""
 _MILLISECOND = timedelta(milliseconds=1)
 _FIRST = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MILLISECOND
 _LAST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MILLISECOND
@@ -45,14 +46,29 @@ def text(moment: int) -> str:
     return at.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
 
+def second_of(moment: int) -> int:
+    """Return the beginning of the second in which a moment lies."""
+    return moment - moment % SECOND
+
+
 def seam_at(moment: int, low: int, high: int) -> int:
     """Return where two windows should meet that are to meet at about a moment, between two others.
 
     At a whole second, unless they are shorter than that: if the API compares seconds, and neither bound of a window is
     inclusive, an activity at the beginning of a second would lie between windows that meet within it.
     """
-    whole = moment - moment % _SECOND
-    return whole if whole > low and high - low > 2 * _SECOND else moment
+    whole = second_of(moment)
+    return whole if whole > low and high - low > 2 * SECOND else moment
+
+
+def in_seconds(low: int, high: int, first: int, last: int) -> tuple[int, int]:
+    """Return a span widened to whole seconds, but not beyond a first and a last moment; one of two seconds as it is.
+
+    What is beside it was read, so that what comes twice is less than a second of it.
+    """
+    if high - low <= 2 * SECOND:
+        return low, high
+    return max(second_of(low), first), min(second_of(high + SECOND - 1), last)
 
 
 def moment_of(row: Mapping[str, Any]) -> str:

@@ -7,14 +7,17 @@ from typing import Any
 from airbyte_cdk.sources.types import StreamSlice
 
 from source_commonroom.components.walk import FirstPage, Walk, hash_of, sum_of
-from source_commonroom.moments import moment_of, parse, text
+from source_commonroom.moments import SECOND, moment_of, parse, second_of, text
 from source_commonroom.seams import Edges
 from source_commonroom.sums import Sum, Tally
 
 Rows = list[dict[str, Any]]
 
-# So many activities of a page are remembered, which may come again where a walk is left and another goes on.
-_TAIL = 12
+# So many activities may come again where a walk is left and another one goes on; and so many, if fewer can be had.
+_FEW_AGAIN = 20
+_MOST_AGAIN = 100
+# A moment up to its second.
+_SECOND = len("2026-01-01T00:00:00")
 
 
 class Window:
@@ -64,11 +67,11 @@ class Window:
         """The moment of the last activity; there may be more of it on the next page."""
         self.reached_before = ""
         """The same, a page before: where the API doesn't count, only a page tells that the one before was in order."""
-        self.at_reached = 0
-        """How many activities of that moment came."""
+        self.without_moment = 0
+        """How many activities came that have none."""
         self.latest: list[str] = []
         """The moments of the last page."""
-        self._tail: list[tuple[str, int]] = []
+        self._again_to = ""
         self._overlap: set[int] = set()
         self._overlap_ends = ""
         self.kept_at = time.monotonic()
@@ -87,49 +90,72 @@ class Window:
         self.unserved: list[tuple[int, int]] = []
         """The parts that the API can't serve."""
 
-    def follow(self, rows: Rows, moments: list[str]) -> None:
-        """Follow a page: its activities, and their moments."""
+    def follow(self, moments: list[str]) -> None:
+        """Follow a page by the moments of its activities."""
         known = [moment for moment in moments if moment] if "" in moments else moments
+        if self._again_to:
+            further = [moment for moment in known if moment >= self._again_to]
+            if further and further[-1] > self._again_to:
+                self._again_to = ""
+            known = further
+        self.without_moment += moments.count("")
         so_far = [self.reached, *known]
         self.in_order = self.in_order and so_far == sorted(so_far)
-        before = self.at_reached if so_far[0] == so_far[-1] else 0
         self.reached_before, self.reached = self.reached, so_far[-1]
-        self.at_reached = before + known.count(self.reached)
         self.latest = known
-        self._tail = [(moment, hash_of(row)) for row, moment in zip(rows[-_TAIL:], moments[-_TAIL:], strict=True)]
 
     def read_until(self) -> tuple[int, int] | None:
-        """Return a moment up to which all has been read, if nothing is missing, and how many activities came after it.
+        """Return a moment up to which all has been read, if nothing is missing, and how many activities came since.
 
-        None of those that came is of that moment itself, as it is shown. So whether times are stored finer than they
-        are shown doesn't matter: the API counts up to it what came up to it, and nothing else.
-        None if there is no such moment.
+        It is a whole second, and if there is one, a second in which no activity lies. So whether bounds are inclusive,
+        and how finely the API compares, doesn't matter: what it counts up to that moment is all that came before it,
+        and no less. None if there is no such moment near the last activity.
         """
-        counted = self.records is not None
-        reached = self.reached if counted else self.reached_before
-        if not self.in_order or not reached:
+        if not self.in_order:
             return None
-        high = min(parse(reached) - 1, self.high)
-        after = self.at_reached
-        shown = {self.reached_before, *self.latest} if counted else set()
-        while (at := text(high)) in shown:
-            after += self.latest.count(at)
-            high -= 1
-        lowest = self.latest[0] if counted and self.latest and self.latest[0] < reached else ""
-        return (high, after) if self.since < high and lowest <= text(high) else None
+        if self.records is None:
+            # Of the last page nobody knows whether the next one belongs before it.
+            found = (second_of(parse(self.reached_before)), 0) if self.reached_before else None
+        else:
+            found = self._last_second()
+        return found if found and self.since < found[0] < self.high else None
 
-    def from_here(self, high: int) -> list[int] | None:
-        """Return the activities that came and will come again if the rest is asked for from a moment on.
+    def _last_second(self) -> tuple[int, int] | None:
+        """Return the second of the last activity, or an earlier one that is followed by few, and how many came since.
 
-        None if there are many.
+        All of them came on the last page.
         """
-        begin = text(high - 1)
-        again = [key for moment, key in self._tail if not moment or moment >= begin]
-        return again if len(again) < _TAIL else None
+        seconds = [moment[:_SECOND] for moment in [self.reached_before or text(self.low), *self.latest]]
+        last: tuple[int, int] | None = None
+        for place in range(len(seconds) - 1, 0, -1):
+            after = len(seconds) - place
+            if after > (_MOST_AGAIN if last is None else _FEW_AGAIN):
+                break
+            if seconds[place] == seconds[place - 1]:
+                continue
+            at, before = (parse(f"{second}Z") for second in (seconds[place], seconds[place - 1]))
+            if at - before > SECOND:
+                return at - SECOND, after
+            last = last or (at, after)
+        return last
 
-    def leave(self, walk: Walk, high: int, due: int) -> None:
-        """Go on with another walk, which begins at a moment up to which all has been read."""
-        self._overlap, self._overlap_ends = set(self.from_here(high) or ()), self.reached
+    def again_to(self, reached: str) -> None:
+        """Take what comes now, up to a moment, for read again: what is new of it doesn't break the order."""
+        self._again_to = reached
+
+    def came_until(self, after: int) -> int:
+        """Return how many activities the last walk brought up to the moment since when so many came.
+
+        Those without a moment aren't counted in any span.
+        """
+        return self.walks[-1].received - self.without_moment - after
+
+    def leave(self, walk: Walk, high: int, due: int, overlap: set[int]) -> None:
+        """Go on with another walk, which begins at a moment up to which all has been read.
+
+        :param overlap: the keys of the activities that come again
+        """
+        self._overlap, self._overlap_ends = overlap, self.reached
         self.walks.append(walk)
         self.since, self.due = high, due
 

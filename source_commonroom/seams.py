@@ -40,16 +40,13 @@ class Edges:
     def outside(self, moments: Sequence[str], first: int, last: int) -> set[int]:
         """Return the places of records that lie before the sync's first moment or after its last one, and near it.
 
-        It is asked for a millisecond more than belongs to it. What lies far outside came for a reason that only the API
-        knows, and is left out by nobody.
+        It is asked for up to a second more than belongs to it. What lies far outside came for a reason that only the
+        API knows, and is left out by nobody.
         """
         begin = text(first) if self._low <= first else ""
-        end = text(last) if self._high >= last else self._high_to
-        return {
-            place
-            for place, moment in enumerate(moments)
-            if self._low_from <= moment < begin or end < moment <= self._high_to
-        }
+        end = text(last) if self._high >= last else "9999"
+        far = text(self._low - _FAR), text(self._high + _FAR)
+        return {place for place, moment in enumerate(moments) if far[0] <= moment < begin or end < moment <= far[1]}
 
     def are_near(self, moment: str) -> bool:
         """Tell whether a record lies near an edge; one without a moment may."""

@@ -8,6 +8,7 @@ from airbyte_cdk.sources.types import StreamSlice
 
 from source_commonroom.components.counts import Counts
 from source_commonroom.components.errors import RequestFailedError
+from source_commonroom.components.pages import records_of
 from source_commonroom.components.walk import (
     Count,
     CountFailedError,
@@ -22,7 +23,7 @@ from source_commonroom.components.walk import (
 )
 from source_commonroom.coverage import Span
 from source_commonroom.cuts import Cut, uncounted_page
-from source_commonroom.moments import FIELD, moments_of, parse, text
+from source_commonroom.moments import FIELD, moments_of, parse, second_of, text
 from source_commonroom.progress import Rows, Window
 from source_commonroom.seams import Seams
 
@@ -131,7 +132,7 @@ class WindowReader:
         except CountRefusedError:
             # It was counted with its first page when it was planned.
             try:
-                return self._retriever.first_page(part).records
+                return self._retriever.quick(_TRIES).first_page(part).records
             except RequestFailedError as error:
                 if not error.failure.retried:
                     raise
@@ -153,7 +154,9 @@ class WindowReader:
 
     def _walked(self, window: Window, first: FirstPage | None) -> Iterator[Rows]:
         """Yield the pages of a window; where a cursor is refused, go on at the last moment seen, or begin again."""
-        rest, begun_at = window.part, None
+        rest, begin = window.part, window.since
+        stuck_at: str | None = None
+        places: list[int] = []
         while True:
             walk = window.walks[-1]
             try:
@@ -164,19 +167,23 @@ class WindowReader:
                         break
                 else:
                     return
-                rest, begun_at = self._part_of(window.since, window.high), None
+                begin = window.since
+                rest = self._part_of(begin, window.high)
             except CursorRefusedError as refused:
-                go_on_at = window.reached if window.in_order else ""
-                if go_on_at == begun_at:
+                reached = window.reached if window.in_order else ""
+                if reached != stuck_at:
+                    stuck_at, places = reached, _places(window, begin, reached)
+                if not places:
                     raise walk.refused_again() from refused
                 logger.warning(
                     "%s: the API refused, in the middle of a window, the cursor that it gave itself. The rest is read "
                     "from %s on, and nothing is emitted twice.",
                     self._name,
-                    go_on_at or "the window's first page",
+                    reached or "the window's first page",
                 )
-                begun_at, first = go_on_at, None
-                rest = self._part_of(parse(go_on_at) if go_on_at else window.since, window.high)
+                begin, first = places.pop(0), None
+                window.again_to(reached)
+                rest = self._part_of(begin, window.high)
 
     def _checkpoint(self, window: Window) -> FirstPage | None:
         """Keep in the state what of a window has been read, if that wasn't done for some time.
@@ -191,47 +198,58 @@ class WindowReader:
         soon = (now - (self._begun_at or now)) * _LOST
         if now - window.kept_at < min(max(soon, _CHECKPOINT_AT_FIRST), _CHECKPOINT):
             return None
-        reached = window.read_until()
-        if reached is None:
+        reached, walk = window.read_until(), window.walks[-1]
+        if reached is None or (window.due is not None and window.due - walk.received <= self._retriever.page_size):
             return None
-        high = reached[0]
+        high, after = reached
+        window.kept_at = now
         if window.due is None:
-            window.kept_at = now
             # Where nobody counts, pages that have moved tell that something may have been skipped.
-            if not window.walks[-1].has_moved():
+            if not walk.has_moved():
                 self._keep((window.since, high))
             return None
-        walk, again = window.walks[-1], window.from_here(high)
-        if again is None or window.due - walk.received <= self._retriever.page_size:
-            return None
-        window.kept_at = now
+        return self._left_at(window, high, after)
+
+    def _left_at(self, window: Window, high: int, after: int) -> FirstPage | None:
+        """Leave a walk, keep what it brought if nothing is missing, and return the first page of the rest.
+
+        :param high: the moment from which on the rest is asked for
+        :param after: how many activities came since then
+        :return: None if the walk has to go on
+        """
+        walk = window.walks[-1]
         try:
             first = self._retriever.quick(_TRIES).first_page(self._part_of(high, window.high))
         except (CountRefusedError, RequestFailedError):
             # The page that follows meets what is wrong.
             return None
-        if self._is_whole(window, high, walk.received - len(again), first.records):
+        keys = hashes_of(records_of(first.page))
+        again = walk.brought(keys)
+        if not keys or keys[-1] in again:
+            # More of what came before may follow, so that nobody knows how many the two have in common.
+            return None
+        if self._is_whole(window, high, walk.received + first.records - len(again), after):
             window.safe = high if window.safe == window.since else window.safe
             self._keep((window.since, high))
         else:
             window.is_doubtful = True
-        window.leave(Walk(self._retriever), high, first.records)
+        window.leave(Walk(self._retriever), high, first.records, again)
         return first
 
-    def _is_whole(self, window: Window, high: int, came: int, left: int) -> bool:
+    def _is_whole(self, window: Window, high: int, known: int, after: int) -> bool:
         """Tell whether what came of a window up to a moment is all that the API counts of it.
 
-        :param came: how many activities came
-        :param left: how many the API counts after that moment
+        :param known: how many activities came, or are counted from that moment on
+        :param after: how many came since that moment
         """
         due, counts = window.due or 0, window.walks[-1].counts
-        if came + left < due:
+        if known < due:
             return False
-        if came + left == due and not (counts and counts.rose):
+        if known == due and not (counts and counts.rose):
             return True
         # What arrived late must not stand for what is missing, nor what was deleted after it came.
         try:
-            return not (counts and counts.fell) and self.count(window.since, high) <= came
+            return not (counts and counts.fell) and self.count(window.since, high) <= window.came_until(after)
         except CountRefusedError:
             return False
 
@@ -239,7 +257,7 @@ class WindowReader:
         """Return the rows that no other window was first with, and report those without a moment."""
         moments = moments_of(rows)
         if follow:
-            window.follow(rows, moments)
+            window.follow(moments)
         else:
             window.later.extend(hashes_of(rows))
         if "" in moments:
@@ -261,3 +279,19 @@ class WindowReader:
         window.left_out_low += early
         window.left_out_high += len(before) - early
         return [row for place, row in enumerate(rows) if place not in before and place not in outside]
+
+
+def _places(window: Window, begin: int, reached: str) -> list[int]:
+    """Return from where on a window may be read after the API refused a cursor, the surest one first.
+
+    Where nobody counts, all that this cursor brought is read again, because a record may have been skipped meanwhile.
+    Else the second is, because the API may compare no finer; and if that brings nothing further, what is left of it.
+
+    :param begin: where the walk began
+    :param reached: the moment of the last activity; empty if they don't come in their order
+    """
+    if not reached:
+        return [window.since]
+    at = parse(reached)
+    places = [max(second_of(at), window.since), at]
+    return places if window.due is not None else [begin, *places]

@@ -14,8 +14,9 @@ from freezegun.api import FrozenDateTimeFactory
 
 from integration_tests.sandbox import Api, Fault, Workspace
 from integration_tests.sandbox.messages import Answer, Call, iso
+from integration_tests.sandbox.traits import Traits
 from unit_tests.conftest import Read
-from unit_tests.test_seams import FROM, START, LosesAtSeams, activity, ids, rows_of, seams, spread
+from unit_tests.test_seams import FROM, START, TRAITS, LosesAtSeams, activity, ids, rows_of, seams, spread
 from unit_tests.test_whole_lists import PATHS, Eventful, creating, row, there
 
 PATH = "/v2/activities"
@@ -244,3 +245,90 @@ def test_given_a_deletion_where_two_windows_meet_then_neither_is_read_again(read
 
     assert max(Counter(ids(output)).values()) == 1
     assert not any("looked for" in text for text in output.warnings())
+
+
+@pytest.mark.parametrize("gap", [137, 300, 500])
+@pytest.mark.parametrize("traits", ["seconds", "seconds, exclusive", "whole seconds", "whole seconds, exclusive"])
+def test_given_seconds_and_a_row_withheld_in_a_window_kept_in_parts_then_no_state_covers_it(
+    traits: str, gap: int, read: Read, clock: FrozenDateTimeFactory
+) -> None:
+    class Slow(Hiding):
+        def answer(self, call: Call) -> Answer:
+            clock.tick(2.0)
+            return super().answer(call)
+
+    rows = rows_of(FROM + k * timedelta(milliseconds=gap) for k in range(1_500))
+    api = Slow(Workspace.of(activities=rows), PATH, {}, traits=TRAITS[traits])
+    # The last one that comes before a checkpoint, and another one.
+    api.hidden = frozenset({"a_100", "a_401"})
+    api.faults.add(Fault("status", status=500, after=6, path=PATH))
+    first = read(api, "activities", **SPAN)
+    api.faults.clear()
+    api.hidden = frozenset()
+    second = read(api, "activities", **SPAN, state=first.states("activities")[-1:])
+    assert second.status("activities") == COMPLETE
+    assert there(api, "activities") <= {*ids(first), *ids(second)}
+
+
+@pytest.mark.parametrize("gap", [137, 1_000, 240_000])
+@pytest.mark.parametrize(
+    "traits", ["as documented", "seconds", "seconds, exclusive end", "whole seconds", "whole seconds, exclusive"]
+)
+@pytest.mark.parametrize("counted", [True, False])
+def test_given_windows_kept_in_parts_then_each_row_comes_once(
+    traits: str, gap: int, read: Read, clock: FrozenDateTimeFactory, *, counted: bool
+) -> None:
+    class Slow(Eventful):
+        def answer(self, call: Call) -> Answer:
+            clock.tick(2.0)
+            return super().answer(call)
+
+    rows = rows_of(FROM + k * timedelta(milliseconds=gap) for k in range(1_500))
+    uncounted = replace(TRAITS[traits], uncounted=[] if counted else [PATH])
+    api = Slow(Workspace.of(activities=rows), PATH, {}, traits=uncounted)
+    output = read(api, "activities", **SPAN)
+    assert output.status("activities") == COMPLETE
+    assert Counter(ids(output)) == Counter(there(api, "activities"))
+    # In parts, indeed.
+    assert len(output.states("activities")) > 3
+
+
+def test_given_no_count_a_deletion_and_then_a_refused_cursor_then_what_was_skipped_comes(read: Read) -> None:
+    class Refusing(Api):
+        pages = 0
+
+        def answer(self, call: Call) -> Answer:
+            if "cursor" in call.params:
+                self.pages += 1
+                if self.pages == 2:
+                    self.workspace.delete("activities", "a_3")
+                if self.pages == 4:
+                    self.expire_cursors()
+            return super().answer(call)
+
+    api = Refusing(spread(1_300), cursor_style="offset", traits=Traits(uncounted=[PATH]))
+    output = read(api, "activities", **SPAN)
+    assert output.status("activities") == COMPLETE
+    assert there(api, "activities") <= set(ids(output))
+
+
+@pytest.mark.parametrize("counted", [True, False])
+def test_given_seconds_exclusive_bounds_and_a_refused_cursor_then_the_rest_of_the_second_comes(
+    read: Read, *, counted: bool
+) -> None:
+    class Refusing(Api):
+        pages = 0
+
+        def answer(self, call: Call) -> Answer:
+            if "cursor" in call.params:
+                self.pages += 1
+                if self.pages in {4, 7}:
+                    self.expire_cursors()
+            return super().answer(call)
+
+    rows = rows_of(FROM + k * timedelta(milliseconds=137) for k in range(1_500))
+    traits = replace(TRAITS["whole seconds, exclusive"], uncounted=[] if counted else [PATH])
+    api = Refusing(Workspace.of(activities=rows), traits=traits)
+    output = read(api, "activities", **SPAN)
+    assert output.status("activities") == COMPLETE
+    assert Counter(ids(output)) == Counter(there(api, "activities"))

@@ -53,6 +53,10 @@ TRAITS = {
     "finer and seconds": Traits(stored_finer=True, date_resolution=SECOND),
     "seconds, exclusive end": Traits(date_resolution=SECOND, exclusive_end=True),
     "seconds, exclusive": Traits(date_resolution=SECOND, exclusive_start=True, exclusive_end=True),
+    "whole seconds": Traits(date_resolution=SECOND, coarse_times=True),
+    "whole seconds, exclusive": Traits(
+        date_resolution=SECOND, coarse_times=True, exclusive_start=True, exclusive_end=True
+    ),
 }
 
 
@@ -73,7 +77,7 @@ def test_given_bounds_and_a_resolution_of_any_kind_when_read_then_each_activity_
     assert Counter(ids(output)) == Counter(row["id"] for row in rows)
     assert output.status("activities") == AirbyteStreamStatus.COMPLETE
     # Windows of less than a second can't meet so that nothing lies between: the sum shows it.
-    shown = style == "seconds, exclusive" and within < timedelta(minutes=1)
+    shown = style.endswith("seconds, exclusive") and within < timedelta(minutes=1)
     assert all("looked for" in text and shown for text in output.warnings())
 
 
@@ -122,6 +126,23 @@ def test_given_bounds_that_exclude_their_second_when_read_again_then_nothing_lie
     second = read(api, "activities", start_date=START, lookback_window_days=0, state=first.states("activities")[-1:])
 
     assert {*ids(first), *ids(second)} == {"a_0", "a_1", "a_2"}
+
+
+@pytest.mark.parametrize("style", TRAITS)
+@pytest.mark.parametrize("within", [0, 300, 700])
+def test_given_a_start_and_an_end_date_of_any_kind_when_read_then_all_between_them_comes_and_nothing_else(
+    style: str, within: int, read: Read
+) -> None:
+    first, last = (datetime.fromisoformat(f"2026-06-{day}T00:00:00Z") + SECOND * within / 1000 for day in (10, 20))
+    shifts = [SECOND * shift / 1000 for shift in (-2000, -1000, -700, -1, 0, 1, 299, 700, 1000, 1700)]
+    rows = rows_of(moment + shift for moment in (first, last) for shift in shifts)
+    api = Api(Workspace.of(activities=rows), traits=TRAITS[style])
+
+    output = read(api, "activities", start_date=iso(first), end_date=iso(last))
+    rest = read(api, "activities", lookback_window_days=0, state=output.states("activities")[-1:])
+
+    assert ids(output) == [row["id"] for row in rows if iso(first) <= row["activityTime"] <= iso(last)]
+    assert {*ids(output), *ids(rest)} == {row["id"] for row in rows}
 
 
 def test_given_a_burst_in_one_millisecond_when_read_then_it_is_asked_for_once(read: Read) -> None:

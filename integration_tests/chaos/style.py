@@ -63,13 +63,15 @@ class Style:
         uncounted = _uncounted(rng)
         dates = rng.random() < 0.35
         aheads = (timedelta(), timedelta(days=-5), timedelta(seconds=-90), timedelta(hours=1))
+        finer, coarse = rng.random() < 0.3, rng.random()
         return cls(
             cursors=cursors,
             traits=Traits(
-                stored_finer=rng.random() < 0.3,
+                stored_finer=finer,
                 exclusive_start="start" in exclusive,
                 exclusive_end="end" in exclusive,
-                date_resolution=timedelta(seconds=1) if rng.random() < 0.2 else None,
+                date_resolution=timedelta(seconds=1) if coarse < 0.25 else None,
+                coarse_times=coarse < 0.125,
                 order=order,
                 ignores_order=ignores_order,
                 text_sorted_ids=rng.random() < 0.2,
@@ -113,6 +115,7 @@ class Style:
             "endDate exclusive": traits.exclusive_end,
             "startDate exclusive": traits.exclusive_start,
             "dates cut to a second": traits.date_resolution is not None,
+            "times cut to a second": traits.coarse_times,
             "another default order": bool(traits.order),
             "order ignored": bool(traits.ignores_order),
             "ids sorted as text": traits.text_sorted_ids,

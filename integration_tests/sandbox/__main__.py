@@ -98,6 +98,7 @@ def add_traits(parser: argparse.ArgumentParser) -> None:
         ("exclusive-start", "leave out what is of the moment of startDate"),
         ("exclusive-end", "leave out what is of the moment of endDate"),
         ("date-header", "answer a Date"),
+        ("coarse-times", "cut times of activities down to the resolution of dates before they are compared"),
     ):
         traits.add_argument(f"--{name}", action="store_true", help=text)
     traits.add_argument("--date-resolution", type=float, metavar="MS", help="cut dates of a query down to it")
@@ -134,6 +135,7 @@ def read_traits(arguments: argparse.Namespace) -> Traits:
         exclusive_start=arguments.exclusive_start,
         exclusive_end=arguments.exclusive_end,
         date_resolution=timedelta(milliseconds=resolution) if resolution else None,
+        coarse_times=arguments.coarse_times,
         order=dict(arguments.order),
         ignores_order=tuple(arguments.ignore_order),
         text_sorted_ids=arguments.text_sorted_ids,

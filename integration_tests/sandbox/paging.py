@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from datetime import datetime
 from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
 
 from integration_tests.sandbox.endpoints import SORT_KEYS
+from integration_tests.sandbox.messages import iso_stored
 from integration_tests.sandbox.workspace import id_key
 
 if TYPE_CHECKING:
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from integration_tests.sandbox.cursors import Place, Position
     from integration_tests.sandbox.messages import Record
     from integration_tests.sandbox.query import Query
+    from integration_tests.sandbox.traits import Traits
     from integration_tests.sandbox.workspace import Workspace
 
 
@@ -86,8 +89,9 @@ def _match(workspace: Workspace, query: Query) -> list[Entry]:
         bisect_right if traits.exclusive_start else bisect_left,
         bisect_left if traits.exclusive_end else bisect_right,
     )
-    start = 0 if query.since is None else first(entries, query.since, key=_time)
-    end = len(entries) if query.until is None else last(entries, query.until, key=_time)
+    time = _coarse_time(traits) if traits.coarse_times else _time
+    start = 0 if query.since is None else first(entries, query.since, key=time)
+    end = len(entries) if query.until is None else last(entries, query.until, key=time)
     if query.filters or dated_by not in {None, query.sort}:
         records = _filtered(workspace, query, [entry.record for entry in entries[start:end]])
         return _sorted(workspace, records, query.sort, as_texts=traits.text_sorted_ids)
@@ -127,3 +131,7 @@ def _position(entry: Entry) -> Position:
 
 def _time(entry: Entry) -> str:
     return str(entry.position[0])
+
+
+def _coarse_time(traits: Traits) -> Callable[[Entry], str]:
+    return lambda entry: iso_stored(traits.cut(datetime.fromisoformat(_time(entry))))

@@ -35,6 +35,8 @@ class Traits:
     """Whether a row of the very moment of `endDate` is left out."""
     date_resolution: timedelta | None = None
     """What the dates of a query are cut down to; without one, to the resolution at which times are stored."""
+    coarse_times: bool = False
+    """Whether the times that they are compared with are cut down to it, too."""
     order: Mapping[str, tuple[str, Direction]] = field(default_factory=dict)
     """How the rows of a path are ordered where `sort` or `direction` isn't sent."""
     ignores_order: Collection[str] = ()
@@ -62,7 +64,7 @@ class Traits:
     @property
     def comparing(self) -> tuple[bool, ...]:
         """What of this decides which records match and in which order, beside the query."""
-        return (self.exclusive_start, self.exclusive_end, self.text_sorted_ids)
+        return (self.exclusive_start, self.exclusive_end, self.text_sorted_ids, self.coarse_times)
 
     def cut(self, moment: datetime) -> datetime:
         """Cut a date of a query down to the resolution at which dates are compared."""

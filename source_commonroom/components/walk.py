@@ -402,6 +402,10 @@ class Walk:
         """Confirm all pages so far: what came is emitted, here or elsewhere."""
         self._confirmed = len(self._came)
 
+    def brought(self, keys: Iterable[int]) -> set[int]:
+        """Return those of some keys whose records came."""
+        return set(keys).intersection(self._came)
+
     def left_by(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return those of some rows that aren't on a confirmed page; another thread may ask."""
         keys = hashes_of(rows)
