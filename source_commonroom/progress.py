@@ -109,13 +109,14 @@ class Window:
 
         It is a whole second, and if there is one, a second in which no activity lies. So whether bounds are inclusive,
         and how finely the API compares, doesn't matter: what it counts up to that moment is all that came before it,
-        and no less. None if there is no such moment near the last activity.
+        and no less. All that came of the moment itself is all that there is of it. None if there is no such moment near
+        the last activity.
         """
         if not self.in_order:
             return None
         if self.records is None:
             # Of the last page nobody knows whether the next one belongs before it.
-            found = (second_of(parse(self.reached_before)), 0) if self.reached_before else None
+            found = (second_of(parse(self.reached_before) - 1), 0) if self.reached_before else None
         else:
             found = self._last_second()
         return found if found and self.since < found[0] < self.high else None
@@ -136,7 +137,9 @@ class Window:
             at, before = (parse(f"{second}Z") for second in (seconds[place], seconds[place - 1]))
             if at - before > SECOND:
                 return at - SECOND, after
-            last = last or (at, after)
+            # More of its first millisecond may follow on the next page, unless something later came already.
+            if last is None and self.latest[-1] > text(at):
+                last = at, after
         return last
 
     def again_to(self, reached: str) -> None:

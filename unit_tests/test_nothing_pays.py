@@ -270,20 +270,20 @@ def test_given_seconds_and_a_row_withheld_in_a_window_kept_in_parts_then_no_stat
     assert there(api, "activities") <= {*ids(first), *ids(second)}
 
 
-@pytest.mark.parametrize("gap", [137, 1_000, 240_000])
+@pytest.mark.parametrize(("gap", "at_once"), [(137, 1), (1_000, 1), (1_000, 3), (240_000, 1), (3_600_000, 30)])
 @pytest.mark.parametrize(
     "traits", ["as documented", "seconds", "seconds, exclusive end", "whole seconds", "whole seconds, exclusive"]
 )
 @pytest.mark.parametrize("counted", [True, False])
-def test_given_windows_kept_in_parts_then_each_row_comes_once(
-    traits: str, gap: int, read: Read, clock: FrozenDateTimeFactory, *, counted: bool
+def test_given_windows_kept_in_parts_then_each_row_comes_once_and_before_the_state_that_covers_it(
+    traits: str, gap: int, at_once: int, read: Read, clock: FrozenDateTimeFactory, *, counted: bool
 ) -> None:
     class Slow(Eventful):
         def answer(self, call: Call) -> Answer:
             clock.tick(2.0)
             return super().answer(call)
 
-    rows = rows_of(FROM + k * timedelta(milliseconds=gap) for k in range(1_500))
+    rows = rows_of(FROM + k // at_once * timedelta(milliseconds=gap) for k in range(1_500))
     uncounted = replace(TRAITS[traits], uncounted=[] if counted else [PATH])
     api = Slow(Workspace.of(activities=rows), PATH, {}, traits=uncounted)
     output = read(api, "activities", **SPAN)
@@ -291,6 +291,15 @@ def test_given_windows_kept_in_parts_then_each_row_comes_once(
     assert Counter(ids(output)) == Counter(there(api, "activities"))
     # In parts, indeed.
     assert len(output.states("activities")) > 3
+    came = set[str]()
+    for message in output.messages:
+        if message.record:
+            came.add(message.record.data["id"])
+        if message.state and message.state.stream:
+            state = vars(message.state.stream.stream_state)
+            for span in state["slices"]:
+                covered = {row["id"] for row in rows if span["start"] <= row["activityTime"] <= span["end"]}
+                assert covered <= came
 
 
 def test_given_no_count_a_deletion_and_then_a_refused_cursor_then_what_was_skipped_comes(read: Read) -> None:
