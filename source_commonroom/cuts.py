@@ -85,20 +85,32 @@ class Cut:
             error.internal_message,
         )
         self._failed.append((self._safe(window), window.high))
-        unserved = []
+        unserved: list[Span] = []
+        try:
+            yield from self._parts(error, unserved)
+        except BaseException:
+            # Spans that are a millisecond apart are one in a state: what lies between them must be named.
+            unserved += [span for span in (*self._failed, *self._untried) if span[1] - span[0] <= 1]
+            raise
+        finally:
+            window.unserved = list(Coverage(unserved)) or unserved
+
+    def _parts(self, error: RequestFailedError, unserved: list[Span]) -> Iterator[Rows]:
+        """Yield the pages of part after part, and list those that can't be served."""
         while self._untried or self._failed:
             if not self._untried:
-                low, high = self._failed.pop()
+                low, high = self._failed[-1]
                 if high - low <= 1 or (high - low <= _COARSE and not self._compares_milliseconds()):
-                    unserved.append((low, high))
+                    unserved.append(self._failed.pop())
                     continue
                 middle = seam_at((low + high) // 2, low, high)
                 # Both are tried before either is cut again: if neither is served, no record is the cause.
                 self._untried = [(low, middle), (middle, high)]
-            yield from self._try(*self._untried.pop(), error)
+                self._failed.pop()
+            yield from self._try(*self._untried[-1], error)
+            self._untried.pop()
         if not self._served and not self._answers():
             raise error
-        window.unserved = list(Coverage(unserved)) or unserved
 
     def _try(self, low: int, high: int, error: RequestFailedError) -> Iterator[Rows]:
         """Yield the pages of a part; if it fails, it is to be cut."""

@@ -11,6 +11,8 @@ FIELD = "activityTime"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SECOND = 1000
 """In milliseconds."""
+# As long as one activity that can't be served makes a span, in milliseconds.
+_UNSERVED = 3
 _MILLISECOND = timedelta(milliseconds=1)
 _FIRST = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MILLISECOND
 _LAST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MILLISECOND
@@ -62,11 +64,12 @@ def seam_at(moment: int, low: int, high: int) -> int:
 
 
 def in_seconds(low: int, high: int, first: int, last: int) -> tuple[int, int]:
-    """Return a span widened to whole seconds, but not beyond a first and a last moment; one of two seconds as it is.
+    """Return a span widened to whole seconds, but not beyond a first and a last moment.
 
-    What is beside it was read, so that what comes twice is less than a second of it.
+    What is beside it was read, so that what comes twice is less than a second of it. A span of some milliseconds stays
+    as it is: the API couldn't serve it, and can serve its neighbors.
     """
-    if high - low <= 2 * SECOND:
+    if high - low <= _UNSERVED:
         return low, high
     return max(second_of(low), first), min(second_of(high + SECOND - 1), last)
 

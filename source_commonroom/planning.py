@@ -249,7 +249,7 @@ class Planner:
         if seen is None or (seen.earliest is None and seen.rows):
             return first
         # An empty span is one window.
-        return first if seen.earliest is None else max(first, min(seen.earliest - 1, last - 1))
+        return first if seen.earliest is None else max(first, seam_at(min(seen.earliest, last) - 1, first, last))
 
     def _is_too_long(self, low: int, high: int) -> bool:
         return self._longest is not None and high - low >= self._longest

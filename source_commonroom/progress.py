@@ -146,6 +146,13 @@ class Window:
         """Take what comes now, up to a moment, for read again: what is new of it doesn't break the order."""
         self._again_to = reached
 
+    def is_short(self) -> bool:
+        """Tell whether the last walk brought fewer activities than were counted before its first page.
+
+        What arrived late, and came in a walk before it, must not stand for what it lacks.
+        """
+        return self.due is not None and self.walks[-1].received < self.due
+
     def came_until(self, after: int) -> int:
         """Return how many activities the last walk brought up to the moment since when so many came.
 

@@ -79,6 +79,8 @@ def _probe_of(stream: AbstractStream) -> Probe:
     return Probe(_retriever_of(stream), generator._stream_slicer)  # noqa: SLF001
 
 
+# How long a request is tried that fails, in seconds, where a person waits for the schemas.
+_PATIENCE_WITHOUT_A_CATALOG = 30
 # What all streams of one type of objects share.
 _OF_OBJECTS = {"endpoint": "objects", "both_ends": True, "cols": "recordKey,cf_*"}
 
@@ -102,7 +104,9 @@ class SourceCommonroom(ConcurrentDeclarativeSource):
         backlog: Backlog | None = None,
     ) -> None:
         manifest = load_manifest()
-        if catalog is not None:
+        if catalog is None:
+            manifest["definitions"]["requester"]["patience_in_seconds"] = _PATIENCE_WITHOUT_A_CATALOG
+        else:
             _refuse_repeated(catalog)
             # Each stream costs some 20 ms, whether it is read or not.
             wanted = {configured.stream.name for configured in catalog.streams}

@@ -56,10 +56,11 @@ class WindowReader:
         bounds: Callable[[], Span],
         keep: Callable[[Span], None],
     ) -> None:
-        self._retriever = retriever
+        # A page that fails for a reason of its own is cut; an outage is waited for.
+        self._retriever = retriever.unless(self._others_are_served)
         self._name = retriever.name
         self._seams = seams
-        self._counts = Counts(retriever)
+        self._counts = Counts(self._retriever)
         self._part_of = part_of
         self._bounds = bounds
         self._keep = keep
@@ -94,8 +95,14 @@ class WindowReader:
             ).pages(error)
         else:
             count = None if window.records is None else Count(window.records)
-            for rows in self._counts.complete(window.part, count, window.walks, doubtful=window.is_doubtful):
+            doubtful = window.is_doubtful or window.is_short()
+            for rows in self._counts.complete(window.part, count, window.walks, doubtful=doubtful):
                 yield self._taken(window, rows)
+
+    def _others_are_served(self) -> bool:
+        """Tell whether the API serves the first activity of all, or the last one."""
+        part = self._part_of(*self._bounds())
+        return any(self._retriever.serves(part, {"direction": direction}) for direction in ("asc", "desc"))
 
     def again(self, low: int, high: int, known: Callable[[int], bool]) -> Iterator[Rows]:
         """Yield what a span holds beside what is known of it, by the keys of :func:`hash_of`.
@@ -173,17 +180,36 @@ class WindowReader:
                 reached = window.reached if window.in_order else ""
                 if reached != stuck_at:
                     stuck_at, places = reached, _places(window, begin, reached)
+                    first = self._left_where_refused(window)
+                    if first is not None:
+                        begin = window.since
+                        rest = self._part_of(begin, window.high)
+                        continue
                 if not places:
                     raise walk.refused_again() from refused
-                logger.warning(
-                    "%s: the API refused, in the middle of a window, the cursor that it gave itself. The rest is read "
-                    "from %s on, and nothing is emitted twice.",
-                    self._name,
-                    reached or "the window's first page",
-                )
+                self._warn_of_refusal(reached or "the window's first page")
                 begin, first = places.pop(0), None
                 window.again_to(reached)
                 rest = self._part_of(begin, window.high)
+
+    def _left_where_refused(self, window: Window) -> FirstPage | None:
+        """Leave a walk whose cursor was refused as at a checkpoint, so that what it brought is compared with counts.
+
+        :return: the first page of the rest; None if that can't be done
+        """
+        reached = window.read_until() if window.due is not None else None
+        if reached is None:
+            return None
+        self._warn_of_refusal(text(reached[0]))
+        return self._left_at(window, *reached)
+
+    def _warn_of_refusal(self, place: str) -> None:
+        logger.warning(
+            "%s: the API refused, in the middle of a window, the cursor that it gave itself. The rest is read from %s "
+            "on, and nothing is emitted twice.",
+            self._name,
+            place,
+        )
 
     def _checkpoint(self, window: Window) -> FirstPage | None:
         """Keep in the state what of a window has been read, if that wasn't done for some time.

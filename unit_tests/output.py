@@ -83,6 +83,10 @@ class Output:
         assert message.stream
         return message, vars(message.stream.stream_state)
 
+    def lines(self) -> list[str]:
+        """Return what was logged, in order."""
+        return [message.log.message for message in self.messages if message.log]
+
     def warnings(self) -> list[str]:
         """List the warnings of the log."""
         return [message.log.message for message in self.messages if message.log and message.log.level == Level.WARN]

@@ -208,14 +208,14 @@ def test_given_an_outage_when_read_then_it_is_not_cut_for_minutes(read: Read, wa
 
     assert output.status("activities") == AirbyteStreamStatus.INCOMPLETE
     failed = [request for request in api.log.of("/v2/activities") if request.status == 503]
-    # Three windows and the plan, with six tries and a few quick ones each.
-    assert len(failed) <= 5 * 20
+    # Three windows and the plan, with some 25 tries in ten minutes and two quick looks at most of them.
+    assert len(failed) <= 4 * 25 * 3
     assert all("can't serve" not in error.message for error in output.errors("activities"))
     assert content(output)["in_progress"]
-    assert sum(waits) < 5 * 60
+    assert sum(waits) < 5 * 660
 
 
-def test_given_an_api_that_is_down_from_the_beginning_when_read_then_it_ends_soon(
+def test_given_an_api_that_is_down_from_the_beginning_when_read_then_it_ends_after_ten_minutes(
     read: Read, waits: list[float]
 ) -> None:
     api = Api(workspace())
@@ -224,8 +224,8 @@ def test_given_an_api_that_is_down_from_the_beginning_when_read_then_it_ends_soo
     output = read(api, "activities", start_date=START)
 
     assert output.status("activities") == AirbyteStreamStatus.INCOMPLETE
-    assert len(api.log.of("/v2/activities")) <= 40
-    assert sum(waits) < 90
+    assert len(api.log.of("/v2/activities")) <= 90
+    assert 560 < sum(waits) < 720
     (error,) = output.errors("activities")
     assert "503" in error.message
 

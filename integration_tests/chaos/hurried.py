@@ -1,8 +1,9 @@
 """The connector in a hurry, and on a small scale. All else is as `main.py` has it.
 
-It waits a hundredth as long before it tries again. A window of activities has three pages where it has eight, so
-that few records make many windows, and its state is kept as often as the first argument says, in seconds, where it is
-kept twice a minute.
+It waits a hundredth as long before it tries again, so that ten minutes of patience are six seconds. A window of
+activities has three pages where it has eight, so that few records make many windows, and its state is kept as often as
+the first argument says, in seconds, where it is kept twice a minute. If that is "wait", it waits a hundredth as long
+for the rate limit, too, and all else is as usual.
 """
 
 import sys
@@ -11,17 +12,21 @@ from types import ModuleType
 from typing import Any
 
 from source_commonroom import slices, windows
-from source_commonroom.components import retries
+from source_commonroom.components import rate_limit, retries
 from source_commonroom.run import run
 
 HURRY = 100
 
 
 class _Hurried:
-    """The module `time`, but for its `sleep`."""
+    """The module `time`, but that its seconds pass sooner."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(time, name)
+
+    @staticmethod
+    def monotonic() -> float:
+        return time.monotonic() * HURRY
 
     @staticmethod
     def sleep(seconds: float) -> None:
@@ -35,8 +40,11 @@ def _set(module: ModuleType, **names: Any) -> None:
 
 
 if __name__ == "__main__":
-    # Not time.sleep itself: the request budget has to wait as long as it says.
+    # Not time.sleep itself: the request budget has to wait as long as an API says whose seconds are usual ones.
     _set(retries, time=_Hurried())
-    _set(slices, _SMALLEST=3, _LARGEST=8)
-    _set(windows, _CHECKPOINT=float(sys.argv.pop(1)))
+    if (checkpoint := sys.argv.pop(1)) == "wait":
+        _set(rate_limit, time=_Hurried())
+    else:
+        _set(slices, _SMALLEST=3, _LARGEST=8)
+        _set(windows, _CHECKPOINT=float(checkpoint))
     run()

@@ -5,6 +5,7 @@ To add a kind, write a function from `Strike` to `Answer` and give it a name in 
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -42,7 +43,7 @@ class Fault:
     when: Callable[[Mapping[str, str]], bool] | None = None
     """Match requests with such query parameters only."""
     seconds: float = 0.2
-    """How long `hang` hangs, and what `rate_limited` asks to wait."""
+    """How long `hang` hangs, what `rate_limited` asks to wait, and what lies between two bytes of what trickles."""
     status: int = 418
     """What `status` answers."""
     location: str = "#"
@@ -239,6 +240,17 @@ def _followed_by(garbage: bytes) -> Kind:
     return append
 
 
+def _with_bomb(it: Strike) -> Answer:
+    """Answer little that unpacks to 300 MB."""
+    return replace(
+        it.answer, body=gzip.compress(bytes(2**20)) * 300, headers={**it.answer.headers, "Content-Encoding": "gzip"}
+    )
+
+
+def _trickled(delivery: Delivery) -> Kind:
+    return lambda it: replace(it.answer, delivery=delivery, pace=it.fault.seconds)
+
+
 KINDS: Mapping[str, Kind] = {
     # Refusals of the API itself.
     "rate_limited": _rate_limited,
@@ -272,5 +284,8 @@ KINDS: Mapping[str, Kind] = {
     # Connections that break or stall.
     "short_body": lambda it: replace(it.answer, delivery=Delivery.HALF_BODY),
     "reset": _always(Answer(0, delivery=Delivery.NOTHING)),
+    "trickle": _trickled(Delivery.TRICKLED),
+    "trickle_head": _trickled(Delivery.TRICKLED_HEAD),
+    "gzip_bomb": _with_bomb,
     "hang": lambda it: replace(it.answer, delay=it.fault.seconds),
 }

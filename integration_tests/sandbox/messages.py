@@ -87,6 +87,10 @@ class Delivery(Enum):
     WHOLE = auto()
     HALF_BODY = auto()
     NOTHING = auto()
+    TRICKLED = auto()
+    """All of it, byte by byte, the body as slowly as `pace` says."""
+    TRICKLED_HEAD = auto()
+    """Nothing but a header that doesn't end."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,8 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
     delivery: Delivery = Delivery.WHOLE
     delay: float = 0.0
+    pace: float = 0.0
+    """The seconds between two bytes of what is trickled."""
 
 
 def json_answer(status: int, content: Any, headers: Mapping[str, str] | None = None) -> Answer:

@@ -47,7 +47,7 @@ def mount(mocker: Mocker, api: Api, api_url: str) -> None:
 
 def _fail_as_requests_would(answer: Answer) -> None:
     """Raise what requests raises when it reads such an answer from a socket."""
-    if answer.delay:
+    if answer.delay or answer.delivery in {Delivery.TRICKLED, Delivery.TRICKLED_HEAD}:
         raise requests.ReadTimeout("the sandbox hangs")
     if answer.delivery is Delivery.NOTHING:
         raise requests.ConnectionError("the sandbox closed the connection without an answer")

@@ -49,6 +49,8 @@ class Application:
                 await _wait(delay, receive)
             if answer.delivery is Delivery.WHOLE:
                 await _send_whole(answer, send)
+            elif answer.delivery in {Delivery.TRICKLED, Delivery.TRICKLED_HEAD}:
+                await _trickle(answer, scope["extensions"]["transport"], receive, send)
             else:
                 await _break_off(answer, scope["extensions"]["transport"], receive, send)
 
@@ -100,6 +102,25 @@ async def _break_off(answer: Answer, transport: asyncio.Transport, receive: Rece
         await send({"type": "http.response.body", "body": half, "more_body": True})
     transport.close()
     await _disconnected(receive)
+
+
+async def _trickle(answer: Answer, transport: asyncio.Transport, receive: Receive, send: Send) -> None:
+    """Send an answer byte by byte, or a header without an end, as long as somebody listens."""
+    gone = asyncio.ensure_future(_disconnected(receive))
+    if answer.delivery is Delivery.TRICKLED:
+        await _send_head(answer, send)
+        for place in range(len(answer.body)):
+            await send({"type": "http.response.body", "body": answer.body[place : place + 1], "more_body": True})
+            await asyncio.wait([gone], timeout=answer.pace)
+            if gone.done():
+                return
+        await send({"type": "http.response.body", "body": b""})
+        gone.cancel()
+        return
+    transport.write(b"HTTP/1.1 200 OK\r\nX-Long: ")
+    while not gone.done():
+        transport.write(b"x")
+        await asyncio.wait([gone], timeout=answer.pace)
 
 
 class _Protocol(HttpToolsProtocol):

@@ -9,10 +9,12 @@ from airbyte_cdk.models import FailureType
 from airbyte_cdk.sources.types import StreamSlice
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
+from source_commonroom.components.errors import RequestFailedError
 from source_commonroom.components.walk import (
     Count,
     CountFailedError,
     CountRefusedError,
+    FirstPage,
     PageRetriever,
     Walk,
     keys_of,
@@ -24,6 +26,8 @@ logger = logging.getLogger("airbyte")
 
 # So many readings of a list may follow the first one, each of which brings something that those before it didn't.
 _MOST_READINGS = 4
+# How often a request for a first page with its count is sent, which has one without behind it.
+_TRIES = 2
 
 
 class Counts:
@@ -113,6 +117,7 @@ class Counts:
         elif not doubtful:
             now = self._count(part, bounded=False) if _several(walks) else None
             doubtful = (now is not None and came < now.records) or self._is_doubtful(walks)
+            doubtful = doubtful or any(map(_may_hide, walks))
         if not doubtful:
             return
         now = now or self._count(part, bounded=before.top is not None)
@@ -153,7 +158,7 @@ class Counts:
         for _ in range(_MOST_READINGS):
             again = Walk(self._retriever, earlier)
             new = 0
-            for rows in again.to_the_end(part):
+            for rows in again.to_the_end(part, self._first_counted(part) if counted and not bounded else None):
                 new += len(rows) - len(_above(rows, top))
                 newer |= _above(rows, counted and counted.top)
                 yield rows
@@ -183,6 +188,17 @@ class Counts:
             internal_message=f"{len(earlier) - len(walks) + 1} further readings left the list in doubt",
             failure_type=FailureType.transient_error,
         )
+
+    def _first_counted(self, part: StreamSlice) -> FirstPage | None:
+        """Return the first page of a list, so that all pages carry their counts; None if it can't be had so."""
+        try:
+            return self._retriever.quick(_TRIES).first_page(part)
+        except CountRefusedError:
+            return None
+        except RequestFailedError as error:
+            if not error.failure.retried:
+                raise
+            return None
 
     def _count(self, part: StreamSlice, *, bounded: bool) -> Count | None:
         """Return how many records a list has now; None if the API doesn't count any more.
@@ -262,8 +278,9 @@ def _judge(again: Walk, counted: Count | None, then: Count | None, newer: int, n
     if then is None:
         return Verdict.DOUBTFUL
     if counted.top is None and came >= counted.records:
-        # What was created may stand for what is missing, unless it is there as well.
-        return Verdict.WHOLE if came >= then.records else Verdict.PLAUSIBLE
+        # What was created may stand for what is missing, unless it is there as well, and nothing was deleted.
+        hidden = again.counts is not None and again.counts.rose and again.counts.fell
+        return Verdict.WHOLE if came >= then.records and not hidden else Verdict.PLAUSIBLE
     # Only what came before and is gone may be missing, and no more than was deleted since the count.
     excused = counted.records - came <= min(gone, counted.records + newer - then.records)
     return Verdict.PLAUSIBLE if excused and not new else Verdict.DOUBTFUL

@@ -21,9 +21,12 @@ from airbyte_cdk.sources.types import Config
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 from requests import exceptions as broken
 
+from source_commonroom.components.answers import AnswerTooLargeError
 from source_commonroom.components.pages import NotAPageError, parse_page
-from source_commonroom.components.rate_limit import RateLimitLastsError
+from source_commonroom.components.rate_limit import RateLimitLastsError, retry_after_of
 
+# So long a request is tried, in seconds, that its error says how long.
+_MINUTES = 90.0
 _SLUG = re.compile(r"[a-z0-9_-]{1,64}")
 
 
@@ -367,6 +370,15 @@ FAILURES = (
         message="{stream}: {host} did not accept a connection in time. " + _NO_CONNECTION,
     ),
     Failure(
+        name="answer_too_large",
+        means="An answer that is larger than any page: more than 256 MB, unpacked.",
+        exceptions=(AnswerTooLargeError,),
+        action=ResponseAction.RETRY,
+        failure_type=FailureType.transient_error,
+        message="{stream}: {host} answered a request to /{endpoint} with more than 256 MB, which no page has. A proxy "
+        "or a gateway in between may have answered. " + _LATER,
+    ),
+    Failure(
         name="connection_broken",
         means="The connection broke, before the answer or in the middle of it.",
         exceptions=(requests.RequestException,),
@@ -404,10 +416,12 @@ class RequestFailedError(AirbyteTracedException):
     :param verdict: what the table says of it
     :param stream: the stream's name
     :param tries: how often it was sent
+    :param seconds: how long it was tried
     """
 
-    def __init__(self, verdict: Verdict, stream: str, tries: int = 1) -> None:
-        facts, suffix = verdict.facts, f" ({tries} tries.)" if tries > 1 else ""
+    def __init__(self, verdict: Verdict, stream: str, tries: int = 1, seconds: float = 0.0) -> None:
+        minutes = f" in {seconds / 60:.0f} minutes" if seconds > _MINUTES else ""
+        facts, suffix = verdict.facts, f" ({tries} tries{minutes}.)" if tries > 1 else ""
         super().__init__(
             message=f"{verdict.error_message}{suffix}",
             internal_message=f"{verdict.failure.name}: {facts['met']} from /{facts['endpoint']}{suffix}",
@@ -416,12 +430,12 @@ class RequestFailedError(AirbyteTracedException):
         )
         self.verdict = verdict
         self.failure = verdict.failure
-        self._tries = tries
+        self._tried = tries, seconds
 
     def of(self, stream: str) -> "RequestFailedError":
         """Return the same as the failure of another stream, which needs what was asked for."""
         return RequestFailedError(
-            Verdict.of(self.failure, {**self.verdict.facts, "stream": stream}), stream, self._tries
+            Verdict.of(self.failure, {**self.verdict.facts, "stream": stream}), stream, *self._tried
         )
 
 
@@ -524,6 +538,7 @@ def _facts_of_answer(answer: requests.Response) -> Mapping[str, Any]:
         "host": _host_of(answer.url),
         "target": _target_of(answer),
         "what": "",
+        "wait": retry_after_of(answer),
         "met": f"{answer.status_code}, code {code}" if code else str(answer.status_code),
     }
 

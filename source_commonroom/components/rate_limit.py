@@ -33,10 +33,10 @@ class RateLimitLastsError(requests.RequestException):
 
 
 def wait_of(response: requests.Response) -> float | None:
-    """Return the seconds that a 429 asks to wait: its body's ``rateLimit.waitMs``, else until ``X-RateLimit-Reset``.
+    """Return the seconds that a 429 asks to wait.
 
-    The reset is a moment of the server's clock, and so is its ``Date``. Its ``Retry-After`` is an ISO 8601 date-time,
-    says the same, and is left alone. None where this is no 429, or one that doesn't say.
+    They stand in its body's ``rateLimit.waitMs``, or end at ``X-RateLimit-Reset``, a moment of the server's clock, or
+    at ``Retry-After``. None where this is no 429, or one that doesn't say, or that says what nobody can mean.
 
     Why not YAML: ``WaitTimeFromHeader`` doesn't read an ISO 8601 ``Retry-After`` (and takes the year for seconds where
     a regex is given), and ``WaitTimeFromResponse`` has no other place to look where the body is cut off.
@@ -49,10 +49,35 @@ def wait_of(response: requests.Response) -> float | None:
     except (orjson.JSONDecodeError, KeyError, TypeError):
         wait_ms = None
     # A bool is an int in Python. JSON has no NaN and no infinity, and orjson reads none.
-    if isinstance(wait_ms, int | float) and not isinstance(wait_ms, bool) and wait_ms > 0:
-        return float(wait_ms) / 1000
-    reset = _number(response, "X-RateLimit-Reset")
-    return None if reset is None else max(reset - _now_at(response), 0.0) or None
+    is_number = isinstance(wait_ms, int | float) and not isinstance(wait_ms, bool)
+    if is_number and (wait := _believed(wait_ms / 1000)) is not None:
+        return wait
+    reset = _number(response.headers.get("X-RateLimit-Reset"))
+    wait = None if reset is None else _believed(reset - _now_at(response))
+    return retry_after_of(response) if wait is None else wait
+
+
+def retry_after_of(response: requests.Response) -> float | None:
+    """Return the seconds that ``Retry-After`` asks to wait: a number of them, an HTTP date, or an ISO 8601 date-time.
+
+    None where it isn't there, can't be read, or asks for what nobody can mean: less than nothing, or so long that it
+    counts something else than seconds, or from another year.
+    """
+    told = response.headers.get("Retry-After", "").strip()
+    if (seconds := _number(told)) is not None:
+        return _believed(seconds)
+    for read in (parsedate_to_datetime, datetime.fromisoformat):
+        try:
+            moment = read(told)
+            at = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+            return _believed(at.timestamp() - _now_at(response))
+        except (ValueError, TypeError, OverflowError):
+            continue
+    return None
+
+
+def _believed(seconds: float) -> float | None:
+    return seconds if 0 < seconds <= PATIENCE else None
 
 
 def _now_at(response: requests.Response) -> float:
@@ -63,10 +88,10 @@ def _now_at(response: requests.Response) -> float:
         return time.time()
 
 
-def _number(response: requests.Response, header: str) -> float | None:
+def _number(told: str | None) -> float | None:
     try:
-        number = float(response.headers[header])
-    except (KeyError, ValueError):
+        number = float(told or "")
+    except ValueError:
         return None
     # "nan" and "inf" are numbers to Python.
     return number if math.isfinite(number) else None
@@ -98,6 +123,26 @@ class RequestBudget(AbstractAPIBudget):
         self._slowed_at = 0.0
         self._limited_since: float | None = None
         self._spoke_at = 0.0
+        self._failing_since: float | None = None
+
+    @staticmethod
+    def now() -> float:
+        """Return the time that this budget goes by."""
+        return time.monotonic()
+
+    def served(self) -> None:
+        """Learn that a request was served."""
+        self._failing_since = None
+
+    def failing_since(self, now: float) -> float:
+        """Learn that a request has failed now; return when the first one did of all since one was served.
+
+        All streams wait for one outage together, and not each for its own.
+        """
+        since = self._failing_since
+        if since is None:
+            since = self._failing_since = now
+        return since
 
     def acquire_call(
         self,
@@ -180,8 +225,8 @@ class RequestBudget(AbstractAPIBudget):
         """Learn from an answer: what a 429 asks to wait, and whether others spend from the same limit."""
         now = time.monotonic()
         limited = response.status_code == requests.codes.too_many_requests
-        limit = _number(response, "X-RateLimit-Limit")
-        spent = _number(response, "X-RateLimit-Remaining") == 0
+        limit = _number(response.headers.get("X-RateLimit-Limit"))
+        spent = _number(response.headers.get("X-RateLimit-Remaining")) == 0
         with self._lock:
             # In the interval up to our last request, and not up to now: while it waits nothing leaves.
             while self._departures and self._departures[0] <= self._departures[-1] - _INTERVAL:

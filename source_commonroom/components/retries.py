@@ -4,7 +4,8 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,6 +25,7 @@ from airbyte_cdk.sources.streams.http.error_handlers.response_models import Erro
 from airbyte_cdk.sources.streams.http.exceptions import BaseBackoffException
 from airbyte_cdk.sources.types import StreamSlice
 
+from source_commonroom.components.answers import WatchedAdapter
 from source_commonroom.components.errors import (
     FORBIDDEN,
     FORBIDDEN_OR_REJECTED,
@@ -47,13 +49,18 @@ logger = logging.getLogger("airbyte")
 _discreet_logger = logger.getChild("discreet")
 
 # The waits before the second try to the sixth are 1, 2, 4, 8 and 16 s, each ± 25 % so that the workers that one outage
-# stopped don't come back in one instant.
+# stopped don't come back in one instant; and later ones no longer than this, in seconds.
 _JITTER = 0.25
+_LONGEST_BETWEEN_TRIES = 30.0
+# So long an answer may take in all, in seconds: as long as the largest honest page may need on a slow line.
+_DEADLINE = 180.0
+_QUICK_DEADLINE = 60.0
+_DEADLINE_FOR_A_PERSON = 12.0
 # Where 429s don't say how long to wait, the waits grow no longer than this, in seconds.
 _LONGEST = 64.0
 # How long a person may have to wait for a connection, or for the rate limit, in seconds; an answer may take twice that.
 _A_MOMENT = 5.0
-# How long an answer may take that is one of many tries, in seconds: who asks has another way.
+# How long an answer may take that is one of few tries, in seconds: who asks has another way.
 _QUICK = 20.0
 # How long it counts what the API said of a token, in seconds: in a long sync it may be revoked.
 _STATUS_COUNTS = 60.0
@@ -180,7 +187,9 @@ class PatientHttpClient(HttpClient):
 
     :param budget: that of the token
     :param token_status_url: returns the address that tells what a 403 means
-    :param tries: how often a request is sent at most; None for as often as the error handler says
+    :param patience: how long a request is tried that fails, in seconds, but as often as the error handler says at least
+    :param deadline: how many seconds an answer may take in all
+    :param tries: how often a request is sent at most, whatever the patience; None for no limit
     :param kwargs: what an ``HttpClient`` takes; the error handler is a :class:`PageErrorHandler`
     """
 
@@ -190,19 +199,37 @@ class PatientHttpClient(HttpClient):
         *,
         budget: RequestBudget,
         token_status_url: Callable[[], str],
+        patience: float,
+        deadline: float,
         tries: int | None = None,
         **kwargs: Any,
     ) -> None:
         self._budget = budget
         self._token_status_url = token_status_url
+        self._patience = patience
         self._tries = tries
         super().__init__(name, **kwargs)
+        for scheme in ("https://", "http://"):
+            self._session.mount(scheme, WatchedAdapter(deadline))
+        self._asking = threading.local()
         self._warned = False
         self._lock = threading.Lock()
 
     @property
     def _max_retries(self) -> int:
         return super()._max_retries if self._tries is None else self._tries - 1
+
+    @contextmanager
+    def giving_up_if(self, others_are_served: Callable[[], bool] | None) -> Iterator[None]:
+        """Let what this thread asks fail after the usual tries if other requests are served: it isn't an outage then.
+
+        :param others_are_served: finds out; None to try as long as the patience lasts
+        """
+        self._asking.others_are_served = others_are_served
+        try:
+            yield
+        finally:
+            self._asking.others_are_served = None
 
     def _request_session(self) -> requests.Session:
         return OneOriginSession(api_budget=self._budget)
@@ -216,26 +243,55 @@ class PatientHttpClient(HttpClient):
     ) -> requests.Response:
         failures = limits = 0
         limited_since: float | None = None
+        failing_since: float | None = None
         try:
             while True:
                 try:
-                    return self._send(request, request_kwargs, log_formatter, exit_on_rate_limit)
+                    answer = self._send(request, request_kwargs, log_formatter, exit_on_rate_limit)
                 except BaseBackoffException as error:
                     # The rate limit, by the CDK's own exception.
                     limits += 1
-                    limited_since = limited_since or time.monotonic()
-                    self._wait(request, wait_of(error.response) or _exponential(limits), limited_since)
+                    limited_since = limited_since or self._budget.now()
+                    self._wait(request, wait_of(error.response) or _exponential(limits, _LONGEST), limited_since)
                 except RequestFailedError as error:
                     failures += 1
                     limits, limited_since = 0, None
-                    if not error.failure.retried or failures > self._max_retries or self._disable_retries:
+                    if not error.failure.retried:
                         raise RequestFailedError(error.verdict, self.name, failures) from None
-                    wait = _exponential(failures)
-                    logger.info("%s Try %d of %d follows in %.1f s.", error, failures + 1, self._max_retries + 1, wait)
-                    time.sleep(wait)
+                    failing_since = failing_since or time.monotonic()
+                    if self._gives_up(failures, min(failing_since, self._budget.failing_since(time.monotonic()))):
+                        raise RequestFailedError(
+                            error.verdict, self.name, failures, time.monotonic() - failing_since
+                        ) from None
+                    self._sleep(error, failures, failing_since)
+                else:
+                    self._budget.served()
+                    return answer
         finally:
             # The CDK counts the tries of a request until somebody says that there are no more.
             self._evict_key(request)
+
+    def _gives_up(self, failures: int, since: float) -> bool:
+        """Tell whether a request that failed so often isn't sent again.
+
+        :param since: since when nothing has been served, whoever asked, or this request hasn't
+        """
+        if self._disable_retries or failures <= self._max_retries:
+            return self._disable_retries
+        if self._tries is not None or time.monotonic() - since >= self._patience:
+            return True
+        others_are_served = getattr(self._asking, "others_are_served", None)
+        return others_are_served is not None and others_are_served()
+
+    def _sleep(self, error: RequestFailedError, failures: int, since: float) -> None:
+        """Wait before the next try: as long as the answer asks for, if that isn't longer than it is worth."""
+        left = self._patience - (time.monotonic() - since)
+        told = error.verdict.facts.get("wait") if self._tries is None else None
+        wait = told if told and told <= left else _exponential(failures, _LONGEST_BETWEEN_TRIES)
+        while wait > 0:
+            logger.info("%s Try %d follows in %.1f s.", error, failures + 1, wait)
+            time.sleep(min(wait, _LONGEST_BETWEEN_TRIES))
+            wait -= _LONGEST_BETWEEN_TRIES
 
     def _wait(self, request: requests.PreparedRequest, seconds: float, limited_since: float) -> None:
         try:
@@ -287,8 +343,9 @@ class PatientHttpClient(HttpClient):
         return TOKEN_REJECTED if failure in (FORBIDDEN, TOKEN_REJECTED) else FORBIDDEN_OR_REJECTED
 
 
-def _exponential(tries: int) -> float:
-    return float(min(2 ** (tries - 1), _LONGEST) * random.uniform(1 - _JITTER, 1 + _JITTER))  # noqa: S311  # no secret hangs on it
+def _exponential(tries: int, longest: float) -> float:
+    wait = 2.0 ** min(tries - 1, 10)
+    return min(wait, longest) * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311  # no secret hangs on it
 
 
 @dataclass
@@ -298,19 +355,22 @@ class PatientRequester(HttpRequester):
     Why not YAML: the CDK counts 429s and failures against the same few retries, sleeps a second longer than any
     strategy says, logs each of its waits as "Rate limit exceeded", has no jitter, and ends with "Exhausted available
     request attempts. Please see logs" where a person needs to know what to do.
-    Before: a refused connection failed after 67 s. After: after 31 s, with its reason.
+    Before: a refused connection failed after 67 s. After: after ten minutes, because an outage passes, or at once where
+    a person waits; with its reason.
     Pinned by the tests of unit_tests/test_retries.py.
 
     :param request_parameters: the query, interpolated; what is empty then is not sent
     :param request_headers: headers besides the authenticator's, interpolated
     :param requests_per_second: what all streams of the token may spend together, interpolated
     :param token_status_url: the address that tells what a 403 means, interpolated
+    :param patience_in_seconds: how long a request is tried that fails; None for ten minutes
     """
 
     request_parameters: Mapping[str, Any] | None = None
     request_headers: Mapping[str, Any] | None = None
     requests_per_second: str = "20"
     token_status_url: str = ""
+    patience_in_seconds: float | None = None
 
     def __post_init__(self, parameters: Mapping[str, Any]) -> None:
         self.request_options_provider = InterpolatedRequestOptionsProvider(
@@ -326,48 +386,69 @@ class PatientRequester(HttpRequester):
         self._status_url = partial(self._interpolated, self.token_status_url, parameters)
         self.api_clock = ApiClock()
         self._quick: dict[int, PatientRequester] = {}
-        self._http_client = self._client(PATIENCE, (self.connect_timeout_in_seconds, self.read_timeout_in_seconds))
+        self._http_client: PatientHttpClient = self._client()
 
     @property
     def token_key(self) -> bytes:
         """What tells its token from others; no token can be had of it."""
         return key_of(str(self._authenticator.get_auth_header()))
 
-    def _client(
-        self, patience: float, timeout: tuple[float | None, float | None], tries: int | None = None
-    ) -> PatientHttpClient:
-        return PatientHttpClient(
-            name=self.name,
-            logger=self.logger if self.config.get("pii", "keep") == "keep" else _discreet_logger,
-            error_handler=self.error_handler,
-            budget=budget_of(str(self._authenticator.get_auth_header()), self._rate, patience),
-            token_status_url=self._status_url,
-            tries=tries,
-            authenticator=self._authenticator,
-            disable_retries=self.disable_retries,
-            message_repository=self.message_repository,
-            request_timeout=timeout,
-            use_tcp_keepalive=self.use_tcp_keepalive,
-        )
+    def _client(self, **options: Any) -> PatientHttpClient:
+        """Return a client.
+
+        :param options: what is other than usual of it
+        """
+        patience = PATIENCE if self.patience_in_seconds is None else self.patience_in_seconds
+        usual: dict[str, Any] = {
+            "name": self.name,
+            "logger": self.logger if self.config.get("pii", "keep") == "keep" else _discreet_logger,
+            "error_handler": self.error_handler,
+            "budget": self._budget(PATIENCE),
+            "token_status_url": self._status_url,
+            "patience": patience,
+            "deadline": _DEADLINE,
+            "authenticator": self._authenticator,
+            "disable_retries": self.disable_retries,
+            "message_repository": self.message_repository,
+            "request_timeout": (self.connect_timeout_in_seconds, self.read_timeout_in_seconds),
+        }
+        return PatientHttpClient(**{**usual, **options})
+
+    def _budget(self, patience: float) -> RequestBudget:
+        return budget_of(str(self._authenticator.get_auth_header()), self._rate, patience)
 
     def hurry(self) -> None:
         """Wait a few seconds for an answer or for the rate limit from now on, and no longer: for a person who waits."""
-        self._http_client = self._client(_A_MOMENT, (_A_MOMENT, 2 * _A_MOMENT))
+        self._http_client = self._client(
+            budget=self._budget(_A_MOMENT),
+            patience=0.0,
+            deadline=_DEADLINE_FOR_A_PERSON,
+            request_timeout=(_A_MOMENT, 2 * _A_MOMENT),
+        )
 
     def quick(self, tries: int) -> "PatientRequester":
         """Return the same requester, but that it sends a request so often at most, and waits for a shorter time."""
         if tries not in self._quick:
             quick = copy(self)
-            quick._http_client = self._client(PATIENCE, (self.connect_timeout_in_seconds, _QUICK), tries)  # noqa: SLF001  # of its own kind
+            quick._http_client = self._client(  # noqa: SLF001  # of its own kind
+                tries=tries, deadline=_QUICK_DEADLINE, request_timeout=(self.connect_timeout_in_seconds, _QUICK)
+            )
             self._quick.setdefault(tries, quick)
         return self._quick[tries]
 
-    def get(self, params: Mapping[str, Any], stream_slice: StreamSlice | None = None) -> requests.Response:
+    def get(
+        self,
+        params: Mapping[str, Any],
+        stream_slice: StreamSlice | None = None,
+        others_are_served: Callable[[], bool] | None = None,
+    ) -> requests.Response:
         """Return the answer to a GET with ``params`` besides the fixed ones, retried as it takes.
 
         Unlike ``send_request`` it interpolates address, headers and fixed parameters once, and not for each page: they
         are the same for all pages of a stream, but for an address that names its slice; and interpolation costs as much
         as some twenty records.
+
+        :param others_are_served: see :meth:`PatientHttpClient.giving_up_if`
         """
         if self._fixed is None:
             self._fixed = (
@@ -378,9 +459,10 @@ class PatientRequester(HttpRequester):
         url, headers, fixed = self._fixed
         if self._path_varies:
             url = self.get_url(stream_slice=stream_slice)
-        _, response = self._http_client.send_request(
-            http_method="GET", url=url, request_kwargs={}, headers=headers, params={**fixed, **params}
-        )
+        with self._http_client.giving_up_if(others_are_served):
+            _, response = self._http_client.send_request(
+                http_method="GET", url=url, request_kwargs={}, headers=headers, params={**fixed, **params}
+            )
         self.api_clock.note(response)
         return response
 

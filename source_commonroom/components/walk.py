@@ -4,7 +4,7 @@ import logging
 from abc import abstractmethod
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import InitVar, dataclass, field
 from itertools import chain
@@ -147,6 +147,7 @@ class PageRetriever(Retriever):
         self._selected: Mapping[str, Any] | None = None
         self._asked_for: str | None = None
         self._refuses_direction = False
+        self._others_are_served: Callable[[], bool] | None = None
         self._lock = Lock()
 
     def choose(self, properties: Mapping[str, Any]) -> None:
@@ -219,6 +220,24 @@ class PageRetriever(Retriever):
         quick.requester = self.requester.quick(tries)
         return quick
 
+    def unless(self, others_are_served: Callable[[], bool]) -> "PageRetriever":
+        """Return the same retriever, but that a request fails after the usual tries if others are served.
+
+        For requests that may fail for a reason of their own: an outage is waited for, and that isn't.
+        """
+        self._columns()
+        choosy = copy(self)
+        choosy._others_are_served = others_are_served  # noqa: SLF001  # of its own kind
+        return choosy
+
+    def serves(self, stream_slice: StreamSlice | None, order: Mapping[str, Any] | None = None) -> bool:
+        """Tell whether the API serves the first record of a slice now, without a count."""
+        try:
+            self.quick(1).page_of({**self.params(stream_slice), **(order or {}), "limit": 1}, stream_slice)
+        except AirbyteTracedException:
+            return False
+        return True
+
     def count(self, stream_slice: StreamSlice | None) -> int:
         """Return how many records a slice has now, by the meta column ``recordCount``; asked with a page of one.
 
@@ -255,8 +274,10 @@ class PageRetriever(Retriever):
 
     def _page_of_one(self, stream_slice: StreamSlice | None, order: Mapping[str, str]) -> Mapping[str, Any]:
         params = {**self.params(stream_slice), **order, "cols": "recordCount", "limit": 1}
+        # It may be the count that fails.
+        asks = self.unless(lambda: self.serves(stream_slice))
         try:
-            return self.page_of(params, stream_slice)
+            return asks.page_of(params, stream_slice)
         except AirbyteTracedException as error:
             if error.failure_type == FailureType.config_error:
                 raise
@@ -272,7 +293,7 @@ class PageRetriever(Retriever):
 
     def page_of(self, params: Mapping[str, Any], stream_slice: StreamSlice | None) -> Mapping[str, Any]:
         """Return the page that a query is answered with, see :func:`parse_page`."""
-        return parse_page(self.requester.get(params, stream_slice), self.page)
+        return parse_page(self.requester.get(params, stream_slice, self._others_are_served), self.page)
 
     def params(self, stream_slice: StreamSlice | None) -> Mapping[str, Any]:
         """Return the query of a slice, but for the cursor."""

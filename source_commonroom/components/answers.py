@@ -1,0 +1,223 @@
+"""Answers: read whole, in so much time in all, and no larger than memory can hold."""
+
+import heapq
+import itertools
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import requests
+import urllib3
+from airbyte_cdk.sources.http_config import MAX_CONNECTION_POOL_SIZE
+from airbyte_cdk.sources.streams.http.tcp_keepalive import TcpKeepaliveHTTPAdapter
+
+# So many bytes the largest page may have, unpacked; honest ones have some hundred thousand.
+LARGEST = 256 * 2**20
+
+
+class AnswerTooLargeError(requests.RequestException):
+    """An answer is larger than any page; the text says how large it may be."""
+
+
+class _Deadline:
+    """A moment by which one answer has to be there."""
+
+    def __init__(self, at: float) -> None:
+        self.at = at
+        self.is_over = False
+        """Whether the moment has come, and the answer hadn't."""
+        self._lock = threading.Lock()
+        self._sock: Any = None
+        self._closed = False
+
+    def watch(self, sock: Any) -> None:
+        """Watch the connection over which the answer comes."""
+        with self._lock:
+            self._sock = sock
+            if self.is_over:
+                _shut(sock)
+
+    def close(self) -> None:
+        """Watch it no more: the answer is there, or won't come."""
+        with self._lock:
+            self._closed, self._sock = True, None
+
+    def end(self) -> None:
+        """End the answer, if it is still waited for."""
+        with self._lock:
+            if self._closed:
+                return
+            self.is_over = True
+            if self._sock is not None:
+                _shut(self._sock)
+
+
+def _shut(sock: Any) -> None:
+    # Whoever reads from it gets what is the end of it, or an error. It may be closed already.
+    with suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)
+
+
+class _Watch:
+    """Ends answers whose time is over. One thread does so for all, and only while there are some."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._deadlines: list[tuple[float, int, _Deadline]] = []
+        self._numbers = itertools.count()
+        self._runs = False
+
+    def add(self, deadline: _Deadline) -> None:
+        with self._changed:
+            heapq.heappush(self._deadlines, (deadline.at, next(self._numbers), deadline))
+            if not self._runs:
+                self._runs = True
+                threading.Thread(target=self._run, name="deadlines", daemon=True).start()
+            elif self._deadlines[0][2] is deadline:
+                self._changed.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                if not self._deadlines:
+                    self._runs = False
+                    return
+                left = self._deadlines[0][0] - time.monotonic()
+                if left > 0:
+                    self._changed.wait(left)
+                    continue
+                deadline = heapq.heappop(self._deadlines)[2]
+            deadline.end()
+
+
+_watch = _Watch()
+_current = threading.local()
+
+
+@contextmanager
+def within(seconds: float, request: requests.PreparedRequest) -> Iterator[None]:
+    """Let the requests that this thread sends take so many seconds together, up to the last byte of the answer.
+
+    The time-outs of ``requests`` count between two bytes. A server that sends one each few seconds, in the headers or
+    in the body, would hold a worker for ever.
+
+    :raises requests.ReadTimeout: if they take longer
+    """
+    deadline = _Deadline(time.monotonic() + seconds)
+    _current.deadline = deadline
+    _watch.add(deadline)
+    try:
+        yield
+    except Exception as error:
+        if deadline.is_over:
+            raise _timed_out(seconds, request) from error
+        raise
+    finally:
+        _current.deadline = None
+        deadline.close()
+    if deadline.is_over:
+        # What came looks like the end of an answer.
+        raise _timed_out(seconds, request)
+
+
+def _timed_out(seconds: float, request: requests.PreparedRequest) -> requests.ReadTimeout:
+    return requests.ReadTimeout(f"the answer wasn't complete after {seconds:.0f} s", request=request)
+
+
+class _Bounded:
+    """The body of an answer, which ends where it gets larger than any page; all else is as it was."""
+
+    def __init__(self, raw: urllib3.BaseHTTPResponse, request: requests.PreparedRequest) -> None:
+        self._raw = raw
+        self._request = request
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._raw, name)
+
+    def stream(self, amt: int, *, decode_content: bool) -> Iterator[bytes]:
+        size = 0
+        for chunk in self._raw.stream(amt, decode_content=decode_content):
+            size += len(chunk)
+            if size > LARGEST:
+                self._raw.close()
+                raise AnswerTooLargeError(f"an answer of more than {LARGEST // 2**20} MB", request=self._request)
+            yield chunk
+
+
+class _Watched(urllib3.connection.HTTPConnection):
+    """A connection whose answers are watched by the deadline of the thread that asks."""
+
+    def getresponse(self) -> urllib3.response.HTTPResponse:  # type: ignore[override]
+        _watch_over(self.sock)
+        return super().getresponse()
+
+
+class _WatchedTls(urllib3.connection.HTTPSConnection):
+    """The same over TLS."""
+
+    def getresponse(self) -> urllib3.response.HTTPResponse:  # type: ignore[override]
+        _watch_over(self.sock)
+        return super().getresponse()
+
+
+def _watch_over(sock: Any) -> None:
+    deadline: _Deadline | None = getattr(_current, "deadline", None)
+    if deadline is not None:
+        deadline.watch(sock)
+
+
+class _Pool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _Watched
+
+
+class _TlsPool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _WatchedTls
+
+
+_POOLS = {"http": _Pool, "https": _TlsPool}
+
+
+class WatchedAdapter(TcpKeepaliveHTTPAdapter):
+    """The CDK's adapter, but that it reads answers whole, in so much time in all, and no larger than :data:`LARGEST`.
+
+    Seams: ``send``, ``build_response``, ``init_poolmanager`` and ``proxy_manager_for`` of the adapter of ``requests``;
+    ``pool_classes_by_scheme`` of ``urllib3``. Pinned by integration_tests/test_answers.py.
+
+    :param deadline: how many seconds an answer may take, from the connection on to its last byte
+    """
+
+    def __init__(self, deadline: float) -> None:
+        self._deadline = deadline
+        super().__init__(pool_connections=MAX_CONNECTION_POOL_SIZE, pool_maxsize=MAX_CONNECTION_POOL_SIZE)
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+        """Return the answer to a request, with its body.
+
+        :raises requests.ReadTimeout: if it isn't complete in time
+        :raises AnswerTooLargeError: if it is too large
+        """
+        with within(self._deadline, request):
+            response = super().send(request, *args, **kwargs)
+            # It is kept on the answer.
+            _ = response.content
+            return response
+
+    def build_response(self, req: requests.PreparedRequest, resp: urllib3.BaseHTTPResponse) -> requests.Response:
+        """Return the answer whose body is bounded."""
+        response = super().build_response(req, resp)
+        response.raw = _Bounded(resp, req)
+        return response
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        """Make the pools of connections."""
+        super().init_poolmanager(*args, **kwargs)  # type: ignore[no-untyped-call]  # the CDK's
+        self.poolmanager.pool_classes_by_scheme = _POOLS
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        """Return the pools of connections through a proxy."""
+        manager = super().proxy_manager_for(proxy, **kwargs)  # type: ignore[no-untyped-call]
+        manager.pool_classes_by_scheme = _POOLS
+        return manager
