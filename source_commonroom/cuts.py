@@ -151,7 +151,7 @@ class Cut:
         if part.counts and first is not None:
             part.records = part.due = first.records
         for rows in walk.to_the_end(part.part, first):
-            part.follow(moments_of(rows))
+            part.follow(rows, moments_of(rows))
             self._known = self._known or part.reached
             yield self._new_of(rows)
         for rows in self._counts.complete(part.part, None if part.records is None else Count(part.records), [walk]):
@@ -168,7 +168,7 @@ class Cut:
         if reached is not None and part.since == part.safe and self._is_whole(part, *reached):
             part.safe = reached[0]
         if part.safe > part.low:
-            self._window.done.append((part.low, part.safe))
+            self._window.done.append((part.low, part.safe - 1))
         return part.safe
 
     def _is_whole(self, part: Window, high: int, after: int) -> bool:

@@ -11,8 +11,8 @@ FIELD = "activityTime"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SECOND = 1000
 """In milliseconds."""
-# As long as one activity that can't be served makes a span, in milliseconds.
-_UNSERVED = 3
+# No longer than this is the span of an activity that can't be served, in milliseconds.
+_UNSERVED = 8
 _MILLISECOND = timedelta(milliseconds=1)
 _FIRST = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MILLISECOND
 _LAST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MILLISECOND

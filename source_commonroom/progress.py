@@ -6,7 +6,7 @@ from typing import Any
 
 from airbyte_cdk.sources.types import StreamSlice
 
-from source_commonroom.components.walk import FirstPage, Walk, hash_of, sum_of
+from source_commonroom.components.walk import FirstPage, Walk, hash_of, hashes_of, sum_of
 from source_commonroom.moments import SECOND, moment_of, parse, second_of, text
 from source_commonroom.seams import Edges
 from source_commonroom.sums import Sum, Tally
@@ -71,6 +71,8 @@ class Window:
         """How many activities came that have none."""
         self.latest: list[str] = []
         """The moments of the last page."""
+        self._latest_keys: list[tuple[str, int]] = []
+        """The same, each with the key of its activity."""
         self._again_to = ""
         self._overlap: set[int] = set()
         self._overlap_ends = ""
@@ -90,8 +92,8 @@ class Window:
         self.unserved: list[tuple[int, int]] = []
         """The parts that the API can't serve."""
 
-    def follow(self, moments: list[str]) -> None:
-        """Follow a page by the moments of its activities."""
+    def follow(self, rows: Rows, moments: list[str]) -> None:
+        """Follow a page: its activities, and their moments."""
         known = [moment for moment in moments if moment] if "" in moments else moments
         if self._again_to:
             further = [moment for moment in known if moment >= self._again_to]
@@ -103,20 +105,20 @@ class Window:
         self.in_order = self.in_order and so_far == sorted(so_far)
         self.reached_before, self.reached = self.reached, so_far[-1]
         self.latest = known
+        self._latest_keys = list(zip(moments, hashes_of(rows), strict=True))
 
     def read_until(self) -> tuple[int, int] | None:
-        """Return a moment up to which all has been read, if nothing is missing, and how many activities came since.
+        """Return a moment before which all has been read, if nothing is missing, and how many activities came since.
 
         It is a whole second, and if there is one, a second in which no activity lies. So whether bounds are inclusive,
         and how finely the API compares, doesn't matter: what it counts up to that moment is all that came before it,
-        and no less. All that came of the moment itself is all that there is of it. None if there is no such moment near
-        the last activity.
+        and no less. Of the moment itself more may come. None if there is no such moment near the last activity.
         """
         if not self.in_order:
             return None
         if self.records is None:
             # Of the last page nobody knows whether the next one belongs before it.
-            found = (second_of(parse(self.reached_before) - 1), 0) if self.reached_before else None
+            found = (second_of(parse(self.reached_before)), 0) if self.reached_before else None
         else:
             found = self._last_second()
         return found if found and self.since < found[0] < self.high else None
@@ -137,9 +139,7 @@ class Window:
             at, before = (parse(f"{second}Z") for second in (seconds[place], seconds[place - 1]))
             if at - before > SECOND:
                 return at - SECOND, after
-            # More of its first millisecond may follow on the next page, unless something later came already.
-            if last is None and self.latest[-1] > text(at):
-                last = at, after
+            last = last or (at, after)
         return last
 
     def again_to(self, reached: str) -> None:
@@ -159,6 +159,18 @@ class Window:
         Those without a moment aren't counted in any span.
         """
         return self.walks[-1].received - self.without_moment - after
+
+    def overlaps_as_expected(self, high: int, first: str, again: set[int]) -> bool:
+        """Tell whether what comes again, from a moment on, is all that came since: nothing is gone or withheld.
+
+        If something of the second before comes as well, the API compares seconds, and all of that second has to come.
+
+        :param high: the moment, a whole second
+        :param first: the moment of the first activity that is answered now
+        :param again: the keys of those that came before
+        """
+        begin = text(high if first >= text(high) else high - SECOND)
+        return again == {key for moment, key in self._latest_keys if moment >= begin}
 
     def leave(self, walk: Walk, high: int, due: int, overlap: set[int]) -> None:
         """Go on with another walk, which begins at a moment up to which all has been read.

@@ -232,7 +232,7 @@ class WindowReader:
         if window.due is None:
             # Where nobody counts, pages that have moved tell that something may have been skipped.
             if not walk.has_moved():
-                self._keep((window.since, high))
+                self._keep((window.since, high - 1))
             return None
         return self._left_at(window, high, after)
 
@@ -249,27 +249,32 @@ class WindowReader:
         except (CountRefusedError, RequestFailedError):
             # The page that follows meets what is wrong.
             return None
-        keys = hashes_of(records_of(first.page))
+        rows = records_of(first.page)
+        keys = hashes_of(rows)
         again = walk.brought(keys)
         if not keys or keys[-1] in again:
             # More of what came before may follow, so that nobody knows how many the two have in common.
             return None
-        if self._is_whole(window, high, walk.received + first.records - len(again), after):
+        known: int | None = walk.received + first.records - len(again)
+        if not window.overlaps_as_expected(high, min(moments_of(rows)), again):
+            # Nobody knows how many of those that are counted came already.
+            known = None
+        if self._is_whole(window, high, known, after):
             window.safe = high if window.safe == window.since else window.safe
-            self._keep((window.since, high))
+            self._keep((window.since, high - 1))
         else:
             window.is_doubtful = True
         window.leave(Walk(self._retriever), high, first.records, again)
         return first
 
-    def _is_whole(self, window: Window, high: int, known: int, after: int) -> bool:
+    def _is_whole(self, window: Window, high: int, known: int | None, after: int) -> bool:
         """Tell whether what came of a window up to a moment is all that the API counts of it.
 
-        :param known: how many activities came, or are counted from that moment on
+        :param known: how many activities came, or are counted from that moment on; None if that isn't known
         :param after: how many came since that moment
         """
         due, counts = window.due or 0, window.walks[-1].counts
-        if known < due:
+        if known is not None and known < due:
             return False
         if known == due and not (counts and counts.rose):
             return True
@@ -283,7 +288,7 @@ class WindowReader:
         """Return the rows that no other window was first with, and report those without a moment."""
         moments = moments_of(rows)
         if follow:
-            window.follow(moments)
+            window.follow(rows, moments)
         else:
             window.later.extend(hashes_of(rows))
         if "" in moments:

@@ -167,7 +167,7 @@ def test_given_a_moment_that_lies_on_two_pages_when_the_cursor_between_them_expi
     assert output.status("activities") == AirbyteStreamStatus.COMPLETE
     # One warning: that it goes on there, and none that what it missed is read once more.
     (warning,) = output.warnings()
-    assert "The rest is read from 2025-01-01T02:30:00.000Z on" in warning
+    assert "The rest is read from 2025-01-01T02:29:59.000Z on" in warning
 
 
 def test_given_activities_of_one_moment_and_cursors_that_are_refused_when_read_then_it_is_incomplete(

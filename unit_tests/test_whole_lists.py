@@ -51,7 +51,7 @@ def there(api: Api, stream: str) -> set[str]:
 
 
 def is_count(params: Mapping[str, str]) -> bool:
-    return params.get("cols") == "recordCount"
+    return params.get("cols") == "recordCount" and params.get("limit") == "1"
 
 
 class Eventful(Api):
