@@ -1,6 +1,7 @@
 """Over HTTP: the connector as a process against the sandbox as a server."""
 
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -8,12 +9,16 @@ from typing import Any
 import pytest
 from airbyte_cdk.models import AirbyteStateMessage
 
+from integration_tests.chaos import hurried
 from integration_tests.chaos.figures import Figures, describe
-from integration_tests.connector import run
+from integration_tests.connector import MAIN, run
 from integration_tests.sandbox import Api, Sandbox, Workspace
 from unit_tests.output import Output
 from unit_tests.streams import catalog
 
+PROGRAM = (sys.executable, str(MAIN))
+HURRIED = (sys.executable, str(Path(hurried.__file__)), "wait")
+"""The connector in a hurry: ten minutes of patience are six seconds."""
 Serve = Callable[..., Sandbox]
 RunCommand = Callable[..., Output]
 
@@ -52,7 +57,12 @@ def command(tmp_path: Path) -> RunCommand:
     """Run a command against a sandbox; the token may stand nowhere in the output."""
 
     def run_command(
-        name: str, sandbox: Sandbox, *streams: str, state: list[AirbyteStateMessage] | None = None, **more: Any
+        name: str,
+        sandbox: Sandbox,
+        *streams: str,
+        state: list[AirbyteStateMessage] | None = None,
+        program: Sequence[str] = PROGRAM,
+        **more: Any,
     ) -> Output:
         config = {"api_token": sandbox.token, "api_url": sandbox.api_url, **more}
         result = run(
@@ -61,6 +71,7 @@ def command(tmp_path: Path) -> RunCommand:
             config=None if name == "spec" else config,
             catalog=catalog(*streams) if name == "read" else None,
             state=state,
+            program=program,
         )
         assert str(config["api_token"]) not in result.text
         return result
