@@ -19,6 +19,7 @@ from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 from source_commonroom.components.errors import MAKE_ANOTHER, PageErrorHandler, RequestFailedError
 from source_commonroom.components.once import rows_once
 from source_commonroom.components.pages import is_paged
+from source_commonroom.components.shape import RecordShape
 from source_commonroom.components.walk import PageRetriever
 
 logger = logging.getLogger("airbyte")
@@ -26,6 +27,8 @@ logger = logging.getLogger("airbyte")
 _EVERYTHING = StreamSlice(partition={}, cursor_slice={})
 _AT_ONCE = 40
 _SOON = timedelta(days=14)
+# The stream whose records others need, too.
+_DEFINITIONS = "custom_fields"
 _REFUSALS = {"forbidden", "token_rejected", "forbidden_or_rejected"}
 
 
@@ -51,6 +54,8 @@ class Findings:
     """The streams that couldn't be asked now, and why."""
     mistakes: Sequence[str]
     """What is wrong with the configuration, in sentences."""
+    consequences: Sequence[str] = ()
+    """What else fails because a stream is refused, and what to do, in sentences."""
 
 
 @dataclass
@@ -108,7 +113,31 @@ def ask_for_each(probes: Sequence[Probe]) -> Findings:
         if not _kind(error) and error.failure_type == FailureType.config_error
     }
     unanswered = {name: str(error) for name, error in failed.items() if name not in {*refused, *mistakes}}
-    return Findings(refused, unanswered, list(mistakes.values()))
+    consequences = _without_definitions(probes) if _DEFINITIONS in refused else []
+    return Findings(refused, unanswered, list(mistakes.values()), consequences)
+
+
+def _without_definitions(probes: Sequence[Probe]) -> list[str]:
+    """Say what fails where the definitions of custom fields are refused, although no stream of them is selected."""
+    named, hidden = [], []
+    for retriever in (probe.retriever for probe in probes):
+        for shape in retriever.transformations:
+            if isinstance(shape, RecordShape):
+                names, hides = shape.needs_definitions
+                named += [retriever.name] * names
+                hidden += [retriever.name] * hides
+    sentences = []
+    if named:
+        sentences.append(
+            f"Without {_DEFINITIONS} the columns for custom fields of {', '.join(named)} can't be named, so that no "
+            'schema can be discovered at all: set "Custom Field Columns" to none, or have the token widened.'
+        )
+    if hidden:
+        sentences.append(
+            f"Without {_DEFINITIONS} nobody can tell which custom fields of {', '.join(hidden)} are personal, so that "
+            "these streams fail unless personal data is kept: have the token widened, or deselect them."
+        )
+    return sentences
 
 
 def _share_parents(probes: Sequence[Probe]) -> Mapping[str, PageRetriever]:
@@ -195,6 +224,7 @@ def status_of(findings: Findings, expiry: str) -> AirbyteConnectionStatus:
             f"The API token is valid, but may not read these streams: {refused}. Deselect them, or have an admin of "
             "Common Room widen what the token may read; the plan of the workspace may exclude them, too."
         )
+    sentences += findings.consequences
     message = " ".join(filter(None, sentences))
     if message:
         logger.warning("%s", message)

@@ -13,16 +13,17 @@ from typing import Any
 
 import pytest
 import requests_mock
-from airbyte_cdk.models import AirbyteConnectionStatus, Status
+from airbyte_cdk.models import AirbyteConnectionStatus, AirbyteStreamStatus, Status
 from airbyte_cdk.sources.declarative.concurrent_declarative_source import ConcurrentDeclarativeSource
 from airbyte_cdk.sources.declarative.partition_routers import ListPartitionRouter
 from airbyte_cdk.sources.types import StreamSlice
+from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
 from integration_tests.sandbox import DEFAULT_TOKEN, Api, Fault, Workspace, mount
 from source_commonroom import SourceCommonroom
 from source_commonroom.check import Probe, ask_for_each, expiry_of
 from source_commonroom.source import _retriever_of
-from unit_tests.conftest import API_URL, NOW, Read
+from unit_tests.conftest import API_URL, NOW, Discover, Read
 from unit_tests.streams import STREAMS
 from unit_tests.test_odd_ids import Answers
 
@@ -309,6 +310,31 @@ def test_given_segments_that_do_not_exist_when_checked_then_it_fails_with_a_sent
     assert status.status == Status.FAILED
     assert "s_999999" in (status.message or "")
     assert "Correct the configuration" in (status.message or "")
+
+
+@pytest.mark.parametrize("columns", ["label", "none"])
+@pytest.mark.parametrize("pii", ["keep", "hash", "drop"])
+def test_given_definitions_that_are_forbidden_when_checked_then_it_says_what_else_fails_and_what_to_do(
+    pii: str, columns: str, api: Api, check: Check, read: Read, discover: Discover
+) -> None:
+    api.forbidden.add("/v2/custom-fields")
+    more = {"custom_field_columns": columns, "pii": pii, "pii_salt": "a salt of some length"}
+
+    message = str(check(api, **more).message)
+
+    assert "may not read these streams: custom_fields." in message
+    assert ("of contacts, organizations, objects can't be named, so that no schema" in message) == (columns != "none")
+    assert ("fields of contacts, organizations, objects are personal" in message) == (pii != "keep")
+    # As it says.
+    if columns == "none":
+        assert "contacts" in discover(api, **more)
+        status = AirbyteStreamStatus.COMPLETE if pii == "keep" else AirbyteStreamStatus.INCOMPLETE
+        assert read(api, "contacts", **more).status("contacts") == status
+    else:
+        with pytest.raises(AirbyteTracedException) as raised:
+            discover(api, **more)
+        assert str(raised.value.message).count("contacts: ") == 1
+        assert 'set "Custom Field Columns" to none' in str(raised.value.message)
 
 
 def test_given_a_wrong_token_when_checked_then_nothing_else_is_asked(api: Api, check: Check) -> None:

@@ -97,7 +97,8 @@ def custom_columns(stream: str, definitions: CustomFieldDefinitions | None, mode
     except AirbyteTracedException as error:
         raise AirbyteTracedException(
             message=f"{stream}: the columns for custom fields can't be named, because their definitions can't be read. "
-            f'{error.message} Or set "Custom Field Columns" to none: the column customFields holds them all anyway.',
+            f"{str(error.message).removeprefix(f'{stream}: ')} "
+            'Or set "Custom Field Columns" to none: the column customFields holds them all anyway.',
             internal_message=error.internal_message,
             failure_type=error.failure_type,
         ) from error
@@ -146,6 +147,12 @@ class RecordShape(PageTransformation):
         self._unusable: Counter[str] = Counter()
         self._removed: Counter[str] = Counter()
         self._reported: set[str] = set()
+
+    @property
+    def needs_definitions(self) -> tuple[bool, bool]:
+        """Whether the definitions of custom fields are needed to name columns, and to tell which are personal."""
+        has_fields = self.definitions is not None
+        return has_fields and self._mode != "none", has_fields and self._pii != "keep"
 
     def choose(self, properties: Mapping[str, Any], cols: str) -> str:
         """Fill only the columns that a configured catalog selects, and return what to ask for.
