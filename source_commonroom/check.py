@@ -20,7 +20,7 @@ from source_commonroom.components.errors import MAKE_ANOTHER, PageErrorHandler, 
 from source_commonroom.components.once import rows_once
 from source_commonroom.components.pages import is_paged
 from source_commonroom.components.shape import RecordShape
-from source_commonroom.components.walk import PageRetriever
+from source_commonroom.components.walk import ColumnsRefusedError, PageRetriever
 
 logger = logging.getLogger("airbyte")
 
@@ -55,7 +55,7 @@ class Findings:
     mistakes: Sequence[str]
     """What is wrong with the configuration, in sentences."""
     consequences: Sequence[str] = ()
-    """What else fails because a stream is refused, and what to do, in sentences."""
+    """What else fails because a stream or a column is refused, and what to do, in sentences."""
 
 
 @dataclass
@@ -107,13 +107,14 @@ def ask_for_each(probes: Sequence[Probe]) -> Findings:
         errors = list(pool.map(lambda probe: _error_of(probe, shared), probes))
     failed = {probe.retriever.name: error for probe, error in zip(probes, errors, strict=True) if error}
     refused = [name for name, error in failed.items() if _kind(error) in _REFUSALS]
+    lacking = {name: str(error) for name, error in failed.items() if isinstance(error, ColumnsRefusedError)}
     mistakes = {
         name: str(error)
         for name, error in failed.items()
-        if not _kind(error) and error.failure_type == FailureType.config_error
+        if not _kind(error) and error.failure_type == FailureType.config_error and name not in lacking
     }
-    unanswered = {name: str(error) for name, error in failed.items() if name not in {*refused, *mistakes}}
-    consequences = _without_definitions(probes) if _DEFINITIONS in refused else []
+    unanswered = {name: str(error) for name, error in failed.items() if name not in {*refused, *mistakes, *lacking}}
+    consequences = [*lacking.values(), *(_without_definitions(probes) if _DEFINITIONS in refused else [])]
     return Findings(refused, unanswered, list(mistakes.values()), consequences)
 
 
@@ -200,7 +201,8 @@ def _ask(probe: Probe, shared: Mapping[str, PageRetriever]) -> None:
     if url in shared and not part.partition:
         rows_once(shared[url])
         return
-    params = {name: value for name, value in retriever.params(part).items() if name != "cols"}
+    # All columns: the token may lack one.
+    params = dict(retriever.params(part))
     if is_paged(retriever.page):
         params["limit"] = 1
     retriever.page_of(params, part)

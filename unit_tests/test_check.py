@@ -26,6 +26,7 @@ from source_commonroom.source import _retriever_of
 from unit_tests.conftest import API_URL, NOW, Discover, Read
 from unit_tests.streams import STREAMS
 from unit_tests.test_odd_ids import Answers
+from unit_tests.test_selection import asks_for
 
 Check = Callable[..., AirbyteConnectionStatus]
 DAY = 24 * 3600
@@ -78,7 +79,7 @@ def test_given_a_token_that_may_read_everything_when_checked_then_each_list_is_a
         assert any(path.fullmatch(request.path) for request in api.log.requests), stream.name
     # Of what names the parts of other streams, the first page is asked for.
     others = [request for request in api.log.requests if request.path != "/v2/segments"]
-    assert all(request.params.get("limit", "1") == "1" and "cols" not in request.params for request in others)
+    assert all(request.params.get("limit", "1") == "1" for request in others)
     assert len(api.log.of("/v2/segments")) == 1
     assert len(api.log.requests) == len(STREAMS)
 
@@ -335,6 +336,16 @@ def test_given_definitions_that_are_forbidden_when_checked_then_it_says_what_els
             discover(api, **more)
         assert str(raised.value.message).count("contacts: ") == 1
         assert 'set "Custom Field Columns" to none' in str(raised.value.message)
+
+
+@pytest.mark.parametrize("status", [400, 403])
+def test_given_columns_that_the_token_lacks_when_checked_then_it_succeeds_and_names_them(
+    status: int, api: Api, check: Check
+) -> None:
+    api.faults.add(Fault("status", status=status, path="/v2/contacts", when=asks_for("leadScores", "segments")))
+    found = check(api)
+    assert found.status == Status.SUCCEEDED
+    assert "contacts: Common Room refuses to serve leadScores, segments of /contacts" in str(found.message)
 
 
 def test_given_a_wrong_token_when_checked_then_nothing_else_is_asked(api: Api, check: Check) -> None:

@@ -1,5 +1,6 @@
 """Field selection: `cols` holds what the configured catalog selects and nothing else; and contacts of some segments."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from airbyte_cdk.models import AirbyteStreamStatus, FailureType
 from integration_tests.sandbox import Api, Fault, Workspace
 from integration_tests.sandbox.endpoints import in_segment
 from unit_tests.conftest import Discover, Read
-from unit_tests.streams import selecting
+from unit_tests.streams import BY_NAME, selecting
 
 
 def asked_for(api: Api, path: str) -> set[frozenset[str]]:
@@ -183,3 +184,36 @@ def test_given_paths_that_are_forbidden_when_read_then_only_their_streams_are_in
         (error,) = output.errors(stream)
         assert error.failure_type == FailureType.config_error
     assert output.exit_code == 1
+
+
+def asks_for(*columns: str) -> Callable[[Mapping[str, str]], bool]:
+    return lambda params: not {*columns}.isdisjoint(params.get("cols", "").split(","))
+
+
+@pytest.mark.parametrize("status", [400, 403])
+@pytest.mark.parametrize(
+    ("stream", "columns"),
+    [
+        ("contacts", ["leadScores"]),
+        ("contacts", ["title", "segments"]),
+        ("website_visits", ["organizationId"]),
+        ("activities", ["content"]),
+    ],
+)
+def test_given_columns_that_the_token_lacks_when_read_then_the_error_names_them_and_nothing_fails_without_them(
+    stream: str, columns: list[str], status: int, api: Api, discover: Discover, read: Read
+) -> None:
+    api.faults.add(Fault("status", status=status, path=BY_NAME[stream].path, when=asks_for(*columns)))
+    found = discover(api)[stream]
+    api.log.clear()
+
+    output = read(api, configured=selecting(found))
+
+    (error,) = output.errors(stream)
+    assert error.failure_type == FailureType.config_error
+    named = ", ".join(columns)
+    assert error.message.startswith(f"{stream}: Common Room refuses to serve {named} of /{BY_NAME[stream].path[4:]} (")
+    assert "Deselect" in error.message
+    assert len(api.log.requests) <= 40
+    others = [name for name in found.json_schema["properties"] if name not in columns]
+    assert read(api, configured=selecting(found, *others)).status(stream) == AirbyteStreamStatus.COMPLETE

@@ -35,6 +35,10 @@ DOWNWARDS = {"sort": "id", "direction": "desc"}
 # serves some that are empty.
 _PATIENCE = 500
 _MOST_DIGITS = 18
+# The meta column that asks for a count.
+_COUNT = "recordCount"
+# What the API answers to a column that it doesn't serve.
+_REFUSALS = {"invalid_request", "forbidden"}
 # So many records a set may hold.
 _PART = 2**16
 
@@ -49,6 +53,25 @@ class CountFailedError(CountRefusedError):
 
 class CursorRefusedError(Exception):
     """The API refused, in the middle of a walk, the cursor that it gave itself."""
+
+
+class ColumnsRefusedError(AirbyteTracedException):
+    """The API serves an endpoint, but not with some columns.
+
+    :param stream: the stream's name
+    :param columns: which
+    :param error: what the request for all columns met
+    """
+
+    def __init__(self, stream: str, columns: Sequence[str], error: RequestFailedError) -> None:
+        facts, them = error.verdict.facts, "them" if len(columns) > 1 else "it"
+        super().__init__(
+            message=f"{stream}: Common Room refuses to serve {', '.join(columns)} of /{facts['endpoint']} "
+            f"({facts['met']}). The API token, or the plan of the workspace, doesn't include {them}, or the API no "
+            f"longer has {them}. Deselect {them}, or have an admin of Common Room widen what the token may read.",
+            internal_message=f"columns_refused: {', '.join(columns)}",
+            failure_type=FailureType.config_error,
+        )
 
 
 class Count(NamedTuple):
@@ -293,7 +316,37 @@ class PageRetriever(Retriever):
 
     def page_of(self, params: Mapping[str, Any], stream_slice: StreamSlice | None) -> Mapping[str, Any]:
         """Return the page that a query is answered with, see :func:`parse_page`."""
-        return parse_page(self.requester.get(params, stream_slice, self._others_are_served), self.page)
+        try:
+            return parse_page(self.requester.get(params, stream_slice, self._others_are_served), self.page)
+        except RequestFailedError as error:
+            self._raise_if_columns_are_refused(error, params, stream_slice)
+            raise
+
+    def _raise_if_columns_are_refused(
+        self, error: RequestFailedError, params: Mapping[str, Any], stream_slice: StreamSlice | None
+    ) -> None:
+        """Find out whether the API refuses a request for single columns, by halves of them.
+
+        :raises ColumnsRefusedError: if it does
+        """
+        columns = [column for column in str(params.get("cols", "")).split(",") if column and column != _COUNT]
+        # The API may refuse to count; who asked then asks without.
+        may_be_count = _COUNT in str(params.get("cols", "")).split(",") and error.failure.name == "invalid_request"
+        if error.failure.name not in _REFUSALS or "cursor" in params or not columns or may_be_count:
+            return
+
+        def is_refused(part: Sequence[str]) -> bool:
+            query = {**params, "cols": ",".join(part), **({"limit": 1} if "limit" in params else {})}
+            try:
+                self.requester.get({name: value for name, value in query.items() if value != ""}, stream_slice)
+            except RequestFailedError as again:
+                if again.failure.name not in _REFUSALS:
+                    raise
+                return True
+            return False
+
+        if not is_refused([]) and (refused := list(_refused_of(columns, is_refused))):
+            raise ColumnsRefusedError(self.name, refused, error) from None
 
     def params(self, stream_slice: StreamSlice | None) -> Mapping[str, Any]:
         """Return the query of a slice, but for the cursor."""
@@ -317,6 +370,18 @@ class PageRetriever(Retriever):
                 for transformation in self.transformations if self._selected is not None else ():
                     self._asked_for = transformation.choose(self._selected or {}, self.cols)
             return self._asked_for
+
+
+def _refused_of(columns: Sequence[str], is_refused: Callable[[Sequence[str]], bool]) -> Iterator[str]:
+    """Yield those of some columns that are refused each alone: few of many, found by halves."""
+    if not is_refused(columns):
+        return
+    if len(columns) == 1:
+        yield columns[0]
+        return
+    half = len(columns) // 2
+    yield from _refused_of(columns[:half], is_refused)
+    yield from _refused_of(columns[half:], is_refused)
 
 
 class PageCounts(NamedTuple):
