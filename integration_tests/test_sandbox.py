@@ -487,6 +487,9 @@ CONTENT_OF_KIND: dict[str, Callable[[Any], bool]] = {
 
 NO_JSON = {"ok_html", "ok_empty", "no_content_204", "truncated_json"}
 NO_ANSWER = {
+    # The next byte comes later than anybody waits here.
+    "trickle": requests.RequestException,
+    "trickle_head": requests.ReadTimeout,
     "short_body": requests.exceptions.ChunkedEncodingError,
     "reset": requests.ConnectionError,
     "hang": requests.ReadTimeout,
@@ -503,7 +506,8 @@ def api_url(request: pytest.FixtureRequest, sandbox: Sandbox) -> Iterator[str]:
             yield MOCK_URL
 
 
-@pytest.mark.parametrize("kind", KINDS)
+# A bomb would unpack here; test_answers.py has it.
+@pytest.mark.parametrize("kind", sorted(KINDS.keys() - {"gzip_bomb"}))
 def test_every_kind_of_fault_reaches_the_client(sandbox: Sandbox, api_url: str, kind: str) -> None:
     sandbox.api.faults.add(Fault(kind, times=1))
     headers = {"Authorization": f"Bearer {sandbox.token}"}
