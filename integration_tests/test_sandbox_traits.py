@@ -443,7 +443,9 @@ def test_traits_that_cannot_be_are_refused(options: dict[str, Any]) -> None:
 def test_the_command_line_chooses_traits() -> None:
     text = "--cursor-style offset --text-sorted-ids --stored-finer --exclusive-end --date-header --date-resolution 1000"
     text += " --order /v2/activities=activityTime:desc --ignore-order /v2/contacts --uncounted /v2/topics"
-    arguments = read_arguments([*text.split(), "--unservable", "a_7", "--clock-ahead", "-5", "--failing-counts", "90"])
+    arguments = read_arguments(
+        [*text.split(), "--unservable", "a_7", "--misfits", "--clock-ahead", "-5", "--failing-counts", "90"]
+    )
     assert arguments.traits == Traits(
         stored_finer=True,
         exclusive_end=True,
@@ -454,6 +456,7 @@ def test_the_command_line_chooses_traits() -> None:
         uncounted=("/v2/topics",),
         unservable=("a_7",),
         dates=True,
+        misfits=True,
     )
     assert (arguments.cursor_style, arguments.clock_ahead, arguments.failing_counts) == ("offset", -5, 90)
     assert read_arguments([]).traits == Traits()

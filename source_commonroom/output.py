@@ -24,6 +24,7 @@ from airbyte_cdk.sources.connector_state_manager import HashableStreamDescriptor
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
 from source_commonroom.components.exact_json import dumps
+from source_commonroom.components.values import ChangedRecord
 from source_commonroom.masking import mask_config, masked, report_crash
 
 # Pages that are serialized and not written yet; a slow reader of stdout halts the walks here.
@@ -45,8 +46,23 @@ class PageMessage(AirbyteMessage):
         self.stream = stream
         self.count = len(rows)
         before = b'{"type":"RECORD","record":{"stream":%b,"data":' % orjson.dumps(stream)
-        after = b',"emitted_at":%d}}\n' % (time.time_ns() // 1_000_000)
-        self.lines = b"".join([part for row in rows for part in (before, dumps(row), after)])
+        emitted_at = b',"emitted_at":%d' % (time.time_ns() // 1_000_000)
+        after = emitted_at + b"}}\n"
+        self.lines = b"".join(
+            [
+                part
+                for row in rows
+                for part in (before, dumps(row), after if type(row) is dict else emitted_at + _meta_of(row) + b"}}\n")
+            ]
+        )
+
+
+def _meta_of(row: dict[str, Any]) -> bytes:
+    """Return what a record's message says of values that became null, as the protocol has it; nothing of others."""
+    if not isinstance(row, ChangedRecord):
+        return b""
+    changes = [{"field": name, "change": "NULLED", "reason": "SOURCE_SERIALIZATION_ERROR"} for name in row.nulled]
+    return b',"meta":' + orjson.dumps({"changes": changes})
 
 
 class Backlog:

@@ -291,7 +291,7 @@ def test_given_typed_columns_when_cleaned_then_each_holds_its_type_and_nothing_p
     record: dict[str, Any] = {
         "customFields": {f"cf_{number}": {"type": "?", "value": value} for number, value in enumerate(values, 1)}
     }
-    make_filler(columns, Counter())(record)
+    make_filler(columns)(record)
 
     cleaned = clean(record, mode=mode, impersonal=impersonal_fields(definitions), columns=columns)
 

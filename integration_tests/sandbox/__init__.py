@@ -27,6 +27,7 @@ What the description leaves open and `Traits` choose, `Api(workspace, traits=Tra
   leave out their own moment.
 - The order of a path where none is asked for, paths that ignore what is asked, and ids that are compared as texts.
 - Paths that never answer a count, and records that no page can be served with.
+- Records with values of other types than documented.
 - A `Date` by the API's own clock, `Api.clock`, which may be ahead of the machine or behind it.
 
 Counts that fail are a fault: `Fault("status", status=504, when=counts)`, or `when=counts_longer_than(days=90)`.

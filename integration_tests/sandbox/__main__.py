@@ -98,6 +98,7 @@ def add_traits(parser: argparse.ArgumentParser) -> None:
         ("exclusive-start", "leave out what is of the moment of startDate"),
         ("exclusive-end", "leave out what is of the moment of endDate"),
         ("date-header", "answer a Date"),
+        ("misfits", "answer values of other types than documented in each fifth record or so"),
         ("coarse-times", "cut times of activities down to the resolution of dates before they are compared"),
     ):
         traits.add_argument(f"--{name}", action="store_true", help=text)
@@ -142,6 +143,7 @@ def read_traits(arguments: argparse.Namespace) -> Traits:
         uncounted=tuple(arguments.uncounted),
         unservable=tuple(arguments.unservable),
         dates=arguments.date_header,
+        misfits=arguments.misfits,
     )
 
 

@@ -14,6 +14,7 @@ from integration_tests.sandbox.endpoints import Endpoint, InvalidParametersError
 from integration_tests.sandbox.faults import Fault, Faults, Strike, strike
 from integration_tests.sandbox.log import Request, RequestLog
 from integration_tests.sandbox.messages import Answer, Call, is_at, json_answer
+from integration_tests.sandbox.misfits import spoilt
 from integration_tests.sandbox.paging import held_back, listed, matching, page
 from integration_tests.sandbox.query import read_query
 from integration_tests.sandbox.rate_limit import RateLimit, too_many_requests
@@ -130,6 +131,8 @@ class Api:
         if not self.unservable.isdisjoint(map(id_of, records)):
             return refusals.server_error(call)
         rows = [query.project(record) for record in records]
+        if self.traits.misfits:
+            rows = [spoilt(row) for row in rows]
         if meta and meta["nextCursor"] and self.faults.include("repeated_page"):
             self._rows_by_cursor[str(meta["nextCursor"])] = rows
         body = query.endpoint.body(rows)

@@ -47,6 +47,8 @@ class Traits:
     """The paths that take `recordCount`, and never answer it."""
     unservable: Collection[str] = ()
     """The ids of records that can't be served: a page that would hold one is answered 500."""
+    misfits: bool = False
+    """Whether each fifth record or so holds values of other types than documented, see `misfits.spoilt`."""
     dates: bool = False
     """Whether answers carry a `Date`, by the API's own clock."""
 

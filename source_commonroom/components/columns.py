@@ -11,14 +11,13 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from hashlib import sha256
-from threading import Lock
 from typing import Any, Literal, TypeAlias
 
 from anyascii import anyascii
 
 from source_commonroom.components.exact_json import dumps
+from source_commonroom.components.values import MisfitError, as_boolean, as_integer, as_moment, as_number
 
 Mode: TypeAlias = Literal["label", "id", "none"]
 Kind: TypeAlias = Literal["string", "integer", "number", "date-time", "boolean", "json"]
@@ -197,27 +196,26 @@ def custom_cols(selected: Sequence[Column], known: int, *, whole_map: bool) -> l
     return [column.field for column in selected]
 
 
-def make_filler(columns: Iterable[Column], unusable: Counter[str]) -> Callable[[dict[str, Any]], None]:
+def make_filler(columns: Iterable[Column]) -> Callable[[dict[str, Any]], Sequence[str]]:
     """Return what adds the typed columns to a record, in place, out of its ``customFields``, which stay as they are.
 
-    A field that the record doesn't carry stays absent, as any column that the API leaves out; a destination makes it
-    null, and nothing is cheaper. A value that doesn't fit its column becomes null, and is counted.
+    It returns the names of those whose value didn't fit, and is null. A field that the record doesn't carry stays
+    absent, as any column that the API leaves out; a destination makes it null, and nothing is cheaper.
 
     A list, which only fields with several values could have, is text in JSON where the column is text; elsewhere its
     one element counts.
 
     :param columns: at most one for each field
-    :param unusable: where values that don't fit are counted, by column; any thread may fill
     """
     # By field: the column, the type whose values fit as they are, and what makes others fit.
     targets = {column.field: (column.name, *_FITTING[column.type]) for column in columns}
     find = targets.get
-    lock = Lock()
 
-    def fill(record: dict[str, Any]) -> None:
+    def fill(record: dict[str, Any]) -> Sequence[str]:
         values = record.get("customFields")
         if type(values) is not dict:
-            return
+            return ()
+        nulled: Sequence[str] = ()
         for field_id, entry in values.items():
             target = find(field_id)
             if target is None:
@@ -226,16 +224,12 @@ def make_filler(columns: Iterable[Column], unusable: Counter[str]) -> Callable[[
             try:
                 value = entry["value"]
                 record[name] = value if type(value) is native or value is None else fit(value)
-            except (_UnusableError, KeyError, TypeError):
+            except (MisfitError, KeyError, TypeError):
                 record[name] = None
-                with lock:
-                    unusable[name] += 1
+                nulled = (*nulled, name)
+        return nulled
 
     return fill
-
-
-class _UnusableError(ValueError):
-    """The value doesn't fit its column."""
 
 
 def _only(fit: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -245,38 +239,14 @@ def _only(fit: Callable[[Any], Any]) -> Callable[[Any], Any]:
         if type(value) is not list:
             return fit(value)
         if len(value) > 1:
-            raise _UnusableError
+            raise MisfitError
         return fit(value[0]) if value and value[0] is not None else None
 
     return fit_one
 
 
-def _as_text(value: Any) -> str:
+def _as_any_text(value: Any) -> str:
     return value if type(value) is str else dumps(value).decode()
-
-
-def _as_number(value: Any) -> int | float:
-    if type(value) is float:
-        return value
-    text = value.strip() if type(value) is str else ""
-    if type(value) is int or re.fullmatch(r"[+-]?[0-9]{1,20}", text):
-        whole = int(value)
-        # What a bigint couldn't hold is a number still, if not to the last digit.
-        return whole if -(2**63) <= whole < 2**63 else float(whole)
-    # Not whatever float() takes: "nan", "inf", "1_000", digits of other scripts.
-    if re.fullmatch(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?", text):
-        number = float(text)
-        if abs(number) != float("inf"):
-            return number
-    raise _UnusableError
-
-
-def _as_integer(value: Any) -> int:
-    number = _as_number(value)
-    # Not -(2**63) either: as a float it may stand for a lower number.
-    if type(number) is float and not (number.is_integer() and -(2**63) < number < 2**63):
-        raise _UnusableError
-    return int(number)
 
 
 def _small_or(fit: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -284,44 +254,12 @@ def _small_or(fit: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return lambda value: value if type(value) is int and -(2**63) <= value < 2**63 else fit(value)
 
 
-def _as_boolean(value: Any) -> bool:
-    if type(value) is bool:
-        return value
-    words = {"true": True, "false": False}
-    text = value.strip().lower() if type(value) is str else ""
-    if text not in words:
-        raise _UnusableError
-    return words[text]
-
-
-_WITH_OFFSET = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})"
-)
-
-
-def _as_moment(value: Any) -> str:
-    """Return a date-time as it is where it has an offset, as the API documents; else as one, in UTC.
-
-    A day alone is what people enter and what v1 of the API takes; a column of type timestamp with time zone isn't sure
-    to take it, so it becomes that day's first moment.
-    """
-    text = value.strip() if type(value) is str else ""
-    try:
-        moment = datetime.fromisoformat(text)
-        if _WITH_OFFSET.fullmatch(text):
-            return text
-        moment = moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise _UnusableError from None
-    return moment.replace(tzinfo=None).isoformat() + "Z"
-
-
 _FITTING: Mapping[Kind, tuple[type | None, Callable[[Any], Any]]] = {
-    "string": (str, _as_text),
+    "string": (str, _as_any_text),
     # Not int as it is: it may be beyond 64 bits.
-    "integer": (None, _small_or(_only(_as_integer))),
-    "number": (float, _only(_as_number)),
-    "date-time": (None, _only(_as_moment)),
-    "boolean": (bool, _only(_as_boolean)),
-    "json": (str, _as_text),
+    "integer": (None, _small_or(_only(as_integer))),
+    "number": (float, _only(as_number)),
+    "date-time": (None, _only(as_moment)),
+    "boolean": (bool, _only(as_boolean)),
+    "json": (str, _as_any_text),
 }

@@ -1,11 +1,11 @@
-"""The shape of records: typed columns for custom fields, and personal data hashed or dropped."""
+"""The shape of records: values that fit, typed columns for custom fields, and personal data hashed or dropped."""
 
 import logging
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import InitVar, dataclass
 from threading import Lock
-from typing import Any
+from typing import Any, NamedTuple
 
 from airbyte_cdk.sources.declarative.interpolation import InterpolatedString
 from airbyte_cdk.sources.declarative.schema.json_file_schema_loader import JsonFileSchemaLoader
@@ -15,13 +15,16 @@ from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 from source_commonroom.components.columns import Column, columns_from, columns_of, custom_cols, make_filler
 from source_commonroom.components.once import rows_once
 from source_commonroom.components.privacy import impersonal_fields, make_cleaner
+from source_commonroom.components.repeats import Repeats
 from source_commonroom.components.routers import identified, object_types_or_none
+from source_commonroom.components.values import CaseFolds, ChangedRecord, Misfits, make_holder
 from source_commonroom.components.walk import PageRetriever, PageTransformation
 
 logger = logging.getLogger("airbyte")
 
 ALL_FIELDS = "cf_*"
 _MAP = "customFields"
+_LONGEST_NAME = 40
 
 
 @dataclass
@@ -115,12 +118,13 @@ def custom_columns(stream: str, definitions: CustomFieldDefinitions | None, mode
 
 @dataclass
 class RecordShape(PageTransformation):
-    """Gives records their shape, in place: typed columns for custom fields, and personal data hashed or dropped.
+    """Gives records their shape, in place, as the module says.
 
     Why not YAML: each of the CDK's transformations costs some 80 µs a record; this is the one that all need.
-    Pinned by unit_tests/test_custom_fields.py and unit_tests/test_privacy.py.
+    Pinned by unit_tests/test_values.py, unit_tests/test_custom_fields.py and unit_tests/test_privacy.py.
 
     :param name: the stream's name
+    :param schema: loads the schema of the stream's columns, but for those of custom fields
     :param definitions: retrieves the definitions of the stream's custom fields; None where it has none
     :param custom_field_columns: ``label``, ``id`` or ``none``, interpolated
     :param pii: ``keep``, ``hash`` or ``drop``, interpolated
@@ -128,6 +132,7 @@ class RecordShape(PageTransformation):
 
     config: Config
     parameters: InitVar[Mapping[str, Any]]
+    schema: JsonFileSchemaLoader
     name: str = ""
     definitions: CustomFieldDefinitions | None = None
     custom_field_columns: str = "label"
@@ -142,11 +147,10 @@ class RecordShape(PageTransformation):
         # Not interpolated: a salt of digits is a text too, and not a number.
         self._salt = str(self.config.get("pii_salt", ""))
         self._selected: Mapping[str, Any] | None = None
-        self._steps: list[Callable[[dict[str, Any]], object]] | None = None
+        self._steps: _Steps | None = None
         self._lock = Lock()
-        self._unusable: Counter[str] = Counter()
         self._removed: Counter[str] = Counter()
-        self._reported: set[str] = set()
+        self._reported_removed = False
 
     @property
     def needs_definitions(self) -> tuple[bool, bool]:
@@ -189,8 +193,8 @@ class RecordShape(PageTransformation):
             columns += [column for column in current if column.name in unnamed]
         return columns
 
-    def transform_page(self, records: list[dict[str, Any]]) -> None:
-        """Shape the records of a page.
+    def transform_page(self, records: list[dict[str, Any]], repeats: Repeats) -> None:
+        """Shape the records of a page; one with values that don't fit becomes a :class:`ChangedRecord`.
 
         :raises AirbyteTracedException: where the definitions are needed and can't be had; nothing is emitted then
         """
@@ -198,42 +202,88 @@ class RecordShape(PageTransformation):
         if steps is None:
             with self._lock:
                 steps = self._steps = self._steps or self._make_steps()
-        for step in steps:
+        for name in steps.folds.of(records):
+            _leave_out(name, records, repeats)
+        misfits = steps.hold(records)
+        if steps.fill is not None:
+            misfits += [(place, name) for place, record in enumerate(records) for name in steps.fill(record)]
+        for step in steps.last:
             for record in records:
                 step(record)
-        if self._unusable or self._removed:
-            self._report()
+        if misfits:
+            self._tell(misfits, records, repeats)
+        if self._removed:
+            self._report_removed()
 
-    def _make_steps(self) -> list[Callable[[dict[str, Any]], object]]:
-        steps: list[Callable[[dict[str, Any]], object]] = []
+    def _make_steps(self) -> "_Steps":
         columns = self._columns()
-        if columns:
-            steps.append(make_filler(columns, self._unusable))
+        fixed = self.schema.get_json_schema()["properties"]
+        last: list[Callable[[dict[str, Any]], object]] = []
         if self.definitions and self._selected is not None and _MAP not in self._selected:
-            steps.append(_without_map)
+            last.append(_without_map)
         impersonal = impersonal_fields(self.definitions.get()) if self._pii != "keep" and self.definitions else ()
         cleaner = make_cleaner(self.name, self._pii, self._salt, impersonal, columns, self._removed)
-        return [*steps, cleaner] if cleaner else steps
+        return _Steps(
+            folds=CaseFolds([*fixed, *(column.name for column in columns)]),
+            hold=make_holder(fixed),
+            fill=make_filler(columns) if columns else None,
+            last=[*last, cleaner] if cleaner else last,
+        )
 
-    def _report(self) -> None:
-        """Warn of what was left out, once each, and never of what it was."""
+    def _tell(self, misfits: Misfits, records: list[dict[str, Any]], repeats: Repeats) -> None:
+        """Name the values that became null in their records, and, once a column, in the log; never what they were."""
+        nulled: defaultdict[int, list[str]] = defaultdict(list)
+        for place, name in misfits:
+            nulled[place].append(name)
+        for place, names in nulled.items():
+            records[place] = ChangedRecord(records[place], names)
+        for name, number in sorted(Counter(name for _, name in misfits).items()):
+            custom = name.startswith("custom_")
+            repeats.warn(
+                f"values of {name} that don't fit its type",
+                number,
+                f"values of {name} don't fit its type, and are null there; the record's meta.changes names them. "
+                + (
+                    "customFields holds them as they are. Was the field's type changed in Common Room? Then refresh "
+                    "the schema."
+                    if custom
+                    else "The API's documentation promises others. A newer version of the connector may know them; "
+                    "else tell Common Room's support."
+                ),
+            )
+
+    def _report_removed(self) -> None:
         with self._lock:
-            new = sorted({*self._unusable, *self._removed} - self._reported)
-            self._reported.update(new)
-        for what in new:
-            if what in self._removed:
-                logger.warning(
-                    "%s: the API sends fields that this version of the connector doesn't know. They may be personal, "
-                    "and are left out. A newer version may know them.",
-                    self.name,
-                )
-            else:
-                logger.warning(
-                    "%s: values of %s don't fit its type, and are null there; customFields holds them as they are. Was "
-                    "the field's type changed in Common Room? Then refresh the schema.",
-                    self.name,
-                    what,
-                )
+            first, self._reported_removed = not self._reported_removed, True
+        if first:
+            logger.warning(
+                "%s: the API sends fields that this version of the connector doesn't know. They may be personal, "
+                "and are left out. A newer version may know them.",
+                self.name,
+            )
+
+
+class _Steps(NamedTuple):
+    """What each page goes through, in this order."""
+
+    folds: CaseFolds
+    hold: Callable[[list[dict[str, Any]]], Misfits]
+    fill: Callable[[dict[str, Any]], Sequence[str]] | None
+    last: Sequence[Callable[[dict[str, Any]], object]]
+
+
+def _leave_out(name: str, records: list[dict[str, Any]], repeats: Repeats) -> None:
+    """Leave out a field whose name differs from a column's by case alone."""
+    number = sum(name in record for record in records)
+    for record in records:
+        record.pop(name, None)
+    repeats.warn(
+        f"values of {name[:_LONGEST_NAME]}, which are left out",
+        number,
+        f"the API sends a field {name[:_LONGEST_NAME]} that isn't documented, and whose name differs from that of a "
+        "column by case alone. Most destinations would write it into that column, so it is left out. A newer version "
+        "of the connector may know it.",
+    )
 
 
 def _without_map(record: dict[str, Any]) -> None:

@@ -86,13 +86,19 @@ class Count(NamedTuple):
 class PageTransformation(RecordTransformation):
     """Changes records in place, a page at a time."""
 
+    name: str
+
     @abstractmethod
     def choose(self, properties: Mapping[str, Any], cols: str) -> str:
         """Keep to the columns that a configured catalog selects, and return those of ``cols`` to ask for."""
 
     @abstractmethod
-    def transform_page(self, records: list[dict[str, Any]]) -> None:
-        """Change the records of a page; any thread may ask for it."""
+    def transform_page(self, records: list[dict[str, Any]], repeats: Repeats) -> None:
+        """Change the records of a page; any thread may ask for it.
+
+        :param records: a record may be replaced by another one that equals it
+        :param repeats: takes warnings
+        """
 
     def transform(
         self,
@@ -102,7 +108,7 @@ class PageTransformation(RecordTransformation):
         stream_slice: StreamSlice | None = None,  # noqa: ARG002
     ) -> None:
         """Change one record."""
-        self.transform_page([record])
+        self.transform_page([record], Repeats(self.name))
 
 
 @dataclass(frozen=True)
@@ -208,7 +214,7 @@ class PageRetriever(Retriever):
             for row in rows:
                 row.update(added)
         for transformation in self.transformations:
-            transformation.transform_page(rows)
+            transformation.transform_page(rows, self.repeats)
         return rows
 
     def first_page(self, stream_slice: StreamSlice) -> FirstPage:

@@ -1,0 +1,236 @@
+"""Values that fit the types which their columns declare: what doesn't is null, and named.
+
+A destination that casts fails the whole load for one value: ``"51-200"`` in an integer, ``""`` in a timestamp, an
+object in a text. What says the same in the column's type is written in it; all else becomes null, and stands in the
+record's ``meta.changes``, as the Airbyte protocol has it.
+
+Why not YAML: the CDK's ``TypeTransformer`` takes records one by one, leaves what it can't cast as it is, and names
+nothing. Here a page's values of one column are looked at together, some 40 ns each.
+Pinned by unit_tests/test_values.py.
+"""
+
+import re
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from itertools import chain
+from typing import Any
+
+from source_commonroom.components.exact_json import dumps
+
+
+class MisfitError(ValueError):
+    """The value can't be written in its column's type."""
+
+
+class ChangedRecord(dict[str, Any]):
+    """A record of which the connector made some values null.
+
+    :param record: as it is now
+    :param nulled: the names of the columns
+    """
+
+    __slots__ = ("nulled",)
+
+    def __init__(self, record: Mapping[str, Any], nulled: Sequence[str]) -> None:
+        super().__init__(record)
+        self.nulled = nulled
+
+
+Misfits = list[tuple[int, str]]
+"""Values that didn't fit, and are null now: the place of the record in its page, and the column's name."""
+
+
+def make_holder(properties: Mapping[str, Any]) -> Callable[[list[dict[str, Any]]], Misfits]:
+    """Return what makes the records of a page fit a schema, in place, and tells what of them couldn't.
+
+    :param properties: ``properties`` of the stream's JSON schema; what they don't name is left as it is
+    """
+    fits = {name: _KINDS[kind_of(node)] for name, node in properties.items()}
+
+    def hold(records: list[dict[str, Any]]) -> Misfits:
+        misfits: Misfits = []
+        for name, fit_all in fits.items():
+            for place, value in fit_all([record.get(name) for record in records]):
+                records[place][name] = value
+                if value is None:
+                    misfits.append((place, name))
+        return misfits
+
+    return hold
+
+
+def kind_of(node: Mapping[str, Any]) -> str:
+    """Return what a column declares: a JSON type, ``date-time``, or ``any`` where it names none, or several."""
+    if node.get("format") == "date-time":
+        return "date-time"
+    declared = node.get("type") or ()
+    types = [name for name in ([declared] if isinstance(declared, str) else declared) if name != "null"]
+    return types[0] if len(types) == 1 else "any"
+
+
+Changes = Iterable[tuple[int, Any]]
+"""What becomes of values that don't fit as they are: their places among those of a page, and None, or what fits."""
+
+
+def _natives(*natives: type, fit: Callable[[Any], Any]) -> Callable[[list[Any]], Changes]:
+    """Return what lets values of some types pass, and null; and fits others one by one."""
+    passes = {*natives, type(None)}
+
+    def fit_all(values: list[Any]) -> Changes:
+        # As nearly all pages.
+        return () if passes.issuperset(map(type, values)) else _fitted(values, passes, fit)
+
+    return fit_all
+
+
+def _fitted(values: list[Any], passes: set[type], fit: Callable[[Any], Any]) -> Changes:
+    for place, value in enumerate(values):
+        if type(value) not in passes:
+            fitted = _fitted_or_none(value, fit)
+            if fitted is not value:
+                yield place, fitted
+
+
+def _fitted_or_none(value: Any, fit: Callable[[Any], Any]) -> Any:
+    try:
+        return fit(value)
+    except MisfitError:
+        return None
+
+
+def _moments(values: list[Any]) -> Changes:
+    passes = {type(None)}
+    there = [value for value in values if value is not None]
+    return () if _are_moments_of_one_form(there) else _fitted(values, passes, as_moment)
+
+
+# Digits become 0.
+_FORM = bytes.maketrans(b"123456789", b"000000000")
+
+
+def _are_moments_of_one_form(values: list[Any]) -> bool:
+    """Tell whether all values are date-times with offset, written alike, as they are on nearly all pages."""
+    try:
+        form = f"{values[0]}\n".encode().translate(_FORM)
+        if not (
+            _WITH_OFFSET.fullmatch(values[0])
+            and ("\n".join(values) + "\n").encode().translate(_FORM) == form * len(values)
+        ):
+            return False
+        deque(map(datetime.fromisoformat, values), maxlen=0)
+    except IndexError:
+        return True
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def as_text(value: Any) -> str:
+    """Return a text as it is, and a number or a boolean as JSON writes it.
+
+    :raises MisfitError: for lists and objects, as for null in the functions that follow
+    """
+    if type(value) is str:
+        return value
+    if type(value) in (int, float, bool):
+        return dumps(value).decode()
+    raise MisfitError
+
+
+def as_number(value: Any) -> int | float:
+    """Return a number, or the one that a text holds; beyond 64 bits as a float."""
+    if type(value) is float:
+        return value
+    text = value.strip() if type(value) is str else ""
+    if type(value) is int or re.fullmatch(r"[+-]?[0-9]{1,20}", text):
+        whole = int(value)
+        # What a bigint couldn't hold is a number still, if not to the last digit.
+        return whole if -(2**63) <= whole < 2**63 else float(whole)
+    # Not whatever float() takes: "nan", "inf", "1_000", digits of other scripts.
+    if re.fullmatch(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?", text):
+        number = float(text)
+        if abs(number) != float("inf"):
+            return number
+    raise MisfitError
+
+
+def as_integer(value: Any) -> int:
+    """Return a whole number of 64 bits, or the one that a text holds."""
+    number = as_number(value)
+    # Not -(2**63) either: as a float it may stand for a lower number.
+    if type(number) is float and not (number.is_integer() and -(2**63) < number < 2**63):
+        raise MisfitError
+    return int(number)
+
+
+def as_boolean(value: Any) -> bool:
+    """Return true or false, or what a text says that is one of these words."""
+    if type(value) is bool:
+        return value
+    words = {"true": True, "false": False}
+    text = value.strip().lower() if type(value) is str else ""
+    if text not in words:
+        raise MisfitError
+    return words[text]
+
+
+_WITH_OFFSET = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})"
+)
+
+
+def as_moment(value: Any) -> str:
+    """Return a date-time as it is where it has an offset, as the API documents; else as one, in UTC.
+
+    A day alone is what people enter and what v1 of the API takes; a column of type timestamp with time zone isn't sure
+    to take it, so it becomes that day's first moment. A number is none: it could be of seconds or of milliseconds.
+    """
+    text = value.strip() if type(value) is str else ""
+    try:
+        moment = datetime.fromisoformat(text)
+        if _WITH_OFFSET.fullmatch(text):
+            return text
+        moment = moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise MisfitError from None
+    return moment.replace(tzinfo=None).isoformat() + "Z"
+
+
+def _refuse(_value: Any) -> None:
+    raise MisfitError
+
+
+def _as_small_integer(value: Any) -> int:
+    # As most are.
+    return value if type(value) is int and -(2**63) <= value < 2**63 else as_integer(value)
+
+
+_KINDS: Mapping[str, Callable[[list[Any]], Changes]] = {
+    "string": _natives(str, fit=as_text),
+    "integer": _natives(fit=_as_small_integer),
+    "number": _natives(float, fit=as_number),
+    "date-time": _moments,
+    "boolean": _natives(bool, fit=as_boolean),
+    "array": _natives(list, fit=_refuse),
+    "object": _natives(dict, fit=_refuse),
+    "any": lambda _values: (),
+}
+
+
+class CaseFolds:
+    """Finds the undocumented fields of records whose names differ from a column's by case alone.
+
+    A destination that folds case would write them into that column.
+
+    :param columns: the names of the columns
+    """
+
+    def __init__(self, columns: Iterable[str]) -> None:
+        self._columns = frozenset(columns)
+        self._folded = {name.casefold() for name in self._columns}
+
+    def of(self, records: Iterable[Mapping[str, Any]]) -> list[str]:
+        """Return their names, sorted."""
+        unknown = set(chain.from_iterable(records)).difference(self._columns)
+        return sorted(name for name in unknown if name.casefold() in self._folded)

@@ -1,0 +1,233 @@
+"""Values that don't fit their columns: null, and named; of every stream, by the stream table."""
+
+import copy
+import json
+from typing import Any
+
+import pytest
+import requests_mock
+from airbyte_cdk.models import AirbyteMessageSerializer, AirbyteStreamStatus
+from hypothesis import given
+from hypothesis import strategies as st
+from jsonschema import Draft7Validator
+
+from integration_tests.sandbox import Api, Traits, Workspace
+from integration_tests.sandbox.misfits import SPARED, is_spoilt
+from source_commonroom.components.exact_json import Notes, dumps, loads
+from source_commonroom.components.values import CaseFolds, ChangedRecord, make_holder
+from source_commonroom.output import PageMessage
+from unit_tests.conftest import API_URL, Discover, Read, read_in_process
+from unit_tests.streams import STREAMS, Stream, by_key, catalog, expected, selecting
+
+ALL_STREAMS = pytest.mark.parametrize("stream", STREAMS, ids=lambda stream: stream.name)
+SCHEMAS: dict[str, dict[str, Any]] = {
+    **{kind: {"type": ["null", kind]} for kind in ("string", "integer", "number", "boolean", "array", "object")},
+    "date-time": {"type": ["null", "string"], "format": "date-time"},
+}
+MISFIT = object()
+SAME = object()
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "expected"),
+    [
+        ("string", "", SAME),
+        ("string", "a", SAME),
+        ("string", 5, "5"),
+        ("string", 1.5, "1.5"),
+        ("string", True, "true"),
+        ("string", 10**30, str(10**30)),
+        ("string", {"a": 1}, MISFIT),
+        ("string", ["a"], MISFIT),
+        ("integer", 2**63 - 1, SAME),
+        ("integer", -(2**63), SAME),
+        ("integer", 2**63, MISFIT),
+        ("integer", 5.0, 5),
+        ("integer", " 5 ", 5),
+        ("integer", 5.5, MISFIT),
+        ("integer", "51-200", MISFIT),
+        ("integer", "", MISFIT),
+        ("integer", True, MISFIT),
+        ("integer", [5], MISFIT),
+        ("number", 1.5, SAME),
+        ("number", 5, SAME),
+        ("number", 2**70, float(2**70)),
+        ("number", "1e3", 1000.0),
+        ("number", "nan", MISFIT),
+        ("number", "$5", MISFIT),
+        ("boolean", False, SAME),
+        ("boolean", "TRUE", True),
+        ("boolean", "yes", MISFIT),
+        ("boolean", 1, MISFIT),
+        ("array", [], SAME),
+        ("array", [{"a": 1}], SAME),
+        ("array", "a", MISFIT),
+        ("array", {}, MISFIT),
+        ("object", {}, SAME),
+        ("object", [], MISFIT),
+        ("object", '{"a":1}', MISFIT),
+        ("date-time", "2026-05-01T10:11:12.345Z", SAME),
+        ("date-time", "2026-05-01T10:11:12+02:00", SAME),
+        ("date-time", "2026-05-01T10:11:12.123456789Z", SAME),
+        ("date-time", "2026-05-01 10:11:12", "2026-05-01T10:11:12Z"),
+        ("date-time", "2026-05-01T10:11:12+0200", "2026-05-01T08:11:12Z"),
+        ("date-time", "20260501T101112Z", "2026-05-01T10:11:12Z"),
+        ("date-time", "2026-05-01", "2026-05-01T00:00:00Z"),
+        ("date-time", "", MISFIT),
+        ("date-time", "0000-00-00T00:00:00.000Z", MISFIT),
+        ("date-time", "2026-02-30T00:00:00Z", MISFIT),
+        ("date-time", "2026-05-01T25:00:00Z", MISFIT),
+        ("date-time", "2026-05-01T10:11:12Z\n", "2026-05-01T10:11:12Z"),
+        ("date-time", "yesterday", MISFIT),
+        ("date-time", 1777630272, MISFIT),
+        ("date-time", {"iso": "2026-05-01T10:11:12Z"}, MISFIT),
+    ],
+)
+# Among values that fit, whichever comes first.
+@pytest.mark.parametrize("place", [0, 2])
+def test_given_a_value_when_held_then_it_fits_its_column_or_is_null_and_named(
+    kind: str, value: Any, expected: Any, place: int
+) -> None:
+    fitting: Any = {"string": "b", "integer": 7, "number": 2.5, "boolean": True, "array": [1], "object": {"b": 1}}
+    others = {**fitting, "date-time": "2025-01-01T00:00:00.000Z"}[kind]
+    records: list[dict[str, Any]] = [{"a": others}, {"a": None}, {"b": 1}]
+    records.insert(place, {"a": value})
+    before = copy.deepcopy(records)
+
+    misfits = make_holder({"a": SCHEMAS[kind]})(records)
+
+    held = records[place]["a"]
+    wanted = {MISFIT: None, SAME: value}[expected] if expected in (MISFIT, SAME) else expected
+    assert (held, type(held)) == (wanted, type(wanted))
+    assert misfits == ([(place, "a")] if expected is MISFIT else [])
+    assert [*records[:place], *records[place + 1 :]] == [*before[:place], *before[place + 1 :]]
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**30), 10**30)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text()
+    | st.datetimes().map(lambda moment: moment.isoformat() + "Z")
+    | st.dates().map(str),
+    lambda parts: st.lists(parts, max_size=3) | st.dictionaries(st.text(max_size=3), parts, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(st.lists(st.dictionaries(st.sampled_from(sorted(SCHEMAS)), JSON), max_size=5))
+def test_given_whatever_json_when_held_then_columns_hold_what_their_schema_says(records: list[dict[str, Any]]) -> None:
+    before = copy.deepcopy(records)
+
+    misfits = make_holder(SCHEMAS)(records)
+
+    for record, was in zip(records, before, strict=True):
+        Draft7Validator({"properties": SCHEMAS}).validate(record)
+        assert loads(dumps(record)) == (record, Notes())
+        assert record.keys() == was.keys()
+    nulled = {
+        (place, name)
+        for place, (record, was) in enumerate(zip(records, before, strict=True))
+        for name in was
+        if was[name] is not None and record[name] is None
+    }
+    assert sorted(misfits) == sorted(nulled)
+
+
+@ALL_STREAMS
+def test_given_misfits_in_a_stream_when_read_then_it_is_complete_and_they_are_null(
+    stream: Stream, generated: Workspace, read: Read
+) -> None:
+    api = Api(generated, traits=Traits(misfits=True))
+
+    output = read(api, stream.name)
+
+    assert output.status(stream.name) == AirbyteStreamStatus.COMPLETE
+    assert output.exit_code == 0
+    wanted = [without_spoilt(stream, record) for record in expected(stream, generated)]
+    assert by_key(stream, output.records(stream.name)) == wanted
+    columns = {name for record in expected(stream, generated) for name in nulled_of(stream, record)}
+    for column in columns:
+        assert any(f"values of {column} don't fit its type" in text for text in output.warnings()), column
+
+
+def nulled_of(stream: Stream, record: dict[str, Any]) -> set[str]:
+    """Return the names of the columns of a record that the sandbox spoils."""
+    # The type of a segment's members is that of the segment.
+    kept = SPARED | stream.adds | {*stream.primary_key, "memberType"}
+    return set(record) - kept if is_spoilt({"id": record[stream.primary_key[-1]]}) else set()
+
+
+def without_spoilt(stream: Stream, record: dict[str, Any]) -> dict[str, Any]:
+    nulled = nulled_of(stream, record)
+    return {name: value for name, value in record.items() if name not in nulled}
+
+
+def test_given_misfits_on_many_pages_when_read_then_each_column_is_named_once_with_a_summary(read: Read) -> None:
+    contacts = [{"id": f"c_{number}", "title": {"a": number}, "url": ["b"]} for number in range(1, 501)]
+
+    output = read(Api(Workspace.of(contacts=contacts)), "contacts", walk_from_both_ends=False)
+
+    for column in ("title", "url"):
+        first, summary = (text for text in output.warnings() if f"values of {column}" in text)
+        assert "meta.changes" in first
+        assert f"2 more pages hold values of {column} that don't fit its type, 300 of them" in summary
+    assert "b" not in {word for text in output.warnings() for word in text.split()}
+
+
+def test_given_a_page_with_misfits_when_serialized_then_their_records_name_them() -> None:
+    whole: dict[str, Any] = {"id": "c_1", "title": "CEO"}
+
+    page = PageMessage("contacts", [whole, ChangedRecord({"id": "c_2", "title": None}, ["title", "url"]), whole])
+
+    first, second, third = (json.loads(line)["record"] for line in page.lines.splitlines())
+    assert "meta" not in first
+    assert third == first
+    assert second["data"] == {"id": "c_2", "title": None}
+    assert second["meta"] == {
+        "changes": [
+            {"field": "title", "change": "NULLED", "reason": "SOURCE_SERIALIZATION_ERROR"},
+            {"field": "url", "change": "NULLED", "reason": "SOURCE_SERIALIZATION_ERROR"},
+        ]
+    }
+    message = AirbyteMessageSerializer.load(json.loads(page.lines.splitlines()[1]))
+    assert message.record
+    assert message.record.meta
+
+
+def test_given_a_custom_field_whose_value_does_not_fit_when_read_then_it_is_named_beside_fixed_columns(
+    discover: Discover, read: Read
+) -> None:
+    fields = [{"id": "cf_1", "name": "Seats", "entityTypes": ["contact"], "valueType": "int"}]
+    contact = {"id": "c_1", "title": {}, "customFields": {"cf_1": {"type": "int", "value": "many"}}}
+    api = Api(Workspace.of(contacts=[contact], custom_fields=fields))
+
+    output = read(api, configured=selecting(discover(api)["contacts"]))
+
+    assert output.records("contacts") == [{"id": "c_1", "customFields": contact["customFields"]}]
+    assert any("values of custom_seats don't fit its type" in text for text in output.warnings())
+
+
+@pytest.mark.parametrize("pii", ["keep", "drop"])
+def test_given_an_undocumented_field_that_a_destination_takes_for_a_column_when_read_then_it_is_left_out(
+    pii: str, network: requests_mock.Mocker, config: dict[str, Any]
+) -> None:
+    rows = [{"id": "t_1", "ID": "t_9", "name": "A"}, {"id": "t_2", "Name": "B", "nAMe": "C", "extra": 1, "name": "D"}]
+    network.get(f"{API_URL}/v2/topics", json={"data": rows, "meta": {"nextCursor": None, "recordCount": 2}})
+
+    output = read_in_process({**config, "pii": pii}, catalog("topics"))
+
+    extra = {"extra": 1} if pii == "keep" else {}
+    assert output.records("topics") == [{"id": "t_1", "name": "A"}, {"id": "t_2", "name": "D", **extra}]
+    for name in ("ID", "Name", "nAMe"):
+        assert any(f"a field {name} that isn't documented" in text for text in output.warnings())
+
+
+@given(st.lists(st.dictionaries(st.sampled_from(["id", "ID", "name", "Straße", "STRASSE", "x"]), st.none())))
+def test_given_whatever_names_when_folds_are_looked_for_then_only_those_of_columns_are_found(
+    records: list[dict[str, Any]],
+) -> None:
+    found = CaseFolds(["id", "name", "Straße"]).of(records)
+
+    assert set(found) == {name for record in records for name in record} & {"ID", "STRASSE"}
