@@ -2,6 +2,7 @@
 
 import copy
 import json
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from jsonschema import Draft7Validator
 from integration_tests.sandbox import Api, Traits, Workspace
 from integration_tests.sandbox.misfits import SPARED, is_spoilt
 from source_commonroom.components.exact_json import Notes, dumps, loads
-from source_commonroom.components.values import CaseFolds, ChangedRecord, make_holder
+from source_commonroom.components.values import ChangedRecord, make_holder
 from source_commonroom.output import PageMessage
 from unit_tests.conftest import API_URL, Discover, Read, read_in_process
 from unit_tests.streams import STREAMS, Stream, by_key, catalog, expected, selecting
@@ -94,7 +95,7 @@ def test_given_a_value_when_held_then_it_fits_its_column_or_is_null_and_named(
     records.insert(place, {"a": value})
     before = copy.deepcopy(records)
 
-    misfits = make_holder({"a": SCHEMAS[kind]})(records)
+    misfits, _ = make_holder({"a": SCHEMAS[kind]})(records)
 
     held = records[place]["a"]
     wanted = {MISFIT: None, SAME: value}[expected] if expected in (MISFIT, SAME) else expected
@@ -120,7 +121,7 @@ JSON = st.recursive(
 def test_given_whatever_json_when_held_then_columns_hold_what_their_schema_says(records: list[dict[str, Any]]) -> None:
     before = copy.deepcopy(records)
 
-    misfits = make_holder(SCHEMAS)(records)
+    misfits, _ = make_holder(SCHEMAS)(records)
 
     for record, was in zip(records, before, strict=True):
         Draft7Validator({"properties": SCHEMAS}).validate(record)
@@ -224,10 +225,17 @@ def test_given_an_undocumented_field_that_a_destination_takes_for_a_column_when_
         assert any(f"a field {name} that isn't documented" in text for text in output.warnings())
 
 
-@given(st.lists(st.dictionaries(st.sampled_from(["id", "ID", "name", "Straße", "STRASSE", "x"]), st.none())))
-def test_given_whatever_names_when_folds_are_looked_for_then_only_those_of_columns_are_found(
+NAMES = st.sampled_from(["id", "ID", "name", "Straße", "STRASSE", "x", "custom_a", "Custom_A"])
+
+
+@given(st.lists(st.dictionaries(NAMES, st.none())))
+def test_given_whatever_names_when_held_then_only_those_that_a_column_has_in_another_case_are_left_out(
     records: list[dict[str, Any]],
 ) -> None:
-    found = CaseFolds(["id", "name", "Straße"]).of(records)
+    before = copy.deepcopy(records)
 
-    assert set(found) == {name for record in records for name in record} & {"ID", "STRASSE"}
+    _, left_out = make_holder({name: SCHEMAS["string"] for name in ("id", "name", "Straße")}, ["custom_a"])(records)
+
+    folds = {"ID", "STRASSE", "Custom_A"}
+    assert records == [{name: None for name in record if name not in folds} for record in before]
+    assert left_out == Counter(name for record in before for name in record if name in folds)

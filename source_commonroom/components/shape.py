@@ -17,7 +17,7 @@ from source_commonroom.components.once import rows_once
 from source_commonroom.components.privacy import impersonal_fields, make_cleaner
 from source_commonroom.components.repeats import Repeats
 from source_commonroom.components.routers import identified, object_types_or_none
-from source_commonroom.components.values import CaseFolds, ChangedRecord, Misfits, make_holder
+from source_commonroom.components.values import ChangedRecord, Held, make_holder
 from source_commonroom.components.walk import PageRetriever, PageTransformation
 
 logger = logging.getLogger("airbyte")
@@ -202,9 +202,9 @@ class RecordShape(PageTransformation):
         if steps is None:
             with self._lock:
                 steps = self._steps = self._steps or self._make_steps()
-        for name in steps.folds.of(records):
-            _leave_out(name, records, repeats)
-        misfits = steps.hold(records)
+        misfits, left_out = steps.hold(records)
+        for name, number in left_out.items():
+            _tell_of(name, number, repeats)
         if steps.fill is not None:
             misfits += [(place, name) for place, record in enumerate(records) for name in steps.fill(record)]
         for step in steps.last:
@@ -224,13 +224,12 @@ class RecordShape(PageTransformation):
         impersonal = impersonal_fields(self.definitions.get()) if self._pii != "keep" and self.definitions else ()
         cleaner = make_cleaner(self.name, self._pii, self._salt, impersonal, columns, self._removed)
         return _Steps(
-            folds=CaseFolds([*fixed, *(column.name for column in columns)]),
-            hold=make_holder(fixed),
+            hold=make_holder(fixed, [column.name for column in columns]),
             fill=make_filler(columns) if columns else None,
             last=[*last, cleaner] if cleaner else last,
         )
 
-    def _tell(self, misfits: Misfits, records: list[dict[str, Any]], repeats: Repeats) -> None:
+    def _tell(self, misfits: Sequence[tuple[int, str]], records: list[dict[str, Any]], repeats: Repeats) -> None:
         """Name the values that became null in their records, and, once a column, in the log; never what they were."""
         nulled: defaultdict[int, list[str]] = defaultdict(list)
         for place, name in misfits:
@@ -266,17 +265,13 @@ class RecordShape(PageTransformation):
 class _Steps(NamedTuple):
     """What each page goes through, in this order."""
 
-    folds: CaseFolds
-    hold: Callable[[list[dict[str, Any]]], Misfits]
+    hold: Callable[[list[dict[str, Any]]], Held]
     fill: Callable[[dict[str, Any]], Sequence[str]] | None
     last: Sequence[Callable[[dict[str, Any]], object]]
 
 
-def _leave_out(name: str, records: list[dict[str, Any]], repeats: Repeats) -> None:
-    """Leave out a field whose name differs from a column's by case alone."""
-    number = sum(name in record for record in records)
-    for record in records:
-        record.pop(name, None)
+def _tell_of(name: str, number: int, repeats: Repeats) -> None:
+    """Warn of a field that was left out, because its name differs from a column's by case alone."""
     repeats.warn(
         f"values of {name[:_LONGEST_NAME]}, which are left out",
         number,

@@ -10,11 +10,12 @@ Pinned by unit_tests/test_values.py.
 """
 
 import re
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from array import array
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 from source_commonroom.components.exact_json import dumps
 
@@ -37,27 +38,60 @@ class ChangedRecord(dict[str, Any]):
         self.nulled = nulled
 
 
-Misfits = list[tuple[int, str]]
-"""Values that didn't fit, and are null now: the place of the record in its page, and the column's name."""
+class Held(NamedTuple):
+    """What was changed in a page so that it fits its columns."""
+
+    misfits: list[tuple[int, str]]
+    """Values that are null now: the place of the record in its page, and the column's name."""
+    left_out: Counter[str]
+    """Fields that were left out, by name: how many records had each."""
 
 
-def make_holder(properties: Mapping[str, Any]) -> Callable[[list[dict[str, Any]]], Misfits]:
-    """Return what makes the records of a page fit a schema, in place, and tells what of them couldn't.
+def make_holder(properties: Mapping[str, Any], more: Iterable[str] = ()) -> Callable[[list[dict[str, Any]]], Held]:
+    """Return what makes the records of a page fit a schema, in place, and tells what of them didn't.
+
+    An undocumented field whose name differs from a column's by case alone is left out: a destination that folds case
+    would write it into that column.
 
     :param properties: ``properties`` of the stream's JSON schema; what they don't name is left as it is
+    :param more: the names of columns that are filled later
     """
     fits = {name: _KINDS[kind_of(node)] for name, node in properties.items()}
+    columns = frozenset([*fits, *more])
+    folded = {name.casefold() for name in columns}
 
-    def hold(records: list[dict[str, Any]]) -> Misfits:
-        misfits: Misfits = []
-        for name, fit_all in fits.items():
-            for place, value in fit_all([record.get(name) for record in records]):
+    def hold(records: list[dict[str, Any]]) -> Held:
+        # What the API sends has one form or few; to look at those costs a fraction of looking at all.
+        forms = set(map(tuple, records))
+        unknown = set(chain.from_iterable(forms)).difference(columns)
+        clashing = {name for name in unknown if name.casefold() in folded}
+        left_out = Counter(name for record in records for name in clashing.intersection(record))
+        for name in clashing:
+            for record in records:
+                record.pop(name, None)
+        misfits = []
+        for name, values in _by_column(records, forms if not clashing else set(), fits):
+            for place, value in fits[name](values):
                 records[place][name] = value
                 if value is None:
                     misfits.append((place, name))
-        return misfits
+        return Held(misfits, left_out)
 
     return hold
+
+
+def _by_column(
+    records: list[dict[str, Any]], forms: Collection[tuple[str, ...]], names: Collection[str]
+) -> Iterable[tuple[str, Sequence[Any]]]:
+    """Return the values of each column, null where a record hasn't it.
+
+    :param forms: the names that records have, in their order, as far as they are known
+    """
+    if len(forms) != 1:
+        return [(name, [record.get(name) for record in records]) for name in names]
+    (form,) = forms
+    columns = zip(form, zip(*map(dict.values, records), strict=True), strict=True)
+    return [(name, values) for name, values in columns if name in names]
 
 
 def kind_of(node: Mapping[str, Any]) -> str:
@@ -73,18 +107,18 @@ Changes = Iterable[tuple[int, Any]]
 """What becomes of values that don't fit as they are: their places among those of a page, and None, or what fits."""
 
 
-def _natives(*natives: type, fit: Callable[[Any], Any]) -> Callable[[list[Any]], Changes]:
+def _natives(*natives: type, fit: Callable[[Any], Any]) -> Callable[[Sequence[Any]], Changes]:
     """Return what lets values of some types pass, and null; and fits others one by one."""
     passes = {*natives, type(None)}
 
-    def fit_all(values: list[Any]) -> Changes:
+    def fit_all(values: Sequence[Any]) -> Changes:
         # As nearly all pages.
         return () if passes.issuperset(map(type, values)) else _fitted(values, passes, fit)
 
     return fit_all
 
 
-def _fitted(values: list[Any], passes: set[type], fit: Callable[[Any], Any]) -> Changes:
+def _fitted(values: Sequence[Any], passes: set[type], fit: Callable[[Any], Any]) -> Changes:
     for place, value in enumerate(values):
         if type(value) not in passes:
             fitted = _fitted_or_none(value, fit)
@@ -99,7 +133,19 @@ def _fitted_or_none(value: Any, fit: Callable[[Any], Any]) -> Any:
         return None
 
 
-def _moments(values: list[Any]) -> Changes:
+def _integers(values: Sequence[Any]) -> Changes:
+    if {int, type(None)}.issuperset(map(type, values)):
+        try:
+            # It takes 64 bits. What it isn't given is null, and 0.
+            array("q", filter(None, values))
+        except OverflowError:
+            pass
+        else:
+            return ()
+    return _fitted(values, {type(None)}, as_integer)
+
+
+def _moments(values: Sequence[Any]) -> Changes:
     passes = {type(None)}
     there = [value for value in values if value is not None]
     return () if _are_moments_of_one_form(there) else _fitted(values, passes, as_moment)
@@ -201,14 +247,9 @@ def _refuse(_value: Any) -> None:
     raise MisfitError
 
 
-def _as_small_integer(value: Any) -> int:
-    # As most are.
-    return value if type(value) is int and -(2**63) <= value < 2**63 else as_integer(value)
-
-
-_KINDS: Mapping[str, Callable[[list[Any]], Changes]] = {
+_KINDS: Mapping[str, Callable[[Sequence[Any]], Changes]] = {
     "string": _natives(str, fit=as_text),
-    "integer": _natives(fit=_as_small_integer),
+    "integer": _integers,
     "number": _natives(float, fit=as_number),
     "date-time": _moments,
     "boolean": _natives(bool, fit=as_boolean),
@@ -216,21 +257,3 @@ _KINDS: Mapping[str, Callable[[list[Any]], Changes]] = {
     "object": _natives(dict, fit=_refuse),
     "any": lambda _values: (),
 }
-
-
-class CaseFolds:
-    """Finds the undocumented fields of records whose names differ from a column's by case alone.
-
-    A destination that folds case would write them into that column.
-
-    :param columns: the names of the columns
-    """
-
-    def __init__(self, columns: Iterable[str]) -> None:
-        self._columns = frozenset(columns)
-        self._folded = {name.casefold() for name in self._columns}
-
-    def of(self, records: Iterable[Mapping[str, Any]]) -> list[str]:
-        """Return their names, sorted."""
-        unknown = set(chain.from_iterable(records)).difference(self._columns)
-        return sorted(name for name in unknown if name.casefold() in self._folded)
