@@ -440,12 +440,32 @@ def test_traits_that_cannot_be_are_refused(options: dict[str, Any]) -> None:
         Traits(**options)
 
 
+@pytest.mark.parametrize(("limit", "statuses"), [(3, [200, 504]), (1, [200, 200, 200, 200, 200]), (9, [504])])
+def test_a_page_that_is_too_large_for_a_heavy_record_fails(limit: int, statuses: list[int]) -> None:
+    api = Api(contacts(1, 2, 3, 4, 5), traits=Traits(heavy={"c_4": 1}))
+
+    params = {"limit": str(limit)}
+    for status in statuses:
+        answer = call(api, "/v2/contacts", **params)
+        assert answer.status == status
+        if status == 200:
+            params["cursor"] = json.loads(answer.body)["meta"]["nextCursor"]
+
+
+@pytest.mark.parametrize(("free", "status"), [(True, 200), (False, 400)])
+def test_a_cursor_may_be_good_for_another_limit(*, free: bool, status: int) -> None:
+    api = Api(contacts(1, 2, 3), traits=Traits(limit_may_change=free))
+    cursor = content(api, "/v2/contacts", limit="1")["meta"]["nextCursor"]
+
+    assert call(api, "/v2/contacts", limit="2", cursor=cursor).status == status
+    assert call(api, "/v2/contacts", limit="1", sort="name", cursor=cursor).status == 400
+
+
 def test_the_command_line_chooses_traits() -> None:
     text = "--cursor-style offset --text-sorted-ids --stored-finer --exclusive-end --date-header --date-resolution 1000"
     text += " --order /v2/activities=activityTime:desc --ignore-order /v2/contacts --uncounted /v2/topics"
-    arguments = read_arguments(
-        [*text.split(), "--unservable", "a_7", "--misfits", "--clock-ahead", "-5", "--failing-counts", "90"]
-    )
+    text += " --unservable a_7 --misfits --limit-may-change --clock-ahead -5 --failing-counts 90"
+    arguments = read_arguments(text.split())
     assert arguments.traits == Traits(
         stored_finer=True,
         exclusive_end=True,
@@ -457,6 +477,7 @@ def test_the_command_line_chooses_traits() -> None:
         unservable=("a_7",),
         dates=True,
         misfits=True,
+        limit_may_change=True,
     )
     assert (arguments.cursor_style, arguments.clock_ahead, arguments.failing_counts) == ("offset", -5, 90)
     assert read_arguments([]).traits == Traits()

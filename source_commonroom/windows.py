@@ -296,7 +296,7 @@ class WindowReader:
                 f"activities that have no {FIELD} that is a moment",
                 moments.count(""),
                 f"{moments.count('')} of {len(rows)} activities of a page have no {FIELD} that is a moment. They are "
-                "emitted as they are. A record that has none can't be found again by its time; tell Common Room's "
+                "emitted all the same. A record that has none can't be found again by its time; tell Common Room's "
                 "support.",
             )
         if not rows or not window.edges.touched_by(min(moments), max(moments)):

@@ -1,7 +1,7 @@
 """The stream table: what every stream asks for and brings. It drives the tests of all streams."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from airbyte_cdk.models import (
 )
 
 from integration_tests.sandbox import ENDPOINTS, Api, Request, Workspace
+from integration_tests.sandbox.misfits import SPARED, is_spoilt
 
 CUSTOM_FIELDS = "cf_*"
 Records = list[dict[str, Any]]
@@ -291,3 +292,10 @@ def expected(stream: Stream, workspace: Workspace) -> Records:
         {column: value for column, value in record.items() if value is not None}
         for record in complete(stream, workspace)
     ]
+
+
+def nulled_of(stream: Stream, record: Mapping[str, Any]) -> set[str]:
+    """Return the names of the columns of a record that a sandbox with misfits spoils."""
+    # The type of a segment's members is that of the segment.
+    kept = SPARED | stream.adds | {*stream.primary_key, "memberType"}
+    return set(record) - kept if is_spoilt({"id": record[stream.primary_key[-1]]}) else set()

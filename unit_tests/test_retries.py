@@ -92,7 +92,7 @@ def test_given_a_server_error_for_ever_when_read_then_it_is_tried_for_ten_minute
     assert max(waits) <= 30
     error = output.errors("tags")[0]
     assert error.failure_type == FailureType.transient_error
-    assert re.search(r"\((2[0-9]|3[0-5]) tries in 10 minutes\.\)", error.message)
+    assert re.search(r"\((2[0-9]|3[0-5]) tries in 1[01] minutes\.\)", error.message)
     assert "Run the sync again later" in error.message
 
 

@@ -13,12 +13,11 @@ from hypothesis import strategies as st
 from jsonschema import Draft7Validator
 
 from integration_tests.sandbox import Api, Traits, Workspace
-from integration_tests.sandbox.misfits import SPARED, is_spoilt
 from source_commonroom.components.exact_json import Notes, dumps, loads
 from source_commonroom.components.values import ChangedRecord, make_holder
 from source_commonroom.output import PageMessage
 from unit_tests.conftest import API_URL, Discover, Read, read_in_process
-from unit_tests.streams import STREAMS, Stream, by_key, catalog, expected, selecting
+from unit_tests.streams import STREAMS, Stream, by_key, catalog, expected, nulled_of, selecting
 
 ALL_STREAMS = pytest.mark.parametrize("stream", STREAMS, ids=lambda stream: stream.name)
 SCHEMAS: dict[str, dict[str, Any]] = {
@@ -153,13 +152,6 @@ def test_given_misfits_in_a_stream_when_read_then_it_is_complete_and_they_are_nu
         assert any(f"values of {column} don't fit its type" in text for text in output.warnings()), column
 
 
-def nulled_of(stream: Stream, record: dict[str, Any]) -> set[str]:
-    """Return the names of the columns of a record that the sandbox spoils."""
-    # The type of a segment's members is that of the segment.
-    kept = SPARED | stream.adds | {*stream.primary_key, "memberType"}
-    return set(record) - kept if is_spoilt({"id": record[stream.primary_key[-1]]}) else set()
-
-
 def without_spoilt(stream: Stream, record: dict[str, Any]) -> dict[str, Any]:
     nulled = nulled_of(stream, record)
     return {name: value for name, value in record.items() if name not in nulled}
@@ -234,7 +226,7 @@ def test_given_whatever_names_when_held_then_only_those_that_a_column_has_in_ano
 ) -> None:
     before = copy.deepcopy(records)
 
-    _, left_out = make_holder({name: SCHEMAS["string"] for name in ("id", "name", "Straße")}, ["custom_a"])(records)
+    _, left_out = make_holder(dict.fromkeys(("id", "name", "Straße"), SCHEMAS["string"]), ["custom_a"])(records)
 
     folds = {"ID", "STRASSE", "Custom_A"}
     assert records == [{name: None for name in record if name not in folds} for record in before]

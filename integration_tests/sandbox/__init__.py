@@ -27,7 +27,8 @@ What the description leaves open and `Traits` choose, `Api(workspace, traits=Tra
   leave out their own moment.
 - The order of a path where none is asked for, paths that ignore what is asked, and ids that are compared as texts.
 - Paths that never answer a count, and records that no page can be served with.
-- Records with values of other types than documented.
+- Records with values of other types than documented, and such that large pages with them take too long; cursors that
+  take another `limit`.
 - A `Date` by the API's own clock, `Api.clock`, which may be ahead of the machine or behind it.
 
 Counts that fail are a fault: `Fault("status", status=504, when=counts)`, or `when=counts_longer_than(days=90)`.
@@ -47,8 +48,8 @@ What it does not reproduce, or had to decide, because the provider doesn't say:
   `entityType` only, and one of objects those of one type; one of organizations tells nobody who they are.
 - A date finer than a millisecond is cut to it, unless times are stored finer. Dates are always cut, never rounded.
   Times finer than a microsecond; shown times that are rounded; a moment that two endpoints tell differently.
-- A page that goes wrong for its size, or for the time that it takes. A record that can't be served is missing in no
-  count, and fails the pages that would hold it whatever the columns.
+- A page that goes wrong for its columns. A record that can't be served is missing in no count, and
+  fails the pages that would hold it whatever the columns.
 - Cursors that hold a snapshot of their walk, or an offset into the order of another row.
 - The age of a cursor (`Api.expire_cursors` ends them all at once), an empty page at the end of a walk, how long an
   expensive column takes.

@@ -98,6 +98,7 @@ def add_traits(parser: argparse.ArgumentParser) -> None:
         ("exclusive-start", "leave out what is of the moment of startDate"),
         ("exclusive-end", "leave out what is of the moment of endDate"),
         ("date-header", "answer a Date"),
+        ("limit-may-change", "take a cursor with another limit than it was made for"),
         ("misfits", "answer values of other types than documented in each fifth record or so"),
         ("coarse-times", "cut times of activities down to the resolution of dates before they are compared"),
     ):
@@ -143,6 +144,7 @@ def read_traits(arguments: argparse.Namespace) -> Traits:
         uncounted=tuple(arguments.uncounted),
         unservable=tuple(arguments.unservable),
         dates=arguments.date_header,
+        limit_may_change=arguments.limit_may_change,
         misfits=arguments.misfits,
     )
 

@@ -130,6 +130,9 @@ class Api:
     ) -> Answer:
         if not self.unservable.isdisjoint(map(id_of, records)):
             return refusals.server_error(call)
+        heavy = self.traits.heavy
+        if heavy and any(heavy.get(id_of(record), len(records)) < len(records) for record in records):
+            return refusals.server_error(call, 504)
         rows = [query.project(record) for record in records]
         if self.traits.misfits:
             rows = [spoilt(row) for row in rows]

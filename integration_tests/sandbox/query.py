@@ -14,6 +14,8 @@ from integration_tests.sandbox.endpoints import Endpoint, InvalidParametersError
 from integration_tests.sandbox.messages import iso_stored, shown
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from integration_tests.sandbox.cursors import Cursors, Place
     from integration_tests.sandbox.messages import Call, Record
     from integration_tests.sandbox.traits import Traits
@@ -79,7 +81,7 @@ def read_query(call: Call, endpoint: Endpoint, workspace: Workspace, cursors: Cu
     params = _checked_params(call, endpoint)
     columns = _read_columns(params, endpoint, workspace)
     custom_fields = frozenset(column for column in columns if column.startswith("cf_"))
-    scope = _scope(call)
+    scope = _scope(call, {"cursor", "limit"} if traits.limit_may_change else {"cursor"})
     since, until = (_read_date(name, params, traits) for name in ("startDate", "endDate"))
     if since and until and since > until:
         raise InvalidParametersError("startDate is after endDate")
@@ -184,6 +186,6 @@ def _read_cursor(token: str | None, scope: str, cursors: Cursors) -> Place | Non
     return place
 
 
-def _scope(call: Call) -> str:
-    walk = sorted((name, value) for name, value in call.pairs if name != "cursor")
+def _scope(call: Call, free: Collection[str]) -> str:
+    walk = sorted((name, value) for name, value in call.pairs if name not in free)
     return blake2b(repr((call.path, walk)).encode(), digest_size=6).hexdigest()

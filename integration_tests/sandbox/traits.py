@@ -47,6 +47,10 @@ class Traits:
     """The paths that take `recordCount`, and never answer it."""
     unservable: Collection[str] = ()
     """The ids of records that can't be served: a page that would hold one is answered 500."""
+    heavy: Mapping[str, int] = field(default_factory=dict)
+    """The ids of records that take long: a page of more rows than this that holds one is answered 504."""
+    limit_may_change: bool = False
+    """Whether a cursor is good for another `limit` than it was made for, too."""
     misfits: bool = False
     """Whether each fifth record or so holds values of other types than documented, see `misfits.spoilt`."""
     dates: bool = False

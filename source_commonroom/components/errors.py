@@ -1,8 +1,8 @@
 """Errors: one table of all that can be met in place of a page, and what becomes of each."""
 
 import re
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import InitVar, dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import InitVar, dataclass, field, replace
 from ssl import SSLCertVerificationError
 from typing import Any, cast
 from urllib.parse import urljoin, urlsplit
@@ -28,6 +28,9 @@ from source_commonroom.components.rate_limit import RateLimitLastsError, retry_a
 # So long a request is tried, in seconds, that its error says how long.
 _MINUTES = 90.0
 _SLUG = re.compile(r"[a-z0-9_-]{1,64}")
+# What a page that is too large for the API, or for a gateway before it, is answered with.
+_TOO_SLOW = {"read_timeout", "answer_too_large"}
+_TOO_SLOW_STATUSES = {504, 524}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -431,6 +434,26 @@ class RequestFailedError(AirbyteTracedException):
         self.verdict = verdict
         self.failure = verdict.failure
         self._tried = tries, seconds
+
+    @property
+    def is_too_slow(self) -> bool:
+        """Whether the answer took too long, or was too large: a smaller page may be served."""
+        return self.failure.name in _TOO_SLOW or self.verdict.facts["status"] in _TOO_SLOW_STATUSES
+
+    def of_small_pages(self, size: int, expensive: Sequence[str]) -> "RequestFailedError":
+        """Return the same as the failure of a page that isn't served however few rows are asked for.
+
+        :param size: how few
+        :param expensive: the columns that take the API longest, of those that were asked for
+        """
+        text = f"{self.verdict.error_message} Even pages of {size} records take too long."
+        if expensive:
+            text += (
+                f" Of the columns that are selected, {', '.join(expensive)} take the API longest: deselect those that "
+                "you don't need."
+            )
+        verdict = replace(self.verdict, error_message=text)
+        return RequestFailedError(verdict, str(self.verdict.facts["stream"]), *self._tried)
 
     def of(self, stream: str) -> "RequestFailedError":
         """Return the same as the failure of another stream, which needs what was asked for."""

@@ -220,16 +220,18 @@ class PatientHttpClient(HttpClient):
         return super()._max_retries if self._tries is None else self._tries - 1
 
     @contextmanager
-    def giving_up_if(self, others_are_served: Callable[[], bool] | None) -> Iterator[None]:
-        """Let what this thread asks fail after the usual tries if other requests are served: it isn't an outage then.
+    def giving_up_if(self, others_are_served: Callable[[], bool] | None, slow_tries: int | None) -> Iterator[None]:
+        """Let what this thread asks fail before the patience is over.
 
-        :param others_are_served: finds out; None to try as long as the patience lasts
+        :param others_are_served: finds out whether other requests are served, so that it isn't an outage: then it
+            fails after the usual tries
+        :param slow_tries: after so many tries that took the API too long it fails as well
         """
-        self._asking.others_are_served = others_are_served
+        self._asking.others_are_served, self._asking.slow_tries = others_are_served, slow_tries
         try:
             yield
         finally:
-            self._asking.others_are_served = None
+            self._asking.others_are_served = self._asking.slow_tries = None
 
     def _request_session(self) -> requests.Session:
         return OneOriginSession(api_budget=self._budget)
@@ -241,7 +243,8 @@ class PatientHttpClient(HttpClient):
         log_formatter: Callable[[requests.Response], Any] | None = None,
         exit_on_rate_limit: bool | None = False,  # noqa: FBT001, FBT002  # the CDK's signature
     ) -> requests.Response:
-        failures = limits = 0
+        failures = limits = slow = 0
+        slow_tries = getattr(self._asking, "slow_tries", None)
         limited_since: float | None = None
         failing_since: float | None = None
         try:
@@ -259,7 +262,9 @@ class PatientHttpClient(HttpClient):
                     if not error.failure.retried:
                         raise RequestFailedError(error.verdict, self.name, failures) from None
                     failing_since = failing_since or time.monotonic()
-                    if self._gives_up(failures, min(failing_since, self._budget.failing_since(time.monotonic()))):
+                    slow += error.is_too_slow
+                    since = min(failing_since, self._budget.failing_since(time.monotonic()))
+                    if slow == slow_tries or self._gives_up(failures, since):
                         raise RequestFailedError(
                             error.verdict, self.name, failures, time.monotonic() - failing_since
                         ) from None
@@ -386,6 +391,8 @@ class PatientRequester(HttpRequester):
         self._status_url = partial(self._interpolated, self.token_status_url, parameters)
         self.api_clock = ApiClock()
         self._quick: dict[int, PatientRequester] = {}
+        self.is_hurried = False
+        """Whether a person waits."""
         self._http_client: PatientHttpClient = self._client()
 
     @property
@@ -419,6 +426,7 @@ class PatientRequester(HttpRequester):
 
     def hurry(self) -> None:
         """Wait a few seconds for an answer or for the rate limit from now on, and no longer: for a person who waits."""
+        self.is_hurried = True
         self._http_client = self._client(
             budget=self._budget(_A_MOMENT),
             patience=0.0,
@@ -441,6 +449,7 @@ class PatientRequester(HttpRequester):
         params: Mapping[str, Any],
         stream_slice: StreamSlice | None = None,
         others_are_served: Callable[[], bool] | None = None,
+        slow_tries: int | None = None,
     ) -> requests.Response:
         """Return the answer to a GET with ``params`` besides the fixed ones, retried as it takes.
 
@@ -449,6 +458,7 @@ class PatientRequester(HttpRequester):
         as some twenty records.
 
         :param others_are_served: see :meth:`PatientHttpClient.giving_up_if`
+        :param slow_tries: likewise
         """
         if self._fixed is None:
             self._fixed = (
@@ -459,7 +469,7 @@ class PatientRequester(HttpRequester):
         url, headers, fixed = self._fixed
         if self._path_varies:
             url = self.get_url(stream_slice=stream_slice)
-        with self._http_client.giving_up_if(others_are_served):
+        with self._http_client.giving_up_if(others_are_served, slow_tries):
             _, response = self._http_client.send_request(
                 http_method="GET", url=url, request_kwargs={}, headers=headers, params={**fixed, **params}
             )

@@ -20,6 +20,7 @@ from airbyte_cdk.sources.types import Config, StreamSlice, StreamState
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
 from source_commonroom.components.errors import RequestFailedError
+from source_commonroom.components.page_sizes import PageSizes, smaller_sizes
 from source_commonroom.components.pages import is_paged, parse_page, records_of, rows_of
 from source_commonroom.components.repeats import Repeats
 from source_commonroom.components.retries import PatientRequester
@@ -39,6 +40,8 @@ _MOST_DIGITS = 18
 _COUNT = "recordCount"
 # What the API answers to a column that it doesn't serve.
 _REFUSALS = {"invalid_request", "forbidden"}
+# So often a page may take the API too long before it is asked for in smaller ones.
+_SLOW_TRIES = 2
 # So many records a set may hold.
 _PART = 2**16
 
@@ -142,6 +145,7 @@ class PageRetriever(Retriever):
     :param page: the kind of page that the endpoint serves, see :func:`parse_page`
     :param page_size: how many rows are asked for at once; 200 is the most that the API serves
     :param cols: the columns to ask for, all that the endpoint knows besides those that it always answers
+    :param expensive: those of them that take the API longest
     :param counts: whether the endpoint counts its records, by the meta column ``recordCount``
     :param both_ends: whether the list is sorted by id either way, by ``direction``, so that two walks may meet
     :param partition_in_query: whether the partition goes into the query; else it is for the path alone
@@ -160,6 +164,7 @@ class PageRetriever(Retriever):
     page: str = "paged"
     page_size: int = 200
     cols: str = ""
+    expensive: list[str] = field(default_factory=list)
     counts: bool = False
     both_ends: bool = False
     partition_in_query: bool = True
@@ -177,6 +182,8 @@ class PageRetriever(Retriever):
         self._asked_for: str | None = None
         self._refuses_direction = False
         self._others_are_served: Callable[[], bool] | None = None
+        self._is_quick = False
+        self.sizes = PageSizes(self.page_size)
         self._lock = Lock()
 
     def choose(self, properties: Mapping[str, Any]) -> None:
@@ -247,6 +254,7 @@ class PageRetriever(Retriever):
         self._columns()
         quick = copy(self)
         quick.requester = self.requester.quick(tries)
+        quick._is_quick = True  # noqa: SLF001  # of its own kind
         return quick
 
     def unless(self, others_are_served: Callable[[], bool]) -> "PageRetriever":
@@ -321,12 +329,73 @@ class PageRetriever(Retriever):
         return new
 
     def page_of(self, params: Mapping[str, Any], stream_slice: StreamSlice | None) -> Mapping[str, Any]:
-        """Return the page that a query is answered with, see :func:`parse_page`."""
+        """Return the page that a query is answered with, see :func:`parse_page`.
+
+        One that takes the API too long twice is asked for in smaller pages; ``limit`` of the page says so.
+
+        :raises RequestFailedError: where the API doesn't serve it
+        """
+        size = params.get("limit", 0)
+        in_vain = self.requester.is_hurried or (self._is_quick and not self.sizes.helps)
+        may_shrink = bool(smaller_sizes(size)) and not in_vain
         try:
-            return parse_page(self.requester.get(params, stream_slice, self._others_are_served), self.page)
+            page = self._answer_of(params, stream_slice, slow_tries=_SLOW_TRIES if may_shrink else None)
         except RequestFailedError as error:
+            if error.is_too_slow and may_shrink:
+                return self._smaller_page_of(params, stream_slice, error)
             self._raise_if_columns_are_refused(error, params, stream_slice)
             raise
+        self.sizes.served(size)
+        return page
+
+    def _answer_of(
+        self, params: Mapping[str, Any], stream_slice: StreamSlice | None, slow_tries: int | None = None
+    ) -> Mapping[str, Any]:
+        answer = self.requester.get(params, stream_slice, self._others_are_served, slow_tries)
+        return parse_page(answer, self.page)
+
+    def _smaller_page_of(
+        self, params: Mapping[str, Any], stream_slice: StreamSlice | None, error: RequestFailedError
+    ) -> Mapping[str, Any]:
+        """Return a part of a page that takes the API too long, as large as it can be.
+
+        :param error: what the whole page met
+        :raises RequestFailedError: where even the smallest page isn't served
+        """
+        sizes = smaller_sizes(params["limit"])
+        for size in sizes[-1:] if self._is_quick else sizes:
+            logger.info("%s The page is asked for with %d rows.", error.message, size)
+            try:
+                # The last one as long as any: it may be an outage. Who has another way doesn't wait for that.
+                slow_tries = None if size == sizes[-1] and not self._is_quick else 1
+                page = self._answer_of({**params, "limit": size}, stream_slice, slow_tries)
+            except RequestFailedError as again:
+                if again.failure.name == "invalid_request" and "cursor" in params:
+                    return self._whole_page_of(params, stream_slice, again, size)
+                if not again.is_too_slow:
+                    raise
+                error = again
+            else:
+                self.sizes.shrink_to(size, by_cursor="cursor" in params)
+                return {**page, "limit": size}
+        self.sizes.are_in_vain()
+        cols = str(params.get("cols", "")).split(",")
+        raise error.of_small_pages(sizes[-1], [name for name in self.expensive if name in cols])
+
+    def _whole_page_of(
+        self, params: Mapping[str, Any], stream_slice: StreamSlice | None, refused: RequestFailedError, size: int
+    ) -> Mapping[str, Any]:
+        """Return a page whose cursor is refused for smaller ones: what it met at first may have been an outage.
+
+        :raises RequestFailedError: that of the refusal, if it takes too long again
+        """
+        try:
+            return self._answer_of(params, stream_slice, _SLOW_TRIES)
+        except RequestFailedError as error:
+            if not error.is_too_slow:
+                raise
+            self.sizes.shrink_to(size)
+            raise refused from error
 
     def _raise_if_columns_are_refused(
         self, error: RequestFailedError, params: Mapping[str, Any], stream_slice: StreamSlice | None
@@ -363,10 +432,16 @@ class PageRetriever(Retriever):
         if stream_slice and self.partition_in_query:
             params.update(stream_slice.partition)
         if is_paged(self.page):
-            params["limit"] = self.page_size
+            params["limit"] = self.sizes.now
         if cols := self._columns():
             params["cols"] = cols
         return params
+
+    def going_on(self, params: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the query of a walk for the page that follows: with larger pages again, where cursors allow it."""
+        size = params.get("limit")
+        now = self.sizes.after(size) if size else size
+        return params if now == size else {**params, "limit": now}
 
     def _columns(self) -> str:
         """Return what to ask for. Not before the walk begins, because a failure must be that of the stream."""
@@ -405,6 +480,7 @@ class _Asked(NamedTuple):
     """A page of a walk: how it was asked for, and what came."""
 
     cursor: str | None
+    limit: int | None
     rows: int
     content: int
     """A hash of its records' ids, in their order."""
@@ -518,21 +594,26 @@ class Walk:
     ) -> Iterator[list[dict[str, Any]]]:
         """Yield the rows of each page, and begin again once where the API refuses a cursor of its own.
 
+        If it does so because pages have become smaller, it begins again for each size.
+
         :param first: the first page, where it has been read already
         :raises AirbyteTracedException: as :meth:`PageRetriever.pages`
         """
-        try:
-            yield from self.pages(stream_slice, first)
-        except CursorRefusedError:
-            logger.warning(
-                "%s: the API refused, in the middle of a list, the cursor that it gave itself. The list is read again "
-                "from its first page, and nothing is emitted twice.",
-                self._retriever.name,
-            )
+        sizes, size = self._retriever.sizes, 0
+        while True:
             try:
-                yield from self.pages(stream_slice)
+                yield from self.pages(stream_slice, first)
             except CursorRefusedError as refused:
-                raise self.refused_again() from refused
+                if size and sizes.now >= size:
+                    raise self.refused_again() from refused
+                logger.warning(
+                    "%s: the API refused, in the middle of a list, the cursor that it gave itself. The list is read "
+                    "again from its first page, and nothing is emitted twice.",
+                    self._retriever.name,
+                )
+                first, size = None, sizes.now
+            else:
+                return
 
     def pages(self, stream_slice: StreamSlice | None, first: FirstPage | None = None) -> Iterator[list[dict[str, Any]]]:
         """Yield the rows of each page, but for those that came before this call, or on the page before.
@@ -560,10 +641,12 @@ class Walk:
             rows = rows_of(page, retriever.repeats)
             keys = hashes_of(rows)
             self._note_count(page)
+            if "limit" in page:
+                params = {**params, "limit": page["limit"]}
             content = hash(tuple(keys))
             repeated = content in contents
             contents.add(content)
-            self._pages.append(_Asked(cursor, len(keys), content))
+            self._pages.append(_Asked(cursor, params.get("limit"), len(keys), content))
             barren = 0 if rows and not repeated else barren + 1
             if len(self._pages) > look_at:
                 look_at, known = 2 * look_at, self._grown(start, known)
@@ -580,6 +663,7 @@ class Walk:
             if barren >= _PATIENCE:
                 raise self._endless(f"{_PATIENCE} pages in a row brought nothing")
             cursors.add(cursor)
+            params = retriever.going_on(params)
             try:
                 page = retriever.page_of({**params, "cursor": cursor}, stream_slice)
             except RequestFailedError as error:
@@ -616,7 +700,9 @@ class Walk:
     def _is_still(self, place: int) -> bool:
         asked = self._pages[place]
         params, stream_slice = self._query
-        query = params if asked.cursor is None else {**params, "cursor": asked.cursor}
+        query = {**params, "limit": asked.limit} if asked.limit else params
+        if asked.cursor is not None:
+            query = {**query, "cursor": asked.cursor}
         try:
             page = self._retriever.page_of(query, stream_slice)
         except RequestFailedError:

@@ -1,0 +1,65 @@
+"""Page sizes: smaller pages where the API can't serve large ones in time, and large ones again later."""
+
+import threading
+
+# So many rows a page has at least.
+_SMALLEST = 25
+# After so many pages of one size the next larger one is tried; after twice as many each time that this fails.
+_PAGES_OF_ONE_SIZE = 20
+
+
+def smaller_sizes(size: int) -> list[int]:
+    """Return the sizes to try after one, each half of the one before."""
+    return [size // 2**times for times in range(1, 8) if size // 2**times >= _SMALLEST]
+
+
+class PageSizes:
+    """How many rows the pages of a stream have; any thread may ask, and tell what was served.
+
+    A page of 200 contacts with all that they can have may take the API longer than a gateway waits. What it serves then
+    is asked for from there on, and by walks that begin later.
+    Pinned by unit_tests/test_page_sizes.py.
+
+    :param full: how many rows a page has where nothing is wrong
+    """
+
+    def __init__(self, full: int) -> None:
+        self._lock = threading.Lock()
+        self._full = full
+        self._pages = 0
+        self._trial = _PAGES_OF_ONE_SIZE
+        self._tries_larger = False
+        self._are_cursors_free = False
+        self.now = full
+        """How many rows to ask for where a walk begins."""
+        self.helps = True
+        """Whether smaller pages may help: until they were asked for in vain."""
+
+    def after(self, size: int) -> int:
+        """Return how many rows to ask for where a walk goes on whose pages had so many."""
+        return self.now if self._are_cursors_free else size
+
+    def served(self, size: int) -> None:
+        """Note that the API served a page as large as it was asked for."""
+        if size != self.now or size == self._full:
+            # The second is so on nearly all pages.
+            return
+        with self._lock:
+            self._pages += 1
+            if self._pages >= self._trial:
+                self.now, self._pages, self._tries_larger = min(2 * self.now, self._full), 0, True
+
+    def shrink_to(self, size: int, *, by_cursor: bool = False) -> None:
+        """Note that the API serves pages of this size, and no larger ones.
+
+        :param by_cursor: whether it was one that a cursor names, which came with a page of another size
+        """
+        with self._lock:
+            if self._tries_larger:
+                self._trial, self._tries_larger = 2 * self._trial, False
+            self._are_cursors_free = self._are_cursors_free or by_cursor
+            self.now, self._pages, self.helps = min(self.now, size), 0, True
+
+    def are_in_vain(self) -> None:
+        """Note that not even the smallest page was served."""
+        self.helps = False
