@@ -214,7 +214,8 @@ class Run:
         for usual, hasty in {"connect_timeout_in_seconds: 10": 0.3, "read_timeout_in_seconds: 60": 0.3}.items():
             assert usual in text
             text = text.replace(usual, f"{usual.partition(':')[0]}: {hasty}")
-        text = text.replace("    read_timeout_in_seconds: 60", "    read_timeout_in_seconds: 60\n    patience_in_seconds: 0")
+        assert "    http_method: GET\n" in text
+        text = text.replace("    http_method: GET\n", "    http_method: GET\n    patience_in_seconds: 0\n")
         assert "max_retries: 5" in text
         (folder / "manifest.yaml").write_text(text.replace("max_retries: 5", "max_retries: 1"))
         components = PACKAGE / "components" / "__init__.py"
