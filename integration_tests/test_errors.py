@@ -124,7 +124,8 @@ ITSELF = Case("token_rejected", CONFIG, 1, "rejected the API token", requests=2,
 UNCLEAR = Case("forbidden_or_rejected", CONFIG, 1, "Either it is no longer valid, or it, or the plan")
 LASTING = Case("rate_limit_lasts", TRANSIENT, 1, "the next try would follow in 250 s", requests=3)
 DOWNGRADED = Case("redirected", CONFIG, 1, "was redirected to http://", name="http")
-SILENT = Case("read_timeout", TRANSIENT, 2, "accepted the request and did not answer in time")
+# Twice with a whole page, once with each smaller one, and twice with the smallest.
+SILENT = Case("read_timeout", TRANSIENT, 2, "accepted the request and did not answer in time", requests=6)
 FULL = Case("connect_timeout", TRANSIENT, 2, "did not accept a connection in time")
 GONE = Case("part_gone", TRANSIENT, 1, "It was probably deleted while the sync ran")
 UNTRUSTED = Case("tls_untrusted", CONFIG, 1, "has no certificate that is trusted here")

@@ -186,6 +186,7 @@ def _play_run(
         api.faults.add(fault)
     api.withheld.update(run.withheld)
     api.unservable.update(_unservable(schedule, run, api.workspace))
+    api.heavy.update(_heavy(schedule, run, api.workspace))
     api.changes.avoidance = Avoidance(schedule, run)
     api.begin(run)
     begun = min(clock.now(), datetime.now(UTC))
@@ -206,6 +207,7 @@ def _play_run(
     api.withheld.clear()
     unservable = frozenset(api.unservable)
     api.unservable.clear()
+    api.heavy.clear()
     return Played(
         output=output,
         streams=schedule.streams,
@@ -247,6 +249,17 @@ def _unservable(schedule: Schedule, run: Run, workspace: Workspace) -> list[str]
         for collection, number in run.unservable.items()
         for record_id in rng.sample(ids[collection], min(number, len(ids[collection])))
     ]
+
+
+def _heavy(schedule: Schedule, run: Run, workspace: Workspace) -> dict[str, int]:
+    """Draw the ids of the rows with which a large page takes too long, and how large a page may be."""
+    if not schedule.style.heavy:
+        return {}
+    # The last run isn't one of them.
+    number = schedule.runs.index(run) if run in schedule.runs else len(schedule.runs)
+    rng = Random(f"heavy {schedule.seed} {number}")
+    rows = [row["id"] for name in ("contacts", "organizations", "activities") for row in workspace.records(name)]
+    return {record_id: rng.choice((25, 60, 110)) for record_id in rng.sample(rows, min(6, len(rows)))}
 
 
 def _end_date(schedule: Schedule, clock: Clock) -> dict[str, str]:

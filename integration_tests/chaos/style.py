@@ -50,6 +50,8 @@ class Style:
     ahead: timedelta = timedelta()
     """By how much the API's clock is ahead of the machine's. It isn't where nothing tells: without a `Date`."""
 
+    heavy: bool = False
+    """Whether there are records with which a large page takes too long, others in each run."""
     checkpoint: float = 0.0
     """How many seconds pass before a state keeps a part of a window: none is after each page, many are never."""
 
@@ -64,6 +66,8 @@ class Style:
         dates = rng.random() < 0.35
         aheads = (timedelta(), timedelta(days=-5), timedelta(seconds=-90), timedelta(hours=1))
         finer, coarse = rng.random() < 0.3, rng.random()
+        # Drawn apart, so that a seed goes on to mean what it did.
+        sizes = Random(f"sizes {seed}")
         return cls(
             cursors=cursors,
             traits=Traits(
@@ -77,7 +81,9 @@ class Style:
                 text_sorted_ids=rng.random() < 0.2,
                 uncounted=uncounted,
                 dates=dates,
+                limit_may_change=sizes.random() < 0.5,
             ),
+            heavy=sizes.random() < 0.3,
             failing_counts=rng.choice((ALL_COUNTS, ALL_COUNTS, 30.0, 400.0)) if rng.random() < 0.25 else None,
             fails_at_last=rng.random() < 0.7,
             ahead=rng.choice(aheads) if dates else timedelta(),
@@ -122,6 +128,8 @@ class Style:
             "lists not counted": bool(traits.uncounted),
             "counts failing": self.failing_counts is not None,
             "counts failing at last": self.failing_counts is not None and self.fails_at_last,
+            "large pages too slow": self.heavy,
+            "and limit may change": self.heavy and traits.limit_may_change,
             "Date answered": traits.dates,
             "clock not the machine's": self.ahead != timedelta(),
         }

@@ -38,8 +38,8 @@ class Api:
     `requests_per_second` nothing is limited and no rate-limit header is sent. `withheld` is the share of the rows of a
     path that stand on no page, as `{"/v2/contacts": 0.03}`: always the same rows, and `recordCount` counts them.
 
-    `forbidden`, `withheld`, `unservable` (as `traits` begins with) and `clock` may be changed while it serves. A clock
-    that is ahead of the machine is `lambda: time.time() + 3_600`.
+    `forbidden`, `withheld`, `unservable` and `heavy` (as `traits` begin with them) and `clock` may be changed while it
+    serves. A clock that is ahead of the machine is `lambda: time.time() + 3_600`.
     """
 
     def __init__(  # noqa: PLR0913  # each by name
@@ -61,6 +61,7 @@ class Api:
         self.withheld = dict(withheld or {})
         self.traits = traits or Traits()
         self.unservable = set(self.traits.unservable)
+        self.heavy = dict(self.traits.heavy)
         self.faults = Faults(faults)
         self.log = RequestLog()
         self.clock = clock
@@ -130,7 +131,7 @@ class Api:
     ) -> Answer:
         if not self.unservable.isdisjoint(map(id_of, records)):
             return refusals.server_error(call)
-        heavy = self.traits.heavy
+        heavy = self.heavy
         if heavy and any(heavy.get(id_of(record), len(records)) < len(records) for record in records):
             return refusals.server_error(call, 504)
         rows = [query.project(record) for record in records]
