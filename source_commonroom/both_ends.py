@@ -304,7 +304,8 @@ class ListFromBothEnds:
             ended = len(new) < len(rows) and not _reach_down_to(self._up_to, list(map(number_of, new)))
             self._whole = self._whole or ended
             if known:
-                self._down_to, self._lowest_id = min(known), str(rows[-1]["id"])
+                # After a walk was begun again, its first page may hold nothing but what was created meanwhile.
+                self._down_to, self._lowest_id = min([*known, self._down_to or known[0]]), str(rows[-1]["id"])
             return new, ended
 
     def _new_below(self, rows: Rows, numbers: list[int | None]) -> Rows | None:

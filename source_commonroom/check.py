@@ -69,13 +69,15 @@ class SharedList(PageRetriever):
     whole: bool = False
     failures: dict[str, AirbyteTracedException] = field(default_factory=dict)
 
-    def page_of(self, params: Mapping[str, Any], stream_slice: StreamSlice | None) -> Mapping[str, Any]:
+    def page_of(
+        self, params: Mapping[str, Any], stream_slice: StreamSlice | None, *, as_large: bool = False
+    ) -> Mapping[str, Any]:
         """Return a page. ``rows_once`` lets one ask at a time."""
         url = self.requester.get_url()
         if url in self.failures:
             raise self.failures[url]
         try:
-            page = super().page_of(params, stream_slice)
+            page = super().page_of(params, stream_slice, as_large=as_large)
         except AirbyteTracedException as error:
             self.failures[url] = error
             raise

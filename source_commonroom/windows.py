@@ -16,6 +16,7 @@ from source_commonroom.components.walk import (
     CursorRefusedError,
     FirstPage,
     Keys,
+    PageCounts,
     PageRetriever,
     Walk,
     hash_of,
@@ -164,6 +165,7 @@ class WindowReader:
         rest, begin = window.part, window.since
         stuck_at: str | None = None
         places: list[int] = []
+        sizes, size = self._retriever.sizes, self._retriever.sizes.now
         while True:
             walk = window.walks[-1]
             try:
@@ -178,7 +180,9 @@ class WindowReader:
                 rest = self._part_of(begin, window.high)
             except CursorRefusedError as refused:
                 reached = window.reached if window.in_order else ""
-                if reached != stuck_at:
+                if reached != stuck_at or sizes.now < size:
+                    # Pages that have become smaller are a reason of their own.
+                    size = sizes.now
                     stuck_at, places = reached, _places(window, begin, reached)
                     first = self._left_where_refused(window)
                     if first is not None:
@@ -276,13 +280,23 @@ class WindowReader:
         due, counts = window.due or 0, window.walks[-1].counts
         if known is not None and known < due:
             return False
-        if known == due and not (counts and counts.rose):
+        if known == due and not (counts and (counts.rose or self._has_risen(window, counts))):
             return True
         # What arrived late must not stand for what is missing, nor what was deleted after it came.
         try:
             return not (counts and counts.fell) and self.count(window.since, high) <= window.came_until(after)
         except CountRefusedError:
             return False
+
+    def _has_risen(self, window: Window, counts: PageCounts) -> bool:
+        """Tell whether an activity arrived since the last page, which would stand for one that was skipped.
+
+        If cursors count rows, one is skipped where another one is deleted.
+        """
+        try:
+            return counts.fell and self.count(window.since, window.high) > counts.last
+        except CountRefusedError:
+            return True
 
     def _taken(self, window: Window, rows: Rows, *, follow: bool = False) -> Rows:
         """Return the rows that no other window was first with, and report those without a moment."""

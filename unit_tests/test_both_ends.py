@@ -43,12 +43,12 @@ def let_first(monkeypatch: pytest.MonkeyPatch) -> LetFirst:
         came, enough = [0], threading.Event()
 
         def page_in_turn(
-            self: PageRetriever, params: Mapping[str, Any], stream_slice: StreamSlice | None
+            self: PageRetriever, params: Mapping[str, Any], stream_slice: StreamSlice | None, **options: Any
         ) -> Mapping[str, Any]:
             first = params.get("direction") == direction
             if "cursor" in params and not first:
                 assert enough.wait(30)
-            page = page_of(self, params, stream_slice)
+            page = page_of(self, params, stream_slice, **options)
             # A count asks for one row.
             came[0] += first and params.get("limit") != 1
             if came[0] >= pages:

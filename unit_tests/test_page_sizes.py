@@ -172,7 +172,7 @@ def test_given_larger_pages_that_fail_again_when_tried_then_they_are_tried_less_
     for page in range(2_000):
         if page_sizes.now == 200:
             tried.append(page)
-            page_sizes.shrink_to(100, by_cursor=True)
+            page_sizes.shrink_to(100)
         else:
             page_sizes.served(100)
 

@@ -1,6 +1,7 @@
 """Answers: read whole, in so much time in all, and no larger than memory can hold."""
 
 import heapq
+import http.client
 import itertools
 import socket
 import threading
@@ -147,26 +148,22 @@ class _Bounded:
             yield chunk
 
 
-class _Watched(urllib3.connection.HTTPConnection):
-    """A connection whose answers are watched by the deadline of the thread that asks."""
+class _Response(http.client.HTTPResponse):
+    """An answer, also that of a proxy, which is watched by the deadline of the thread that asks."""
 
-    def getresponse(self) -> urllib3.response.HTTPResponse:  # type: ignore[override]
-        _watch_over(self.sock)
-        return super().getresponse()
+    def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:
+        deadline: _Deadline | None = getattr(_current, "deadline", None)
+        if deadline is not None:
+            deadline.watch(sock)
+        super().__init__(sock, *args, **kwargs)
+
+
+class _Watched(urllib3.connection.HTTPConnection):
+    response_class = _Response
 
 
 class _WatchedTls(urllib3.connection.HTTPSConnection):
-    """The same over TLS."""
-
-    def getresponse(self) -> urllib3.response.HTTPResponse:  # type: ignore[override]
-        _watch_over(self.sock)
-        return super().getresponse()
-
-
-def _watch_over(sock: Any) -> None:
-    deadline: _Deadline | None = getattr(_current, "deadline", None)
-    if deadline is not None:
-        deadline.watch(sock)
+    response_class = _Response
 
 
 class _Pool(urllib3.HTTPConnectionPool):
@@ -184,7 +181,8 @@ class WatchedAdapter(TcpKeepaliveHTTPAdapter):
     """The CDK's adapter, but that it reads answers whole, in so much time in all, and no larger than :data:`LARGEST`.
 
     Seams: ``send``, ``build_response``, ``init_poolmanager`` and ``proxy_manager_for`` of the adapter of ``requests``;
-    ``pool_classes_by_scheme`` of ``urllib3``. Pinned by integration_tests/test_answers.py.
+    ``pool_classes_by_scheme`` of ``urllib3``; ``response_class`` of the standard library's connections. Pinned by
+    integration_tests/test_answers.py.
 
     :param deadline: how many seconds an answer may take, from the connection on to its last byte
     """

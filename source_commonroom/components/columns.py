@@ -222,9 +222,9 @@ def make_filler(columns: Iterable[Column]) -> Callable[[dict[str, Any]], Sequenc
                 continue
             name, native, fit = target
             try:
-                value = entry["value"]
+                value = None if entry is None else entry.get("value")
                 record[name] = value if type(value) is native or value is None else fit(value)
-            except (MisfitError, KeyError, TypeError):
+            except (MisfitError, AttributeError):
                 record[name] = None
                 nulled = (*nulled, name)
         return nulled

@@ -279,11 +279,24 @@ def _judge(again: Walk, counted: Count | None, then: Count | None, newer: int, n
         return Verdict.DOUBTFUL
     if counted.top is None and came >= counted.records:
         # What was created may stand for what is missing, unless it is there as well, and nothing was deleted.
-        hidden = again.counts is not None and again.counts.rose and again.counts.fell
+        hidden = _rose_and_fell(counted.records, again, then.records)
         return Verdict.WHOLE if came >= then.records and not hidden else Verdict.PLAUSIBLE
     # Only what came before and is gone may be missing, and no more than was deleted since the count.
     excused = counted.records - came <= min(gone, counted.records + newer - then.records)
     return Verdict.PLAUSIBLE if excused and not new else Verdict.DOUBTFUL
+
+
+def _rose_and_fell(before: int, walk: Walk, after: int) -> bool:
+    """Tell whether records were created and others deleted from one count on to another, as far as pages tell.
+
+    :param before: the count before the first page
+    :param after: the one after the last page
+    """
+    counts = walk.counts
+    if counts is None:
+        return False
+    rose = counts.rose or counts.first > before or after > counts.last
+    return rose and (counts.fell or counts.first < before or after < counts.last)
 
 
 def _above(rows: Sequence[dict[str, Any]], top: int | None) -> set[int]:

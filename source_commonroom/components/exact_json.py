@@ -62,14 +62,17 @@ class Notes:
         """How many values it is."""
         return self.repeated.total() + self.numbers + self.halves
 
-    def sentences(self) -> Iterator[str]:
-        """Say it, with no value of the text."""
+    def sentences(self, *, names_keys: bool = True) -> Iterator[str]:
+        """Say it, with no value of the text.
+
+        :param names_keys: whether to name keys, which may be personal, too
+        """
         if self.repeated:
             names = [name[:_LONGEST_NAME] for name in sorted(self.repeated)]
             more = ", …" if len(names) > _MOST_NAMES else ""
+            named = f": {', '.join(names[:_MOST_NAMES])}{more}" if names_keys else ""
             yield (
-                f"keys that repeat in one object ({self.repeated.total()} times: {', '.join(names[:_MOST_NAMES])}"
-                f"{more}), of which the last one counts"
+                f"keys that repeat in one object ({self.repeated.total()} times{named}), of which the last one counts"
             )
         if self.numbers:
             yield f"numbers too large for any column ({self.numbers}), which are null"

@@ -8,6 +8,11 @@ _SMALLEST = 25
 _PAGES_OF_ONE_SIZE = 20
 
 
+def is_smallest(size: int) -> bool:
+    """Tell whether a page of this size is as small as can be; one of a single row is for a count."""
+    return size >= _SMALLEST and not smaller_sizes(size)
+
+
 def smaller_sizes(size: int) -> list[int]:
     """Return the sizes to try after one, each half of the one before."""
     return [size // 2**times for times in range(1, 8) if size // 2**times >= _SMALLEST]
@@ -49,15 +54,19 @@ class PageSizes:
             if self._pages >= self._trial:
                 self.now, self._pages, self._tries_larger = min(2 * self.now, self._full), 0, True
 
-    def shrink_to(self, size: int, *, by_cursor: bool = False) -> None:
-        """Note that the API serves pages of this size, and no larger ones.
+    def free_cursors(self) -> None:
+        """Note that a cursor names the same place for pages of any size."""
+        self._are_cursors_free = True
 
-        :param by_cursor: whether it was one that a cursor names, which came with a page of another size
-        """
+    def bind_cursors(self) -> None:
+        """Note that a cursor isn't good for larger pages."""
+        self._are_cursors_free = False
+
+    def shrink_to(self, size: int) -> None:
+        """Note that the API serves pages of this size, and no larger ones."""
         with self._lock:
             if self._tries_larger:
                 self._trial, self._tries_larger = 2 * self._trial, False
-            self._are_cursors_free = self._are_cursors_free or by_cursor
             self.now, self._pages, self.helps = min(self.now, size), 0, True
 
     def are_in_vain(self) -> None:

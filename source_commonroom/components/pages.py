@@ -142,11 +142,11 @@ def rows_of(page: Mapping[str, Any], repeats: Repeats) -> list[dict[str, Any]]:
     rows: list[Any] = page["data"]
     notes: Notes = page["notes"]
     if notes:
+        told = "; and ".join(notes.sentences(names_keys=not repeats.is_discreet))
         repeats.warn(
             "values that couldn't be kept as they were sent",
             notes.number,
-            f"a page holds {'; and '.join(notes.sentences())}. All else of it is emitted as it was sent. Tell Common "
-            "Room's support.",
+            f"a page holds {told}. All else of it is emitted as it was sent. Tell Common Room's support.",
         )
     records = records_of(page)
     if left_out := len(rows) - len(records):

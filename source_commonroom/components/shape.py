@@ -17,7 +17,7 @@ from source_commonroom.components.once import rows_once
 from source_commonroom.components.privacy import impersonal_fields, make_cleaner
 from source_commonroom.components.repeats import Repeats
 from source_commonroom.components.routers import identified, object_types_or_none
-from source_commonroom.components.values import ChangedRecord, Held, make_holder
+from source_commonroom.components.values import ChangedRecord, Held, kind_of, make_holder
 from source_commonroom.components.walk import PageRetriever, PageTransformation
 
 logger = logging.getLogger("airbyte")
@@ -25,6 +25,8 @@ logger = logging.getLogger("airbyte")
 ALL_FIELDS = "cf_*"
 _MAP = "customFields"
 _LONGEST_NAME = 40
+# What tells records apart, where it is text.
+_KEYS = ("id", "jti", "memberId")
 
 
 @dataclass
@@ -148,6 +150,7 @@ class RecordShape(PageTransformation):
         self._salt = str(self.config.get("pii_salt", ""))
         self._selected: Mapping[str, Any] | None = None
         self._steps: _Steps | None = None
+        self._keys: list[str] = []
         self._lock = Lock()
         self._removed: Counter[str] = Counter()
         self._reported_removed = False
@@ -182,6 +185,12 @@ class RecordShape(PageTransformation):
         there = [column for column in columns if column.field in ids]
         return custom_cols(there, len(ids), whole_map=bool(there) and self.definitions.entity == "object")
 
+    def named(self, column: str) -> list[str]:
+        """Return the typed columns that a custom field fills, and the map of all where all are asked for."""
+        if column == ALL_FIELDS:
+            return [_MAP, *(["all columns custom_…"] if self._columns() else [])]
+        return [each.name for each in self._columns() if each.field == column]
+
     def _columns(self) -> list[Column]:
         if self._selected is None:
             return custom_columns(self.name, self.definitions, self._mode)
@@ -205,6 +214,8 @@ class RecordShape(PageTransformation):
         misfits, left_out = steps.hold(records)
         for name, number in left_out.items():
             _tell_of(name, number, repeats)
+        # A map that isn't one fills no column.
+        misfits += [(place, name) for place, column in misfits if column == _MAP for name in steps.custom]
         if steps.fill is not None:
             misfits += [(place, name) for place, record in enumerate(records) for name in steps.fill(record)]
         for step in steps.last:
@@ -212,40 +223,47 @@ class RecordShape(PageTransformation):
                 step(record)
         if misfits:
             self._tell(misfits, records, repeats)
+        for key in self._keys:
+            if keyless := sum(record.get(key) is None for record in records):
+                _tell_of_missing(key, keyless, repeats)
         if self._removed:
             self._report_removed()
 
     def _make_steps(self) -> "_Steps":
         columns = self._columns()
         fixed = self.schema.get_json_schema()["properties"]
+        self._keys = [name for name in _KEYS if name in fixed and kind_of(fixed[name]) == "string"]
         last: list[Callable[[dict[str, Any]], object]] = []
         if self.definitions and self._selected is not None and _MAP not in self._selected:
             last.append(_without_map)
         impersonal = impersonal_fields(self.definitions.get()) if self._pii != "keep" and self.definitions else ()
         cleaner = make_cleaner(self.name, self._pii, self._salt, impersonal, columns, self._removed)
         return _Steps(
-            hold=make_holder(fixed, [column.name for column in columns]),
+            # Personal data may stand in anything that is no text.
+            hold=make_holder(fixed, [column.name for column in columns], self._keys if self._pii == "keep" else ()),
             fill=make_filler(columns) if columns else None,
+            custom=[column.name for column in columns],
             last=[*last, cleaner] if cleaner else last,
         )
 
     def _tell(self, misfits: Sequence[tuple[int, str]], records: list[dict[str, Any]], repeats: Repeats) -> None:
         """Name the values that became null in their records, and, once a column, in the log; never what they were."""
+        has_map = self._selected is None or _MAP in self._selected
         nulled: defaultdict[int, list[str]] = defaultdict(list)
         for place, name in misfits:
-            nulled[place].append(name)
+            if name != _MAP or has_map:
+                nulled[place].append(name)
         for place, names in nulled.items():
-            records[place] = ChangedRecord(records[place], names)
-        for name, number in sorted(Counter(name for _, name in misfits).items()):
-            custom = name.startswith("custom_")
+            records[place] = ChangedRecord({**records[place], **dict.fromkeys(names)}, names)
+        for name, number in sorted(Counter(name for names in nulled.values() for name in names).items()):
+            held = "customFields holds them as they are. " if has_map and self._pii == "keep" else ""
             repeats.warn(
                 f"values of {name} that don't fit its type",
                 number,
                 f"values of {name} don't fit its type, and are null there; the record's meta.changes names them. "
                 + (
-                    "customFields holds them as they are. Was the field's type changed in Common Room? Then refresh "
-                    "the schema."
-                    if custom
+                    f"{held}Was the field's type changed in Common Room? Then refresh the schema."
+                    if name.startswith("custom_")
                     else "The API's documentation promises others. A newer version of the connector may know them; "
                     "else tell Common Room's support."
                 ),
@@ -267,7 +285,19 @@ class _Steps(NamedTuple):
 
     hold: Callable[[list[dict[str, Any]]], Held]
     fill: Callable[[dict[str, Any]], Sequence[str]] | None
+    custom: Sequence[str]
+    """The names of the columns that it fills."""
     last: Sequence[Callable[[dict[str, Any]], object]]
+
+
+def _tell_of_missing(key: str, number: int, repeats: Repeats) -> None:
+    """Warn of records that a destination can't tell apart."""
+    repeats.warn(
+        f"records without {key}",
+        number,
+        f"{number} records of a page have no {key}, by which a destination tells records apart. They are emitted, but "
+        "one that removes duplicates may take them for one. Tell Common Room's support.",
+    )
 
 
 def _tell_of(name: str, number: int, repeats: Repeats) -> None:

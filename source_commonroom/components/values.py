@@ -14,6 +14,7 @@ from array import array
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -47,23 +48,25 @@ class Held(NamedTuple):
     """Fields that were left out, by name: how many records had each."""
 
 
-def make_holder(properties: Mapping[str, Any], more: Iterable[str] = ()) -> Callable[[list[dict[str, Any]]], Held]:
+def make_holder(
+    properties: Mapping[str, Any], more: Iterable[str] = (), keys: Collection[str] = ()
+) -> Callable[[list[dict[str, Any]]], Held]:
     """Return what makes the records of a page fit a schema, in place, and tells what of them didn't.
 
     An undocumented field whose name differs from a column's by case alone is left out: a destination that folds case
     would write it into that column.
 
     :param properties: ``properties`` of the stream's JSON schema; what they don't name is left as it is
-    :param more: the names of columns that are filled later
+    :param more: the names of columns that are filled later; a field that is called so is left out, too
+    :param keys: the columns of text that tell records apart: what is none is written as JSON, and never null
     """
-    fits = {name: _KINDS[kind_of(node)] for name, node in properties.items()}
-    columns = frozenset([*fits, *more])
-    folded = {name.casefold() for name in columns}
+    fits = {name: _KINDS["key" if name in keys else kind_of(node)] for name, node in properties.items()}
+    folded = {name.casefold() for name in (*fits, *more)}
 
     def hold(records: list[dict[str, Any]]) -> Held:
         # What the API sends has one form or few; to look at those costs a fraction of looking at all.
         forms = set(map(tuple, records))
-        unknown = set(chain.from_iterable(forms)).difference(columns)
+        unknown = set(chain.from_iterable(forms)).difference(fits)
         clashing = {name for name in unknown if name.casefold() in folded}
         left_out = Counter(name for record in records for name in clashing.intersection(record))
         for name in clashing:
@@ -156,11 +159,12 @@ _FORM = bytes.maketrans(b"123456789", b"000000000")
 
 
 def _are_moments_of_one_form(values: list[Any]) -> bool:
-    """Tell whether all values are date-times with offset, written alike, as they are on nearly all pages."""
+    """Tell whether all values are date-times in UTC, written alike, as they are on nearly all pages."""
     try:
         form = f"{values[0]}\n".encode().translate(_FORM)
         if not (
             _WITH_OFFSET.fullmatch(values[0])
+            and values[0].endswith("Z")
             and ("\n".join(values) + "\n").encode().translate(_FORM) == form * len(values)
         ):
             return False
@@ -184,6 +188,10 @@ def as_text(value: Any) -> str:
     raise MisfitError
 
 
+_NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,9})?")
+_DIGITS = 19
+
+
 def as_number(value: Any) -> int | float:
     """Return a number, or the one that a text holds; beyond 64 bits as a float."""
     if type(value) is float:
@@ -194,7 +202,7 @@ def as_number(value: Any) -> int | float:
         # What a bigint couldn't hold is a number still, if not to the last digit.
         return whole if -(2**63) <= whole < 2**63 else float(whole)
     # Not whatever float() takes: "nan", "inf", "1_000", digits of other scripts.
-    if re.fullmatch(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?", text):
+    if _NUMBER.fullmatch(text):
         number = float(text)
         if abs(number) != float("inf"):
             return number
@@ -202,10 +210,22 @@ def as_number(value: Any) -> int | float:
 
 
 def as_integer(value: Any) -> int:
-    """Return a whole number of 64 bits, or the one that a text holds."""
+    """Return a whole number of 64 bits, or the one that a text holds, to the last digit."""
+    if type(value) is str:
+        return _whole(value.strip())
     number = as_number(value)
     # Not -(2**63) either: as a float it may stand for a lower number.
     if type(number) is float and not (number.is_integer() and -(2**63) < number < 2**63):
+        raise MisfitError
+    return int(number)
+
+
+def _whole(text: str) -> int:
+    # A float would round it.
+    number = Decimal(text) if _NUMBER.fullmatch(text) else Decimal("NaN")
+    if not (number.is_finite() and number.adjusted() < _DIGITS and number == number.to_integral_value()):
+        raise MisfitError
+    if not -(2**63) <= number < 2**63:
         raise MisfitError
     return int(number)
 
@@ -232,12 +252,13 @@ def as_moment(value: Any) -> str:
     A day alone is what people enter and what v1 of the API takes; a column of type timestamp with time zone isn't sure
     to take it, so it becomes that day's first moment. A number is none: it could be of seconds or of milliseconds.
     """
-    text = value.strip() if type(value) is str else ""
+    # RFC 3339 takes small letters as well.
+    text = value.strip().upper().replace(" UTC", "Z") if type(value) is str else ""
     try:
         moment = datetime.fromisoformat(text)
+        moment = moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
         if _WITH_OFFSET.fullmatch(text):
             return text
-        moment = moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
     except (ValueError, OverflowError):
         raise MisfitError from None
     return moment.replace(tzinfo=None).isoformat() + "Z"
@@ -249,6 +270,7 @@ def _refuse(_value: Any) -> None:
 
 _KINDS: Mapping[str, Callable[[Sequence[Any]], Changes]] = {
     "string": _natives(str, fit=as_text),
+    "key": _natives(str, fit=lambda value: dumps(value).decode()),
     "integer": _integers,
     "number": _natives(float, fit=as_number),
     "date-time": _moments,

@@ -20,7 +20,7 @@ from airbyte_cdk.sources.types import Config, StreamSlice, StreamState
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
 from source_commonroom.components.errors import RequestFailedError
-from source_commonroom.components.page_sizes import PageSizes, smaller_sizes
+from source_commonroom.components.page_sizes import PageSizes, is_smallest, smaller_sizes
 from source_commonroom.components.pages import is_paged, parse_page, records_of, rows_of
 from source_commonroom.components.repeats import Repeats
 from source_commonroom.components.retries import PatientRequester
@@ -94,6 +94,10 @@ class PageTransformation(RecordTransformation):
     @abstractmethod
     def choose(self, properties: Mapping[str, Any], cols: str) -> str:
         """Keep to the columns that a configured catalog selects, and return those of ``cols`` to ask for."""
+
+    @abstractmethod
+    def named(self, column: str) -> list[str]:
+        """Return which columns of the stream's schema a column of the API fills, where they are called otherwise."""
 
     @abstractmethod
     def transform_page(self, records: list[dict[str, Any]], repeats: Repeats) -> None:
@@ -176,7 +180,7 @@ class PageRetriever(Retriever):
 
     def __post_init__(self, parameters: Mapping[str, Any] | None) -> None:
         """Begin with no record seen; the CDK hands ``parameters`` to every component."""
-        self.repeats = Repeats(self.name)
+        self.repeats = Repeats(self.name, is_discreet=self.config.get("pii", "keep") != "keep")
         self._seen: set[Any] = set()
         self._selected: Mapping[str, Any] | None = None
         self._asked_for: str | None = None
@@ -328,21 +332,26 @@ class PageRetriever(Retriever):
             self._seen.update(map(_key_of, new))
         return new
 
-    def page_of(self, params: Mapping[str, Any], stream_slice: StreamSlice | None) -> Mapping[str, Any]:
+    def page_of(
+        self, params: Mapping[str, Any], stream_slice: StreamSlice | None, *, as_large: bool = False
+    ) -> Mapping[str, Any]:
         """Return the page that a query is answered with, see :func:`parse_page`.
 
         One that takes the API too long twice is asked for in smaller pages; ``limit`` of the page says so.
 
+        :param as_large: whether a smaller page won't do
         :raises RequestFailedError: where the API doesn't serve it
         """
         size = params.get("limit", 0)
         in_vain = self.requester.is_hurried or (self._is_quick and not self.sizes.helps)
-        may_shrink = bool(smaller_sizes(size)) and not in_vain
+        may_shrink = bool(smaller_sizes(size)) and not (as_large or in_vain)
         try:
             page = self._answer_of(params, stream_slice, slow_tries=_SLOW_TRIES if may_shrink else None)
         except RequestFailedError as error:
             if error.is_too_slow and may_shrink:
                 return self._smaller_page_of(params, stream_slice, error)
+            if error.is_too_slow and is_smallest(size):
+                raise self._of_small_pages(error, params, size) from error
             self._raise_if_columns_are_refused(error, params, stream_slice)
             raise
         self.sizes.served(size)
@@ -364,7 +373,12 @@ class PageRetriever(Retriever):
         """
         sizes = smaller_sizes(params["limit"])
         for size in sizes[-1:] if self._is_quick else sizes:
-            logger.info("%s The page is asked for with %d rows.", error.message, size)
+            logger.info(
+                "%s: a page took the API too long (%s). It is asked for with %d rows.",
+                self.name,
+                error.verdict.facts["met"],
+                size,
+            )
             try:
                 # The last one as long as any: it may be an outage. Who has another way doesn't wait for that.
                 slow_tries = None if size == sizes[-1] and not self._is_quick else 1
@@ -376,11 +390,25 @@ class PageRetriever(Retriever):
                     raise
                 error = again
             else:
-                self.sizes.shrink_to(size, by_cursor="cursor" in params)
-                return {**page, "limit": size}
+                return self._smaller_unless_whole(params, stream_slice, page, size)
         self.sizes.are_in_vain()
+        raise self._of_small_pages(error, params, sizes[-1])
+
+    def _smaller_unless_whole(
+        self, params: Mapping[str, Any], stream_slice: StreamSlice | None, page: Mapping[str, Any], size: int
+    ) -> Mapping[str, Any]:
+        """Return a smaller page, unless the whole one is served by now: then it was an outage."""
+        try:
+            return self._answer_of(params, stream_slice, slow_tries=1)
+        except RequestFailedError as error:
+            if not error.is_too_slow:
+                raise
+        self.sizes.shrink_to(size)
+        return {**page, "limit": size}
+
+    def _of_small_pages(self, error: RequestFailedError, params: Mapping[str, Any], size: int) -> RequestFailedError:
         cols = str(params.get("cols", "")).split(",")
-        raise error.of_small_pages(sizes[-1], [name for name in self.expensive if name in cols])
+        return error.of_small_pages(size, [name for name in self.expensive if name in cols])
 
     def _whole_page_of(
         self, params: Mapping[str, Any], stream_slice: StreamSlice | None, refused: RequestFailedError, size: int
@@ -421,7 +449,13 @@ class PageRetriever(Retriever):
             return False
 
         if not is_refused([]) and (refused := list(_refused_of(columns, is_refused))):
-            raise ColumnsRefusedError(self.name, refused, error) from None
+            names = [name for column in refused for name in self._named(column)]
+            raise ColumnsRefusedError(self.name, names, error) from None
+
+    def _named(self, column: str) -> list[str]:
+        """Return what a column of the API is called in the stream's schema."""
+        found = (names for step in self.transformations if (names := step.named(column)))
+        return next(found, [column])
 
     def params(self, stream_slice: StreamSlice | None) -> Mapping[str, Any]:
         """Return the query of a slice, but for the cursor."""
@@ -436,12 +470,6 @@ class PageRetriever(Retriever):
         if cols := self._columns():
             params["cols"] = cols
         return params
-
-    def going_on(self, params: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return the query of a walk for the page that follows: with larger pages again, where cursors allow it."""
-        size = params.get("limit")
-        now = self.sizes.after(size) if size else size
-        return params if now == size else {**params, "limit": now}
 
     def _columns(self) -> str:
         """Return what to ask for. Not before the walk begins, because a failure must be that of the stream."""
@@ -468,6 +496,8 @@ def _refused_of(columns: Sequence[str], is_refused: Callable[[Sequence[str]], bo
 class PageCounts(NamedTuple):
     """The counts that the pages of a walk carried, one after the other."""
 
+    first: int
+    """The one on the first page."""
     last: int
     """The one on the last page."""
     rose: bool = False
@@ -594,24 +624,28 @@ class Walk:
     ) -> Iterator[list[dict[str, Any]]]:
         """Yield the rows of each page, and begin again once where the API refuses a cursor of its own.
 
-        If it does so because pages have become smaller, it begins again for each size.
+        If it does so because pages have become smaller, that doesn't count.
 
         :param first: the first page, where it has been read already
         :raises AirbyteTracedException: as :meth:`PageRetriever.pages`
         """
-        sizes, size = self._retriever.sizes, 0
+        sizes, refusals = self._retriever.sizes, 0
         while True:
+            size = sizes.now
             try:
                 yield from self.pages(stream_slice, first)
             except CursorRefusedError as refused:
-                if size and sizes.now >= size:
+                refusals += sizes.now >= size
+                if refusals > 1:
                     raise self.refused_again() from refused
                 logger.warning(
-                    "%s: the API refused, in the middle of a list, the cursor that it gave itself. The list is read "
-                    "again from its first page, and nothing is emitted twice.",
+                    "%s: %s. The list is read again from its first page, and nothing is emitted twice.",
                     self._retriever.name,
+                    "the API refused, in the middle of a list, the cursor that it gave itself"
+                    if sizes.now >= size
+                    else f"a page took the API too long, and its cursors are for pages of {size} rows alone",
                 )
-                first, size = None, sizes.now
+                first = None
             else:
                 return
 
@@ -663,13 +697,36 @@ class Walk:
             if barren >= _PATIENCE:
                 raise self._endless(f"{_PATIENCE} pages in a row brought nothing")
             cursors.add(cursor)
-            params = retriever.going_on(params)
-            try:
-                page = retriever.page_of({**params, "cursor": cursor}, stream_slice)
-            except RequestFailedError as error:
-                if error.failure.name == "invalid_request":
-                    raise CursorRefusedError from error
+            page, params = self._page_at(cursor, params, stream_slice)
+
+    def _page_at(
+        self, cursor: str, params: Mapping[str, Any], stream_slice: StreamSlice | None
+    ) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        """Return the page that a cursor names, and the query for which it stands: with a larger page again, if it may.
+
+        :param params: the query that the cursor came of
+        :raises CursorRefusedError: if the API refuses the cursor, or takes it for another place in smaller pages
+        """
+        sizes = self._retriever.sizes
+        size = params.get("limit")
+        larger = params if size is None else {**params, "limit": sizes.after(size)}
+        try:
+            page = self._retriever.page_of({**larger, "cursor": cursor}, stream_slice)
+        except RequestFailedError as error:
+            if error.failure.name != "invalid_request":
                 raise
+            if larger == params:
+                raise CursorRefusedError from error
+            # It is good for fewer rows, and not for more.
+            sizes.bind_cursors()
+            return self._page_at(cursor, params, stream_slice)
+        if page.get("limit", size) < (size or 0):
+            # If cursors number pages, this is another place, and what came comes again.
+            keys = hashes_of(records_of(page))
+            if 2 * len(self.brought(keys)) > len(keys):
+                raise CursorRefusedError
+            sizes.free_cursors()
+        return page, larger
 
     def has_moved(self) -> bool:
         """Tell whether its first page, its last, or the one in the middle isn't what it was, asked for again.
@@ -692,10 +749,11 @@ class Walk:
     def _note_count(self, page: Mapping[str, Any]) -> None:
         records = page["meta"].get("recordCount") if isinstance(page["meta"], dict) else None
         if isinstance(records, int) and not isinstance(records, bool):
-            counts = self.counts or PageCounts(records)
+            counts = self.counts or PageCounts(records, records)
             # If the walk was begun again, the page may be of a part of the slice: it isn't compared with one before.
             before = counts.last if len(self._pages) > 0 else records
-            self.counts = PageCounts(records, counts.rose or records > before, counts.fell or records < before)
+            rose, fell = counts.rose or records > before, counts.fell or records < before
+            self.counts = PageCounts(counts.first, records, rose, fell)
 
     def _is_still(self, place: int) -> bool:
         asked = self._pages[place]
@@ -704,7 +762,7 @@ class Walk:
         if asked.cursor is not None:
             query = {**query, "cursor": asked.cursor}
         try:
-            page = self._retriever.page_of(query, stream_slice)
+            page = self._retriever.page_of(query, stream_slice, as_large=True)
         except RequestFailedError:
             # Whether it has moved can't be told, so that it counts as moved.
             return False
