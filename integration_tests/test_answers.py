@@ -1,8 +1,11 @@
 """Answers that trickle: they have a deadline in all, and not between two bytes."""
 
+import socket
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -21,7 +24,8 @@ STATUS = "/v2/api-token-status"
 
 def session(deadline: float) -> requests.Session:
     asks = requests.Session()
-    asks.mount("http://", WatchedAdapter(deadline))
+    for scheme in ("http://", "https://"):
+        asks.mount(scheme, WatchedAdapter(deadline))
     return asks
 
 
@@ -113,3 +117,26 @@ assert retries._DEADLINE == 180.0
 retries._DEADLINE = 2.0
 run()
 """
+
+
+def test_given_a_proxy_whose_answer_trickles_when_asked_for_then_it_times_out_in_all() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def trickle() -> None:
+            connection, _ = listener.accept()
+            with connection, suppress(OSError):
+                connection.recv(65_536)
+                connection.sendall(b"HTTP/1.1 200 OK\r\n")
+                for _ in range(200):
+                    connection.sendall(b"X")
+                    time.sleep(0.05)
+
+        threading.Thread(target=trickle, daemon=True).start()
+        start = time.monotonic()
+        with pytest.raises(requests.ReadTimeout, match="wasn't complete after 1 s"):
+            session(1.0).get(
+                "https://api.example/v2/tags",
+                timeout=5,
+                proxies={"https": f"http://127.0.0.1:{listener.getsockname()[1]}"},
+            )
+    assert time.monotonic() - start < 4

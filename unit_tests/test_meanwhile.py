@@ -178,3 +178,40 @@ def test_given_an_outage_while_a_window_is_cut_then_no_state_covers_what_could_n
     second = read(api, "activities", **SPAN, state=first.states("activities")[-1:])
     assert second.status("activities") == COMPLETE
     assert there(api, "activities") <= {*ids(first), *ids(second)}
+
+
+@pytest.mark.parametrize("after", [1_400.5, 1_499.5])
+@pytest.mark.parametrize("leaves", ["checkpoint", "refused cursor"])
+def test_given_a_skipped_row_and_an_arrival_where_a_walk_is_left_then_what_was_skipped_comes(
+    leaves: str, after: float, read: Read, clock: FrozenDateTimeFactory
+) -> None:
+    arrives: Event = arriving(after)
+
+    def refuses_and_arrives(api: Eventful) -> None:
+        refusing(api)
+        # With the request that follows the one that is refused.
+        events[api.asked + 1] = arrives
+
+    events: dict[int, Event] = {2: deleting("a_3"), 3: arrives if leaves == "checkpoint" else refuses_and_arrives}
+    api = Eventful(clock, events, cursor_style="offset")
+    api.tick = 2.0 if leaves == "checkpoint" else 0.0
+
+    output = read(api, "activities", **SPAN)
+
+    assert output.status("activities") == COMPLETE
+    assert there(api, "activities") <= set(ids(output))
+
+
+@pytest.mark.parametrize("arrives", [9, 10, 11, 13])
+@pytest.mark.parametrize("deleted", range(10, 20))
+def test_given_a_row_withheld_and_a_deletion_and_an_arrival_beside_the_pages_of_a_reading_then_it_is_incomplete(
+    arrives: int, deleted: int, read: Read, clock: FrozenDateTimeFactory
+) -> None:
+    # Both at once leave each count as it was.
+    when = deleted + 1 if deleted == arrives else deleted
+    api = Eventful(clock, {when: deleting("a_3"), arrives: arriving(1_400.5)})
+    api.hidden = frozenset({"a_1300"})
+
+    output = read(api, "activities", **SPAN)
+
+    assert_that_it_is_whole_or_says_so(api, output)

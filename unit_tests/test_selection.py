@@ -217,3 +217,26 @@ def test_given_columns_that_the_token_lacks_when_read_then_the_error_names_them_
     assert len(api.log.requests) <= 40
     others = [name for name in found.json_schema["properties"] if name not in columns]
     assert read(api, configured=selecting(found, *others)).status(stream) == AirbyteStreamStatus.COMPLETE
+
+
+@pytest.mark.parametrize(
+    ("selected", "refused", "named"),
+    [
+        (["id", "name", "custom_seats"], "cf_1", "custom_seats"),
+        ([], "cf_*", "customFields, all columns custom_…"),
+    ],
+)
+def test_given_custom_fields_that_the_token_lacks_when_read_then_the_error_names_what_can_be_deselected(
+    selected: list[str], refused: str, named: str, discover: Discover, read: Read
+) -> None:
+    fields = [
+        {"id": f"cf_{number}", "name": name, "entityTypes": ["contact"], "valueType": "int"}
+        for number, name in enumerate(("Seats", "B", "C", "D"), 1)
+    ]
+    api = Api(Workspace.of(contacts=[{"id": "c_1"}], custom_fields=fields))
+    found = discover(api)["contacts"]
+    api.faults.add(Fault("status", status=403, when=asks_for(refused)))
+
+    (error,) = read(api, configured=selecting(found, *selected)).errors("contacts")
+
+    assert f"refuses to serve {named} of /contacts" in error.message

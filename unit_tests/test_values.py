@@ -44,6 +44,10 @@ SAME = object()
         ("integer", 2**63, MISFIT),
         ("integer", 5.0, 5),
         ("integer", " 5 ", 5),
+        ("integer", "9007199254740993.0", 9007199254740993),
+        ("integer", "00000000000000009007199254740993", 9007199254740993),
+        ("integer", "9223372036854775808", MISFIT),
+        ("integer", "1e999999999", MISFIT),
         ("integer", 5.5, MISFIT),
         ("integer", "51-200", MISFIT),
         ("integer", "", MISFIT),
@@ -73,6 +77,10 @@ SAME = object()
         ("date-time", "2026-05-01T10:11:12+0200", "2026-05-01T08:11:12Z"),
         ("date-time", "20260501T101112Z", "2026-05-01T10:11:12Z"),
         ("date-time", "2026-05-01", "2026-05-01T00:00:00Z"),
+        ("date-time", "2026-05-01t10:11:12z", "2026-05-01T10:11:12Z"),
+        ("date-time", "2026-05-01 10:11:12 UTC", "2026-05-01T10:11:12Z"),
+        ("date-time", "9999-12-31T23:59:59-14:00", MISFIT),
+        ("date-time", "0001-01-01T00:00:00+14:00", MISFIT),
         ("date-time", "", MISFIT),
         ("date-time", "0000-00-00T00:00:00.000Z", MISFIT),
         ("date-time", "2026-02-30T00:00:00Z", MISFIT),
@@ -231,3 +239,64 @@ def test_given_whatever_names_when_held_then_only_those_that_a_column_has_in_ano
     folds = {"ID", "STRASSE", "Custom_A", "custom_a"}
     assert records == [{name: None for name in record if name not in folds} for record in before]
     assert left_out == Counter(name for record in before for name in record if name in folds)
+
+
+def test_given_ids_that_are_no_text_when_read_then_records_stay_apart(
+    network: requests_mock.Mocker, config: dict[str, Any]
+) -> None:
+    data = [{"id": {"a": 1}}, {"id": {"b": 2}}, {"id": 7}, {"id": None}, {"name": "A"}]
+    network.get(f"{API_URL}/v2/topics", json={"data": data, "meta": {"nextCursor": None, "recordCount": 5}})
+
+    output = read_in_process(config, catalog("topics"))
+
+    assert [row.get("id") for row in output.records("topics")] == ['{"a":1}', '{"b":2}', "7", None, None]
+    assert any("2 records of a page have no id" in text for text in output.warnings())
+
+
+def test_given_names_of_keys_that_may_be_personal_when_they_repeat_then_they_are_not_named(
+    network: requests_mock.Mocker, config: dict[str, Any]
+) -> None:
+    text = '{"data":[{"id":"t_1","name":{"jane@corp.com":1,"jane@corp.com":2}}],"meta":{"nextCursor":null}}'
+    network.get(f"{API_URL}/v2/topics", text=text)
+
+    output = read_in_process({**config, "pii": "drop"}, catalog("topics"))
+
+    assert any("keys that repeat in one object (1 times)" in text for text in output.warnings())
+    assert not any("jane" in text for text in output.warnings())
+
+
+SEATS = {"id": "cf_1", "name": "Seats", "entityTypes": ["contact"], "valueType": "int"}
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({"cf_1": None}, []),
+        ({"cf_1": {"type": "int"}}, []),
+        ({"cf_1": {"type": "int", "value": None}}, []),
+        ({"cf_1": {"type": "int", "value": "many"}}, ["custom_seats"]),
+        ({"cf_1": "many"}, ["custom_seats"]),
+        ("many", ["customFields", "custom_seats"]),
+    ],
+)
+@pytest.mark.parametrize("pii", ["keep", "drop"])
+def test_given_custom_fields_of_any_form_when_shaped_then_what_was_lost_is_named(
+    pii: str, values: Any, named: list[str], discover: Discover, read: Read
+) -> None:
+    api = Api(Workspace.of(contacts=[{"id": "c_1", "customFields": values}], custom_fields=[SEATS]))
+    found = discover(api)["contacts"]
+
+    output = read(api, configured=selecting(found), pii=pii)
+
+    warnings = [text for text in output.warnings() if "fit its type" in text]
+    assert [text.split()[3] for text in warnings] == sorted(named)
+    assert all(("customFields holds them" in text) == (pii == "keep" and "custom_" in text) for text in warnings)
+
+
+def test_given_a_field_called_as_a_column_that_is_filled_later_when_held_then_it_is_left_out() -> None:
+    records: list[dict[str, Any]] = [{"id": "c_1", "custom_seats": "many"}]
+
+    _, left_out = make_holder({"id": SCHEMAS["string"]}, ["custom_seats"])(records)
+
+    assert records == [{"id": "c_1"}]
+    assert left_out == {"custom_seats": 1}
