@@ -68,12 +68,15 @@ def make_holder(
         forms = set(map(tuple, records))
         unknown = set(chain.from_iterable(forms)).difference(fits)
         clashing = {name for name in unknown if name.casefold() in folded}
-        left_out = Counter(name for record in records for name in clashing.intersection(record))
-        for name in clashing:
-            for record in records:
-                record.pop(name, None)
+        left_out: Counter[str] = Counter()
+        if clashing:
+            left_out.update(name for record in records for name in clashing.intersection(record))
+            for name in clashing:
+                for record in records:
+                    record.pop(name, None)
+            forms = set(map(tuple, records))
         misfits = []
-        for name, values in _by_column(records, forms if not clashing else set(), fits):
+        for name, values in _by_column(records, forms, fits):
             for place, value in fits[name](values):
                 records[place][name] = value
                 if value is None:
