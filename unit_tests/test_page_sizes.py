@@ -332,3 +332,13 @@ def test_given_a_walk_down_that_is_begun_again_after_a_creation_when_read_then_n
 
     assert output.status("contacts") == AirbyteStreamStatus.COMPLETE
     assert max(Counter(ids(output, "contacts")).values()) == 1
+
+
+def test_given_counts_that_fail_and_heavy_activities_when_read_then_smaller_pages_bring_them(read: Read) -> None:
+    heavy = {f"a_{number}": 40 for number in (700, 1_400, 2_100)}
+    api = Api(activities(3_000), traits=Traits(heavy=heavy), faults=[Fault("status", status=504, when=counts)])
+
+    output = read(api, "activities")
+
+    assert output.status("activities") == AirbyteStreamStatus.COMPLETE
+    assert ids(output, "activities") == sorted(f"a_{number}" for number in range(1, 3_001))

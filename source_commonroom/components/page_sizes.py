@@ -37,8 +37,14 @@ class PageSizes:
         self._are_cursors_free = False
         self.now = full
         """How many rows to ask for where a walk begins."""
-        self.helps = True
-        """Whether smaller pages may help: until they were asked for in vain."""
+        self._in_vain: set[bool] = set()
+
+    def may_help(self, *, counted: bool) -> bool:
+        """Tell whether smaller pages may help: until they were asked for in vain.
+
+        :param counted: whether the page carries a count: that may be what takes so long
+        """
+        return counted not in self._in_vain
 
     def after(self, size: int) -> int:
         """Return how many rows to ask for where a walk goes on whose pages had so many."""
@@ -67,8 +73,9 @@ class PageSizes:
         with self._lock:
             if self._tries_larger:
                 self._trial, self._tries_larger = 2 * self._trial, False
-            self.now, self._pages, self.helps = min(self.now, size), 0, True
+            self.now, self._pages = min(self.now, size), 0
+            self._in_vain.clear()
 
-    def are_in_vain(self) -> None:
+    def are_in_vain(self, *, counted: bool) -> None:
         """Note that not even the smallest page was served."""
-        self.helps = False
+        self._in_vain.add(counted)

@@ -343,7 +343,8 @@ class PageRetriever(Retriever):
         :raises RequestFailedError: where the API doesn't serve it
         """
         size = params.get("limit", 0)
-        in_vain = self.requester.is_hurried or (self._is_quick and not self.sizes.helps)
+        may_help = not self._is_quick or self.sizes.may_help(counted=_is_counted(params))
+        in_vain = self.requester.is_hurried or not may_help
         may_shrink = bool(smaller_sizes(size)) and not (as_large or in_vain)
         try:
             page = self._answer_of(params, stream_slice, slow_tries=_SLOW_TRIES if may_shrink else None)
@@ -391,7 +392,7 @@ class PageRetriever(Retriever):
                 error = again
             else:
                 return self._smaller_unless_whole(params, stream_slice, page, size)
-        self.sizes.are_in_vain()
+        self.sizes.are_in_vain(counted=_is_counted(params))
         raise self._of_small_pages(error, params, sizes[-1])
 
     def _smaller_unless_whole(
@@ -434,7 +435,7 @@ class PageRetriever(Retriever):
         """
         columns = [column for column in str(params.get("cols", "")).split(",") if column and column != _COUNT]
         # The API may refuse to count; who asked then asks without.
-        may_be_count = _COUNT in str(params.get("cols", "")).split(",") and error.failure.name == "invalid_request"
+        may_be_count = _is_counted(params) and error.failure.name == "invalid_request"
         if error.failure.name not in _REFUSALS or "cursor" in params or not columns or may_be_count:
             return
 
@@ -479,6 +480,11 @@ class PageRetriever(Retriever):
                 for transformation in self.transformations if self._selected is not None else ():
                     self._asked_for = transformation.choose(self._selected or {}, self.cols)
             return self._asked_for
+
+
+def _is_counted(params: Mapping[str, Any]) -> bool:
+    """Tell whether a query asks for a count."""
+    return _COUNT in str(params.get("cols", "")).split(",")
 
 
 def _refused_of(columns: Sequence[str], is_refused: Callable[[Sequence[str]], bool]) -> Iterator[str]:
