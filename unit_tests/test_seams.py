@@ -289,21 +289,26 @@ def test_given_rows_lost_and_others_that_arrive_late_when_read_then_these_do_not
 def test_given_activities_that_arrive_late_where_all_has_been_read_when_read_then_nothing_is_read_again(
     read: Read,
 ) -> None:
-    api = LosesAtSeams(spread(), lost=0)
+    class Arriving(LosesAtSeams):
+        """With each page, an activity arrives in a window whose last page has been answered."""
 
-    def arrive(call: Call) -> None:
-        number = len(api.log.requests)
-        moment = iso(FROM + number * timedelta(minutes=7, milliseconds=1))
-        # A thread that reads there may have been left behind.
-        lately = [request.params.get("startDate", "") for request in api.log.requests[-12:]]
-        if number > 30 and "cursor" in call.params and min(lately) > moment:
-            api.workspace.insert("activities", activity(20_000 + number, moment))
+        done: datetime | None = None
 
-    api.before = arrive
+        def answer(self, call: Call) -> Answer:
+            if self.done and "cursor" in call.params:
+                number = len(self.log.requests)
+                moment = iso(self.done + timedelta(days=1, milliseconds=number))
+                self.workspace.insert("activities", activity(20_000 + number, moment))
+            answer = super().answer(call)
+            if "cursor" in call.params and orjson.loads(answer.body)["meta"]["nextCursor"] is None:
+                self.done = self.done or datetime.fromisoformat(call.params["startDate"])
+            return answer
+
+    api = Arriving(spread(), lost=0)
 
     output = read(api, "activities", start_date=START, num_workers=2)
 
-    assert len(api.workspace.records("activities")) > 9_005
+    assert len(api.workspace.records("activities")) > 9_010
     assert max(Counter(ids(output)).values()) == 1
     assert output.status("activities") == AirbyteStreamStatus.COMPLETE
     assert output.warnings() == []
