@@ -12,7 +12,9 @@ import re
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
 from random import Random
@@ -20,6 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from airbyte_cdk.models import AirbyteStreamStatus, FailureType
+from airbyte_cdk.sources.declarative.schema.json_file_schema_loader import JsonFileSchemaLoader
+from jsonschema import Draft7Validator
 
 from integration_tests.chaos import hurried
 from integration_tests.connector import start
@@ -42,6 +46,13 @@ SALT = "a-salt-of-the-tests-5150"
 FORESEEN = {FailureType.transient_error, FailureType.config_error}
 SHARE = 0.7
 """Of the requests, how many are answered with a fuzzed body first."""
+
+SCHEMAS = {
+    stream.name: JsonFileSchemaLoader(
+        config={}, parameters={}, file_path=f"./source_commonroom/schemas/{stream.name}.json"
+    ).get_json_schema()["properties"]
+    for stream in STREAMS
+}
 
 # What stands at the place of a value, as JSON.
 ODD = (
@@ -358,6 +369,26 @@ def id_of(stream: Stream, row: Mapping[str, Any], *, emitted: bool = False) -> s
     return text_of(_raw_id_of(stream, row, emitted=emitted))
 
 
+def id_that_comes(stream: Stream, row: Mapping[str, Any], pii: str) -> str:
+    """Return what tells the record of a row from others: ids that aren't of their column's type are made so."""
+    raw = _raw_id_of(stream, row, emitted=False)
+    if SCHEMAS[stream.name].get("id", {}).get("type") == ["null", "integer"]:
+        return text_of(_whole_number(raw))
+    if raw is None or isinstance(raw, str):
+        return text_of(raw)
+    # An object or a list may hold personal data, wherever it stands.
+    personal = pii != "keep" and isinstance(raw, dict | list)
+    return text_of(None if personal else json.dumps(raw, ensure_ascii=False, separators=(",", ":")))
+
+
+def _whole_number(raw: Any) -> int | None:
+    with suppress(TypeError, ValueError, OverflowError, ArithmeticError):
+        number = Decimal(raw.strip() if isinstance(raw, str) else repr(raw))
+        if number == number.to_integral_value() and abs(number) < 2**63:
+            return int(number)
+    return None
+
+
 def _raw_id_of(stream: Stream, row: Mapping[str, Any], *, emitted: bool = False) -> Any:
     if stream.name == "segment_members":
         return row.get("memberId" if emitted else "id")
@@ -367,9 +398,20 @@ def _raw_id_of(stream: Stream, row: Mapping[str, Any], *, emitted: bool = False)
 def came_of(stream: Stream, record: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
     """Tell whether a record is what a row becomes."""
     if stream.name == "segment_members":
-        return text_of(record["memberName"]) == text_of(row.get("name"))
-    mine = row.keys() - stream.adds
-    return mine <= record.keys() and all(text_of(record[key]) == text_of(row[key]) for key in mine)
+        return _is_held(record["memberName"], row.get("name"), {"type": ["null", "string"]})
+    schema = SCHEMAS[stream.name]
+    folded = {name.casefold() for name in schema}
+    mine = {key for key in row if key in schema or key.casefold() not in folded} - stream.adds
+    return mine <= record.keys() and all(_is_held(record[key], row[key], schema.get(key, {})) for key in mine)
+
+
+def _is_held(value: Any, answered: Any, node: Mapping[str, Any]) -> bool:
+    """Tell whether a value came as it was answered; if that isn't of its column's type, it may be null, or made so."""
+    if text_of(value) == text_of(answered):
+        return True
+    fits = Draft7Validator(node).is_valid(answered) and node.get("format") != "date-time"
+    beyond = isinstance(answered, int) and abs(answered) >= 2**63
+    return (not fits or beyond) and Draft7Validator(node).is_valid(value)
 
 
 def breaches(stream: Stream, api: FuzzedApi, output: Output) -> Iterator[str]:
@@ -378,9 +420,7 @@ def breaches(stream: Stream, api: FuzzedApi, output: Output) -> Iterator[str]:
     rows = defaultdict(list)
     for one in served:
         for row in one.rows(one.page):
-            # An object or a list may hold personal data, wherever it stands.
-            nulled = api.pii != "keep" and isinstance(_raw_id_of(stream, row), dict | list)
-            rows[text_of(None) if nulled else id_of(stream, row)].append(row)
+            rows[id_that_comes(stream, row, api.pii)].append(row)
     records = output.records(stream.name)
     for record in records:
         key = id_of(stream, record, emitted=True)
