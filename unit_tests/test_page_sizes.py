@@ -91,7 +91,8 @@ def test_given_a_page_that_is_too_large_when_read_on_then_larger_ones_are_asked_
 
     assert output.status("contacts") == AirbyteStreamStatus.COMPLETE
     limits = [int(request.params["limit"]) for request in pages(api)]
-    assert limits[:5] == [200, 200, 200, 200, 100][:1] + limits[1:5]
+    # Two pages, the third twice, then smaller ones; and once more as large, because it may have been an outage.
+    assert limits[:7] == [200, 200, 200, 200, 100, 50, 200]
     assert sizes(api)[50] in range(20, 24)
     assert sizes(api)[100] in range(20, 24)
     assert limits[-10:] == [200] * 10
