@@ -224,7 +224,7 @@ class RecordShape(PageTransformation):
         if misfits:
             self._tell(misfits, records, repeats)
         for key in self._keys:
-            if keyless := sum(record.get(key) is None for record in records):
+            if keyless := [record.get(key) for record in records].count(None):
                 _tell_of_missing(key, keyless, repeats)
         if self._removed:
             self._report_removed()
@@ -249,6 +249,7 @@ class RecordShape(PageTransformation):
     def _tell(self, misfits: Sequence[tuple[int, str]], records: list[dict[str, Any]], repeats: Repeats) -> None:
         """Name the values that became null in their records, and, once a column, in the log; never what they were."""
         has_map = self._selected is None or _MAP in self._selected
+        no_map = any(name == _MAP for _, name in misfits)
         nulled: defaultdict[int, list[str]] = defaultdict(list)
         for place, name in misfits:
             if name != _MAP or has_map:
@@ -256,7 +257,8 @@ class RecordShape(PageTransformation):
         for place, names in nulled.items():
             records[place] = ChangedRecord({**records[place], **dict.fromkeys(names)}, names)
         for name, number in sorted(Counter(name for names in nulled.values() for name in names).items()):
-            held = "customFields holds them as they are. " if has_map and self._pii == "keep" else ""
+            is_held = has_map and not no_map and self._pii == "keep"
+            held = "customFields holds them as they are. " if is_held else ""
             repeats.warn(
                 f"values of {name} that don't fit its type",
                 number,
