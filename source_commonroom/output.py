@@ -47,14 +47,12 @@ class PageMessage(AirbyteMessage):
         self.count = len(rows)
         before = b'{"type":"RECORD","record":{"stream":%b,"data":' % orjson.dumps(stream)
         emitted_at = b',"emitted_at":%d' % (time.time_ns() // 1_000_000)
-        after = emitted_at + b"}}\n"
-        self.lines = b"".join(
-            [
-                part
-                for row in rows
-                for part in (before, dumps(row), after if type(row) is dict else emitted_at + _meta_of(row) + b"}}\n")
-            ]
-        )
+        if set(map(type, rows)) == {dict}:
+            # Nearly all pages.
+            between = emitted_at + b"}}\n" + before
+            self.lines = before + between.join(map(dumps, rows)) + emitted_at + b"}}\n"
+        else:
+            self.lines = b"".join([before + dumps(row) + emitted_at + _meta_of(row) + b"}}\n" for row in rows])
 
 
 def _meta_of(row: dict[str, Any]) -> bytes:

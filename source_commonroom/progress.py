@@ -71,8 +71,8 @@ class Window:
         """How many activities came that have none."""
         self.latest: list[str] = []
         """The moments of the last page."""
-        self._latest_keys: list[tuple[str, int]] = []
-        """The same, each with the key of its activity."""
+        self._latest_keys: tuple[list[str], list[int]] = [], []
+        """The moments of all activities of the last page, and their keys."""
         self._again_to = ""
         self._overlap: set[int] = set()
         self._overlap_ends = ""
@@ -105,7 +105,7 @@ class Window:
         self.in_order = self.in_order and so_far == sorted(so_far)
         self.reached_before, self.reached = self.reached, so_far[-1]
         self.latest = known
-        self._latest_keys = list(zip(moments, hashes_of(rows), strict=True))
+        self._latest_keys = moments, hashes_of(rows)
 
     def read_until(self) -> tuple[int, int] | None:
         """Return a moment before which all has been read, if nothing is missing, and how many activities came since.
@@ -170,7 +170,7 @@ class Window:
         :param again: the keys of those that came before
         """
         begin = text(high if first >= text(high) else high - SECOND)
-        return again == {key for moment, key in self._latest_keys if moment >= begin}
+        return again == {key for moment, key in zip(*self._latest_keys, strict=True) if moment >= begin}
 
     def leave(self, walk: Walk, high: int, due: int, overlap: set[int]) -> None:
         """Go on with another walk, which begins at a moment up to which all has been read.

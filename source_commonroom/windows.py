@@ -313,7 +313,9 @@ class WindowReader:
                 "emitted all the same. A record that has none can't be found again by its time; tell Common Room's "
                 "support.",
             )
-        if not rows or not window.edges.touched_by(min(moments), max(moments)):
+        # Most pages are in order already: that is half as much as to look for the least and the greatest.
+        order = sorted(moments)
+        if not rows or not window.edges.touched_by(order[0], order[-1]):
             return rows
         before = self._seams.taken(window.number, rows, moments, window.edges)
         outside = window.edges.outside(moments, *self._bounds())

@@ -294,6 +294,16 @@ def test_given_custom_fields_of_any_form_when_shaped_then_what_was_lost_is_named
     assert all(("customFields holds them" in text) == are_held for text in warnings)
 
 
+def test_given_records_of_more_forms_than_are_remembered_when_held_then_each_is_looked_at() -> None:
+    hold = make_holder({"id": SCHEMAS["string"], "a": SCHEMAS["integer"], "b": SCHEMAS["boolean"]})
+    pages = [[{"id": "c_1", f"x{page}_{n}": n, "a": "many", "b": n % 2 == 0} for n in range(200)] for page in range(12)]
+    pages += pages[:1]
+
+    held = [hold([dict(record) for record in records]).misfits for records in pages]
+
+    assert held == [[(place, "a") for place in range(200)]] * 13
+
+
 def test_given_a_field_called_as_a_column_that_is_filled_later_when_held_then_it_is_left_out() -> None:
     records: list[dict[str, Any]] = [{"id": "c_1", "custom_seats": "many"}]
 

@@ -7,7 +7,6 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import InitVar, dataclass, field
-from itertools import chain
 from threading import Lock
 from typing import Any, NamedTuple
 
@@ -530,7 +529,7 @@ class Keys:
 
     def __init__(self, arrays: Sequence["array[int]"]) -> None:
         # In parts, because each is a set, and then a list, of Python's integers for a moment.
-        self._parts = [array("q", sorted(set(part))) for part in _parts_of(arrays)]
+        self._parts = [array("q", sorted(set().union(*part))) for part in _parts_of(arrays)]
 
     def __len__(self) -> int:
         return sum(map(len, self._parts))
@@ -562,6 +561,7 @@ class Walk:
     def __init__(self, retriever: PageRetriever, after: Sequence["Walk"] = ()) -> None:
         self._retriever = retriever
         self._came: array[int] = array("q")
+        self._sum = 0, (0, 0)
         self._confirmed = 0
         self._after = after
         self._pages: list[_Asked] = []
@@ -585,7 +585,19 @@ class Walk:
         A row that is none must not stand for one that is missing, nor a record that comes twice. Pinned by
         test_given_records_that_come_twice_while_others_do_not_come_when_read_then_the_stream_is_incomplete.
         """
-        return received([self])
+        return self.sum[0]
+
+    @property
+    def sum(self) -> tuple[int, int]:
+        """How many records came, each counted once, and the sum of their keys: it tells them apart."""
+        length, known = self._sum
+        if length != len(self._came):
+            # Kept, because each window is asked for it at its end by three who compare; with the length, because
+            # another thread may ask meanwhile.
+            length = len(self._came)
+            known = distinct([self._came])
+            self._sum = length, known
+        return known
 
     @property
     def keys(self) -> Keys:
@@ -624,6 +636,7 @@ class Walk:
         kept = [key for key in self._came[start:] if key not in left]
         del self._came[start:]
         self._came.extend(kept)
+        self._sum = 0, (0, 0)
 
     def to_the_end(
         self, stream_slice: StreamSlice | None, first: FirstPage | None = None
@@ -837,37 +850,42 @@ def keys_of(walks: Iterable[Walk]) -> Keys:
 
 def received(walks: Sequence[Walk]) -> int:
     """Return how many records some walks brought, each counted once."""
-    return distinct([walk._came for walk in walks])[0]  # noqa: SLF001  # of its own kind
+    return sum_of(walks)[0]
 
 
-def sum_of(walks: Sequence[Walk], more: "array[int]") -> tuple[int, int]:
-    """Return how many records some walks brought, as :func:`received`, and the sum of their keys: it tells them apart.
+def sum_of(walks: Sequence[Walk], more: "array[int] | None" = None) -> tuple[int, int]:
+    """Return how many records some walks brought, each counted once, and the sum of their keys.
 
     :param more: the keys of records that came in another way
     """
-    arrays = [more, *(walk._came for walk in walks)]  # noqa: SLF001  # of its own kind
-    return distinct(arrays)
+    if len(walks) == 1 and not more:
+        return walks[0].sum
+    arrays = [walk._came for walk in walks]  # noqa: SLF001  # of its own kind
+    return distinct([*arrays, more] if more else arrays)
 
 
 def distinct(arrays: Sequence["array[int]"]) -> tuple[int, int]:
     """Return how many keys there are, each counted once, and their sum."""
     # In parts, because a set takes ten times the memory.
     number = total = 0
-    for part in map(set, _parts_of(arrays)):
-        number += len(part)
-        total += sum(part)
+    for part in _parts_of(arrays):
+        keys: set[int] = set().union(*part)
+        number += len(keys)
+        total += sum(keys)
+        del keys
     return number, total
 
 
-def _parts_of(arrays: Sequence["array[int]"]) -> list["array[int]"]:
+def _parts_of(arrays: Sequence["array[int]"]) -> Sequence[Sequence["array[int]"]]:
     """Deal keys out to parts of bounded size, by their remainder."""
-    if sum(map(len, arrays)) < _PART:
-        return [array("q", chain.from_iterable(arrays))]
-    parts = [array("q") for _ in range(1 + sum(map(len, arrays)) // _PART)]
+    number = sum(map(len, arrays))
+    if number < _PART:
+        return [arrays]
+    parts = [array("q") for _ in range(1 + number // _PART)]
     for keys in arrays:
         for key in keys:
             parts[key % len(parts)].append(key)
-    return parts
+    return [[part] for part in parts]
 
 
 def _counted(page: Mapping[str, Any]) -> int:
