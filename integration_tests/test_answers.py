@@ -18,6 +18,8 @@ from integration_tests.connector import run
 from integration_tests.sandbox import Api, Fault, Sandbox, Workspace
 from integration_tests.sandbox.endpoints import ENDPOINTS
 from source_commonroom.components.answers import AnswerTooLargeError, WatchedAdapter
+from source_commonroom.components.rate_limit import RequestBudget
+from source_commonroom.components.retries import OneOriginSession
 from unit_tests.streams import catalog
 
 TRICKLES = ("trickle", "trickle_head")
@@ -64,6 +66,18 @@ def test_given_many_answers_at_once_when_some_trickle_then_each_has_a_deadline_o
 
         outcomes = list(pool.map(outcome, range(36)))
     assert outcomes == ["timed out", "200", "200"] * 12
+
+
+def test_given_redirects_that_take_their_time_when_asked_for_then_they_share_one_deadline() -> None:
+    api = Api(Workspace.of(), faults=[Fault("redirect")])
+    with Sandbox(api, latency=0.4) as sandbox:
+        asks = OneOriginSession(api_budget=RequestBudget(1000))
+        asks.mount("http://", WatchedAdapter(1.0))
+        start = time.monotonic()
+        with pytest.raises(requests.ReadTimeout):
+            get(sandbox, asks)
+        took = time.monotonic() - start
+    assert 1.0 <= took < 4
 
 
 def test_given_a_body_that_comes_in_time_when_asked_for_then_it_is_as_it_was_sent() -> None:

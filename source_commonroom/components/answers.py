@@ -15,6 +15,8 @@ import urllib3
 from airbyte_cdk.sources.http_config import MAX_CONNECTION_POOL_SIZE
 from airbyte_cdk.sources.streams.http.tcp_keepalive import TcpKeepaliveHTTPAdapter
 
+# So many bytes are read at once, at the least: requests asks for 10 KB, and each time costs as much as half a record.
+_AT_ONCE = 2**16
 # So many bytes the largest page may have, unpacked; honest ones have some hundred thousand.
 LARGEST = 256 * 2**20
 
@@ -99,6 +101,32 @@ _current = threading.local()
 
 
 @contextmanager
+def one_answer() -> Iterator[None]:
+    """Let all requests that this thread sends meanwhile share the deadline of the first: redirects lead to the answer.
+
+    Else a server that redirects each time just before the deadline would hold a worker for half an hour.
+    """
+    if getattr(_current, "shared", None) is not None:
+        yield
+        return
+    _current.shared = []
+    try:
+        yield
+    finally:
+        _current.shared = None
+
+
+def _ends_at(seconds: float) -> float:
+    """Return until when an answer may take that may take so many seconds, but for one that is shared."""
+    shared: list[float] | None = getattr(_current, "shared", None)
+    if shared is None:
+        return time.monotonic() + seconds
+    if not shared:
+        shared.append(time.monotonic() + seconds)
+    return shared[0]
+
+
+@contextmanager
 def within(seconds: float, request: requests.PreparedRequest) -> Iterator[None]:
     """Let the requests that this thread sends take so many seconds together, up to the last byte of the answer.
 
@@ -107,7 +135,7 @@ def within(seconds: float, request: requests.PreparedRequest) -> Iterator[None]:
 
     :raises requests.ReadTimeout: if they take longer
     """
-    deadline = _Deadline(time.monotonic() + seconds)
+    deadline = _Deadline(_ends_at(seconds))
     _current.deadline = deadline
     _watch.add(deadline)
     try:
@@ -140,7 +168,7 @@ class _Bounded:
 
     def stream(self, amt: int, *, decode_content: bool) -> Iterator[bytes]:
         size = 0
-        for chunk in self._raw.stream(amt, decode_content=decode_content):
+        for chunk in self._raw.stream(max(amt, _AT_ONCE), decode_content=decode_content):
             size += len(chunk)
             if size > LARGEST:
                 self._raw.close()

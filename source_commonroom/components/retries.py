@@ -25,7 +25,7 @@ from airbyte_cdk.sources.streams.http.error_handlers.response_models import Erro
 from airbyte_cdk.sources.streams.http.exceptions import BaseBackoffException
 from airbyte_cdk.sources.types import StreamSlice
 
-from source_commonroom.components.answers import WatchedAdapter
+from source_commonroom.components.answers import WatchedAdapter, one_answer
 from source_commonroom.components.errors import (
     FORBIDDEN,
     FORBIDDEN_OR_REJECTED,
@@ -103,7 +103,8 @@ class OneOriginSession(LimiterSession):
             # Pinned by test_given_a_proxy_for_http_when_checked_then_it_never_sees_the_token.
             kwargs["proxies"] = {}
         try:
-            return super().send(request, **kwargs)
+            with one_answer():
+                return super().send(request, **kwargs)
         except requests.RequestException:
             raise
         except (OSError, UnicodeError, urllib3.exceptions.HTTPError) as error:
