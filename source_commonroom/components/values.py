@@ -16,6 +16,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from itertools import chain
 from typing import Any, NamedTuple
 
 from source_commonroom.components.exact_json import dumps
@@ -62,28 +63,18 @@ def make_holder(
     """
     kinds = {name: "key" if name in keys else kind_of(node) for name, node in properties.items()}
     folded = {name.casefold() for name in (*kinds, *more)}
-    known: dict[_Form, _Look] = {}
-
-    def look(form: _Form) -> _Look:
-        if len(known) >= _MOST_FORMS:
-            known.clear()
-        names = form[0]
-        clashing = [name for name in names if name not in kinds and name.casefold() in folded]
-        doubtful = [name for name, kind in zip(*form, strict=True) if name in kinds and _is_doubtful(kinds[name], kind)]
-        # Other threads may hold other pages.
-        known[form] = found = clashing, doubtful
-        return found
 
     def hold(records: list[dict[str, Any]]) -> Held:
-        # What the API sends has few forms; to look at those costs a fraction of looking at all.
+        # The names and types of a page are some dozens of pairs, and to look at those costs a fraction of looking at
+        # all. Records have few forms, so that these are had first.
         forms = {(tuple(record), tuple(map(type, record.values()))) for record in records}
-        looks = [known.get(form) or look(form) for form in forms]
+        pairs = set(chain.from_iterable(zip(names, types, strict=True) for names, types in forms))
         left_out: Counter[str] = Counter()
-        for name in sorted({name for clashing, _ in looks for name in clashing}):
+        for name in sorted({name for name, _ in pairs if name not in kinds and name.casefold() in folded}):
             left_out[name] = sum(name in record for record in records)
             for record in records:
                 record.pop(name, None)
-        doubtful = {name for _, columns in looks for name in columns}
+        doubtful = {name for name, native in pairs if name in kinds and _is_doubtful(kinds[name], native)}
         misfits = []
         for name in [name for name in kinds if name in doubtful]:
             for place, value in _FITS[kinds[name]]([record.get(name) for record in records]):
@@ -93,14 +84,6 @@ def make_holder(
         return Held(misfits, left_out)
 
     return hold
-
-
-_Form = tuple[tuple[str, ...], tuple[type, ...]]
-"""The names that a record has, and the types of their values."""
-_Look = tuple[list[str], list[str]]
-"""Of a form: the names that differ from columns' by case alone, and the columns whose values are to be looked at."""
-# So many are remembered at most.
-_MOST_FORMS = 1_000
 
 
 def _is_doubtful(kind: str, native: type) -> bool:
