@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 
 from airbyte_cdk.sources.types import StreamSlice
 
@@ -147,7 +148,7 @@ class Cut:
             if self._failures and not narrow:
                 # The part beside it failed with and without a count.
                 raise
-            first, part.counts = uncounted_page(self._retriever, part.part, error), False
+            first, part.counts = first_page_otherwise(self._retriever, part.part, error)
         if part.counts and first is not None:
             part.records = part.due = first.records
         for rows in walk.to_the_end(part.part, first):
@@ -226,25 +227,35 @@ class Cut:
         return next(iter(moments_of(records_of(page))), "")
 
 
-def uncounted_page(retriever: PageRetriever, part: StreamSlice, error: RequestFailedError) -> FirstPage:
-    """Return the first page of a span that the API failed to count.
+def first_page_otherwise(
+    retriever: PageRetriever, part: StreamSlice, error: RequestFailedError
+) -> tuple[FirstPage, bool]:
+    """Return the first page of a span that the API didn't serve together with a count, and whether it is counted.
 
-    :param error: what the count met
+    It may have been the page that failed, and pages may have become smaller since. So the count is asked for alone, and
+    then the page once more: what is deleted in between may not stand for what is missing.
+
+    :param error: what the request for both met
     :raises RequestFailedError: that, if the page isn't served without a count either
     """
     if not error.failure.retried:
         raise error
+    quick = retriever.quick(1)
     try:
-        first = retriever.quick(1).plain_page(part)
+        first = quick.plain_page(part)
+        try:
+            counted = quick.count(part)
+        except CountRefusedError:
+            logger.warning(
+                "%s: the API didn't count the activities of %s. They are read all the same, but what comes can't be "
+                "compared with a count this time.",
+                retriever.name,
+                ", ".join(f"{name} {value}" for name, value in part.cursor_slice.items()),
+            )
+            return first, False
+        return replace(quick.plain_page(part), records=counted), True
     except RequestFailedError:
         raise error from None
-    logger.warning(
-        "%s: the API didn't count the activities of %s. They are read all the same, but what comes can't be compared "
-        "with a count this time.",
-        retriever.name,
-        ", ".join(f"{name} {value}" for name, value in part.cursor_slice.items()),
-    )
-    return first
 
 
 def unserved_message(name: str, spans: Iterable[Span]) -> str:

@@ -9,7 +9,7 @@ from airbyte_cdk.sources.types import StreamSlice
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
 from source_commonroom.components.errors import RequestFailedError
-from source_commonroom.components.walk import CountRefusedError, FirstPage, PageRetriever
+from source_commonroom.components.walk import CountFailedError, CountRefusedError, FirstPage, PageRetriever
 from source_commonroom.estimates import Estimates
 from source_commonroom.moments import moment_of, parse, seam_at
 from source_commonroom.progress import Window
@@ -151,7 +151,7 @@ class Planner:
             low, high = todo.pop()
             if not self._is_too_long(low, high):
                 try:
-                    found = None if (low, high) == (first, last) else self._probe(low, high, tries=1)
+                    found, served = self._probe_apart(low, high, is_new=(low, high) != (first, last))
                 except CountRefusedError as refused:
                     self._refused(refused)
                     yield from self._by_pages(begin, high)
@@ -160,8 +160,6 @@ class Planner:
                     yield from self._by_count(low, high, found)
                     failures = 0
                     continue
-                served = self._look(low, high) is not None
-                self._looked.clear()
                 failures = 0 if served else failures + 1
                 if failures >= _DOWN or (not served and high - low <= _DAY):
                     yield self._window(begin if failures >= _DOWN else low, high, None, None)
@@ -220,6 +218,24 @@ class Planner:
         self._probed = (low, high), first
         known = _moments(first)
         return Probe(first.records, _within(known, low, high) if known == sorted(known) else None)
+
+    def _probe_apart(self, low: int, high: int, *, is_new: bool) -> tuple[Probe | None, bool]:
+        """Return what a count of a span tells, None if the API fails, and whether it serves the first page.
+
+        If page and count fail together, it may be the page: then the count is asked for alone.
+
+        :param is_new: whether they weren't asked for together before
+        """
+        if is_new and (found := self._probe(low, high, tries=1)) is not None:
+            return found, True
+        served = self._look(low, high) is not None
+        self._looked.clear()
+        if not served:
+            return None, False
+        try:
+            return Probe(self._retriever.quick(1).count(self._part_of(low, high)), None), True
+        except CountFailedError:
+            return None, True
 
     def _look(self, low: int, high: int) -> Look | None:
         """Return what the first page of a span tells; None if the API fails."""

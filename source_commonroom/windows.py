@@ -23,7 +23,7 @@ from source_commonroom.components.walk import (
     hashes_of,
 )
 from source_commonroom.coverage import Span
-from source_commonroom.cuts import Cut, uncounted_page
+from source_commonroom.cuts import Cut, first_page_otherwise
 from source_commonroom.moments import FIELD, moments_of, parse, second_of, text
 from source_commonroom.progress import Rows, Window
 from source_commonroom.seams import Seams
@@ -156,8 +156,7 @@ class WindowReader:
             # It counted when the windows were planned. Whoever reads the page without a count meets what is wrong.
             return None
         except RequestFailedError as error:
-            first = uncounted_page(self._retriever, window.part, error)
-            window.counts = False
+            first, window.counts = first_page_otherwise(self._retriever, window.part, error)
             return first
 
     def _walked(self, window: Window, first: FirstPage | None) -> Iterator[Rows]:

@@ -1,5 +1,6 @@
 """Counts that fail, and orders that nobody asked for: everything comes all the same, and in few requests."""
 
+from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -94,9 +95,11 @@ def test_given_counts_of_long_spans_that_fail_when_read_then_they_are_asked_for_
         for request in api.log.of("/v2/activities")
         if request.status == 504
     ]
-    # The first is tried twice, and once with a small page. No length is tried again, nor a longer one.
+    # The first is tried twice, and once with a small page. Of each length a page with a count is asked for, and a count
+    # alone. No length is tried again, nor a longer one.
     assert failed[0] == failed[1] == failed[2]
-    assert all(later < earlier for earlier, later in pairwise(failed[2:]))
+    assert max(Counter(failed[3:]).values()) <= 2
+    assert all(later <= earlier for earlier, later in pairwise(failed))
 
 
 def test_given_rows_held_back_and_counts_of_long_spans_that_fail_when_read_then_it_shows(read: Read) -> None:
@@ -115,7 +118,7 @@ def test_given_counts_that_fail_when_nothing_is_there_then_it_costs_few_requests
     output = read(api, "activities")
 
     assert output.exit_code == 0
-    assert len(api.log.of("/v2/activities")) <= 50
+    assert len(api.log.of("/v2/activities")) <= 55
 
 
 @pytest.mark.parametrize("days", [20, 400])

@@ -135,6 +135,22 @@ def test_given_counts_that_fail_when_read_then_the_first_second_comes(style: str
     assert sorted(ids(output)) == sorted(row["id"] for row in rows)
 
 
+@pytest.mark.parametrize("hidden", [None, "a_700"])
+@pytest.mark.parametrize("failing", [504, 500])
+def test_given_pages_that_fail_with_a_count_and_are_served_without_when_read_then_they_are_counted_all_the_same(
+    failing: int, hidden: str | None, read: Read, clock: FrozenDateTimeFactory
+) -> None:
+    api = Eventful(clock, {})
+    api.hidden = frozenset(filter(None, [hidden]))
+    api.faults.add(Fault("status", status=failing, path=PATH, when=lambda call: counts(call) and call["limit"] != "1"))
+
+    output = read(api, "activities", **SPAN)
+
+    assert output.status("activities") == (INCOMPLETE if hidden else COMPLETE)
+    assert_that_it_is_whole_or_says_so(api, output)
+    assert not any("can't be compared" in text for text in output.warnings())
+
+
 @pytest.mark.parametrize("style", TRAITS)
 @pytest.mark.parametrize("step", [300, 900, 1_700])
 def test_given_an_end_date_that_moves_on_by_little_when_read_again_then_nothing_lies_in_between(

@@ -91,7 +91,7 @@ def test_given_a_short_gap_whose_count_fails_when_read_then_the_others_are_compa
     done = [("2025-01-01T20:00:00.000Z", "2025-01-03T00:00:00.000Z")]
     vars(state.stream.stream_state)["slices"] = [{"start": low, "end": high} for low, high in done]
     api = Api(workspace, withheld={PATH: 0.001})
-    api.faults.add(Fault("bad_gateway_502", path=PATH, when=lambda params: "recordCount" in params["cols"], times=2))
+    api.faults.add(Fault("bad_gateway_502", path=PATH, when=lambda params: "recordCount" in params["cols"], times=3))
 
     output = read(api, "activities", state=[state], end_date="2025-01-12T00:00:00Z", **SPAN)
 
