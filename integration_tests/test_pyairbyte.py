@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -65,6 +66,8 @@ def test_when_synced_twice_then_the_file_holds_every_record_of_the_sandbox_once(
             [PYAIRBYTE, "-c", COUNT, tmp_path / "sandbox.duckdb", keys], capture_output=True, text=True, check=True
         ).stdout
     )
+    query = shlex.split(shown.splitlines()[-1])
+    assert "c_" in subprocess.run(query, capture_output=True, encoding="utf-8", check=True).stdout
     for stream in STREAMS:
         rows = len(complete(stream, generated))
         assert found["counts"][stream.name] == [rows, rows]

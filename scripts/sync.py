@@ -134,7 +134,7 @@ def sync(connector: Path, config: dict[str, Any], database: Path) -> None:
     _print_table(result, cache, progress)
     print("\nQuery it, for example:")
     query = f"FROM {SCHEMA}.contacts LIMIT 5"
-    print(f"    {sys.executable} -c \"import duckdb; duckdb.connect('{database}').sql('{query}').show()\"")
+    print(f"    {sys.executable} -c \"import duckdb; db = duckdb.connect('{database}'); db.sql('{query}').show()\"")
 
 
 def _load(source: Any, cache: Any, streams: list[str], progress: Progress) -> dict[str, Any]:
