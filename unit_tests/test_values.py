@@ -210,6 +210,18 @@ def test_given_a_custom_field_whose_value_does_not_fit_when_read_then_it_is_name
     assert any("values of custom_seats don't fit its type" in text for text in output.warnings())
 
 
+def test_given_ids_that_are_no_whole_numbers_where_they_should_be_when_read_then_it_says_that_records_have_none(
+    network: requests_mock.Mocker, config: dict[str, Any]
+) -> None:
+    rows = [{"id": "cf_1", "name": "A"}, {"id": 2.5, "name": "B"}, {"id": "3", "name": "C"}]
+    network.get(f"{API_URL}/v1/members/customFields", json=rows)
+
+    output = read_in_process(config, catalog("contact_custom_fields"))
+
+    assert [record.get("id") for record in output.records("contact_custom_fields")] == [None, None, 3]
+    assert any("2 records of a page have no id" in text for text in output.warnings())
+
+
 @pytest.mark.parametrize("pii", ["keep", "drop"])
 def test_given_an_undocumented_field_that_a_destination_takes_for_a_column_when_read_then_it_is_left_out(
     pii: str, network: requests_mock.Mocker, config: dict[str, Any]
@@ -294,7 +306,7 @@ def test_given_custom_fields_of_any_form_when_shaped_then_what_was_lost_is_named
     assert all(("customFields holds them" in text) == are_held for text in warnings)
 
 
-def test_given_records_of_more_forms_than_are_remembered_when_held_then_each_is_looked_at() -> None:
+def test_given_records_of_as_many_forms_as_there_are_records_when_held_then_each_is_looked_at() -> None:
     hold = make_holder({"id": SCHEMAS["string"], "a": SCHEMAS["integer"], "b": SCHEMAS["boolean"]})
     pages = [[{"id": "c_1", f"x{page}_{n}": n, "a": "many", "b": n % 2 == 0} for n in range(200)] for page in range(12)]
     pages += pages[:1]

@@ -25,7 +25,7 @@ logger = logging.getLogger("airbyte")
 ALL_FIELDS = "cf_*"
 _MAP = "customFields"
 _LONGEST_NAME = 40
-# What tells records apart, where it is text.
+# What tells records apart.
 _KEYS = ("id", "jti", "memberId")
 
 
@@ -232,7 +232,8 @@ class RecordShape(PageTransformation):
     def _make_steps(self) -> "_Steps":
         columns = self._columns()
         fixed = self.schema.get_json_schema()["properties"]
-        self._keys = [name for name in _KEYS if name in fixed and kind_of(fixed[name]) == "string"]
+        self._keys = [name for name in _KEYS if name in fixed]
+        texts = [name for name in self._keys if kind_of(fixed[name]) == "string"]
         last: list[Callable[[dict[str, Any]], object]] = []
         if self.definitions and self._selected is not None and _MAP not in self._selected:
             last.append(_without_map)
@@ -240,7 +241,7 @@ class RecordShape(PageTransformation):
         cleaner = make_cleaner(self.name, self._pii, self._salt, impersonal, columns, self._removed)
         return _Steps(
             # Personal data may stand in anything that is no text.
-            hold=make_holder(fixed, [column.name for column in columns], self._keys if self._pii == "keep" else ()),
+            hold=make_holder(fixed, [column.name for column in columns], texts if self._pii == "keep" else ()),
             fill=make_filler(columns) if columns else None,
             custom=[column.name for column in columns],
             last=[*last, cleaner] if cleaner else last,
