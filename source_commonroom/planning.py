@@ -79,7 +79,7 @@ class Planner:
             if not self._counts:
                 yield from self._by_pages(first, last)
             elif self._is_too_long(first, last) or (whole := self._probe(first, last)) is None:
-                yield from self._by_calendar(first, last)
+                yield from self._by_parts(first, last)
             else:
                 yield from self._by_count(first, last, whole)
         except CountRefusedError as refused:
@@ -136,22 +136,33 @@ class Planner:
             self._refused(refused)
             yield from self._by_pages(begin, last)
 
-    def _by_calendar(self, first: int, last: int) -> Iterator[Window]:
+    def _by_parts(self, first: int, last: int) -> Iterator[Window]:
+        """Plan a span whose first page and count weren't served together."""
+        seen = self._look(first, last)
+        self._looked.clear()
+        if seen and not self._is_too_long(first, last) and (whole := self._count_alone(first, last)):
+            yield from self._by_count(first, last, whole)
+            return
+        begin = self._earliest(seen, first, last)
+        if begin > first:
+            yield self._window(first, begin, None, None, counts=False)
+        yield from self._by_calendar(begin, last, is_new=begin > first)
+
+    def _by_calendar(self, begin: int, last: int, *, is_new: bool) -> Iterator[Window]:
         """Plan a span that couldn't be counted, in halves of halves, the newest first.
 
         If the plain page of one can't be had either, it may hold a record that the API can't serve, or the API is down:
         whoever reads the window finds out.
+
+        :param is_new: whether its count wasn't asked for before
         """
-        begin = self._earliest(first, last)
-        if begin > first:
-            yield self._window(first, begin, None, None, counts=False)
         failures = 0
         todo = [(begin, last)]
         while todo:
             low, high = todo.pop()
             if not self._is_too_long(low, high):
                 try:
-                    found, served = self._probe_apart(low, high, is_new=(low, high) != (first, last))
+                    found, served = self._probe_apart(low, high, is_new=is_new or (low, high) != (begin, last))
                 except CountRefusedError as refused:
                     self._refused(refused)
                     yield from self._by_pages(begin, high)
@@ -222,20 +233,24 @@ class Planner:
     def _probe_apart(self, low: int, high: int, *, is_new: bool) -> tuple[Probe | None, bool]:
         """Return what a count of a span tells, None if the API fails, and whether it serves the first page.
 
-        If page and count fail together, it may be the page: then the count is asked for alone.
-
-        :param is_new: whether they weren't asked for together before
+        :param is_new: whether the count wasn't asked for before
         """
         if is_new and (found := self._probe(low, high, tries=1)) is not None:
             return found, True
         served = self._look(low, high) is not None
         self._looked.clear()
-        if not served:
-            return None, False
+        return self._count_alone(low, high) if served and is_new else None, served
+
+    def _count_alone(self, low: int, high: int) -> Probe | None:
+        """Return what the count of a span tells, asked for without a page; None if the API doesn't answer.
+
+        Where page and count failed together, it may have been the page.
+        """
         try:
-            return Probe(self._retriever.quick(1).count(self._part_of(low, high)), None), True
-        except CountFailedError:
-            return None, True
+            return Probe(self._retriever.quick(1).count(self._part_of(low, high)), None)
+        except CountFailedError as failed:
+            self._why = self._why or str(failed)
+            return None
 
     def _look(self, low: int, high: int) -> Look | None:
         """Return what the first page of a span tells; None if the API fails."""
@@ -258,10 +273,9 @@ class Planner:
             raise error
         self._why = f"it answered {error.verdict.facts['met']}"
 
-    def _earliest(self, first: int, last: int) -> int:
+    @staticmethod
+    def _earliest(seen: Look | None, first: int, last: int) -> int:
         """Return the moment of the first activity of a span, if its plain page tells; else its first moment."""
-        seen = self._look(first, last)
-        self._looked.clear()
         if seen is None or (seen.earliest is None and seen.rows):
             return first
         # An empty span is one window.

@@ -135,7 +135,7 @@ def test_given_counts_that_fail_when_read_then_the_first_second_comes(style: str
     assert sorted(ids(output)) == sorted(row["id"] for row in rows)
 
 
-@pytest.mark.parametrize("hidden", [None, "a_700"])
+@pytest.mark.parametrize("hidden", [None, "a_0", "a_700", "a_1499"])
 @pytest.mark.parametrize("failing", [504, 500])
 def test_given_pages_that_fail_with_a_count_and_are_served_without_when_read_then_they_are_counted_all_the_same(
     failing: int, hidden: str | None, read: Read, clock: FrozenDateTimeFactory
