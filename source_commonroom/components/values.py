@@ -65,8 +65,8 @@ def make_holder(
     folded = {name.casefold() for name in (*kinds, *more)}
 
     def hold(records: list[dict[str, Any]]) -> Held:
-        # The names and types of a page are some dozens of pairs, and to look at those costs a fraction of looking at
-        # all. Records have few forms, so that these are had first.
+        # A page has some dozens of pairs of a name and a type; to look at these costs a fraction of looking at each
+        # value. Many records have the same ones, so that those of equal records are looked at once.
         forms = {(tuple(record), tuple(map(type, record.values()))) for record in records}
         pairs = set(chain.from_iterable(zip(names, types, strict=True) for names, types in forms))
         left_out: Counter[str] = Counter()
