@@ -21,12 +21,17 @@ from airbyte_cdk.logger import PRINT_BUFFER
 from airbyte_cdk.models import AirbyteMessage, ConnectorSpecification, FailureType, Type
 from airbyte_cdk.sources import Source
 from airbyte_cdk.sources.connector_state_manager import HashableStreamDescriptor
+from airbyte_cdk.utils.memory_monitor import MemoryMonitor
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
-from source_commonroom.components.exact_json import dumps
+from source_commonroom.components.exact_json import dumps_each
 from source_commonroom.components.values import ChangedRecord
 from source_commonroom.masking import mask_config, masked, report_crash
 
+# The CDK's guard of the memory looks after 5,000 messages, and after 100 once little is left. To be told of each record
+# would cost it as much as to write it; it is told of so many at once, and looks as soon.
+_TOLD_AT_ONCE = 10
+_LOOKS_AFTER = 5_000 // _TOLD_AT_ONCE
 # Pages that are serialized and not written yet; a slow reader of stdout halts the walks here.
 _BACKLOG_BYTES = 32 * 2**20
 
@@ -47,12 +52,13 @@ class PageMessage(AirbyteMessage):
         self.count = len(rows)
         before = b'{"type":"RECORD","record":{"stream":%b,"data":' % orjson.dumps(stream)
         emitted_at = b',"emitted_at":%d' % (time.time_ns() // 1_000_000)
+        written = dumps_each(rows)
         if set(map(type, rows)) == {dict}:
             # Nearly all pages.
-            between = emitted_at + b"}}\n" + before
-            self.lines = before + between.join(map(dumps, rows)) + emitted_at + b"}}\n"
+            self.lines = before + (emitted_at + b"}}\n" + before).join(written) + emitted_at + b"}}\n"
         else:
-            self.lines = b"".join([before + dumps(row) + emitted_at + _meta_of(row) + b"}}\n" for row in rows])
+            ends = [emitted_at + _meta_of(row) + b"}}\n" for row in rows]
+            self.lines = b"".join([before + line + end for line, end in zip(written, ends, strict=True)])
 
 
 def _meta_of(row: dict[str, Any]) -> bytes:
@@ -174,15 +180,14 @@ class PageEntrypoint(AirbyteEntrypoint):
 
         :raises AirbyteTracedException: where a stream failed, naming all that did
         """
-        failures = _Failures()
+        failures, guard = _Failures(), MemoryMonitor(check_interval=_LOOKS_AFTER)
         try:
             for message in super().read(source_spec, config, catalog, state):
                 if isinstance(message, PageMessage):
                     self._counts[message.stream] += message.count
                     self._write(message)
-                    # The guard looks every so many messages, and the CDK has counted the page as one.
-                    for _ in range(message.count - 1):
-                        self._memory_monitor.check_memory_usage()
+                    for _ in range(0, message.count, _TOLD_AT_ONCE):
+                        guard.check_memory_usage()
                 else:
                     failures.note(message)
                     yield masked(message)

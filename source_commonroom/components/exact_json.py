@@ -11,7 +11,7 @@ library. Pinned by unit_tests/test_exact_json.py.
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -119,6 +119,14 @@ def dumps(value: Any, *, sort_keys: bool = False) -> bytes:
     except orjson.JSONEncodeError:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=sort_keys)
         return text.encode()
+
+
+def dumps_each(values: Sequence[Any]) -> list[bytes]:
+    """Return each value as :func:`dumps` does, in less time."""
+    try:
+        return list(map(orjson.dumps, values))
+    except orjson.JSONEncodeError:
+        return list(map(dumps, values))
 
 
 def _check_depth(value: Any) -> None:

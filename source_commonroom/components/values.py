@@ -16,10 +16,13 @@ from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
-from itertools import chain
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from source_commonroom.components.exact_json import dumps
+
+# So many forms of records are remembered, each the names of its fields and their types.
+_MOST_FORMS = 1024
 
 
 class MisfitError(ValueError):
@@ -64,17 +67,22 @@ def make_holder(
     kinds = {name: "key" if name in keys else kind_of(node) for name, node in properties.items()}
     folded = {name.casefold() for name in (*kinds, *more)}
 
+    @lru_cache(maxsize=_MOST_FORMS)
+    def told_by(names: tuple[str, ...], types: tuple[type, ...]) -> tuple[list[str], list[str]]:
+        """Return the columns of a record that have to be looked into, and its fields that are to be left out."""
+        doubtful = [name for name, native in zip(names, types, strict=True) if _is_doubtful(kinds.get(name), native)]
+        return doubtful, [name for name in names if name not in kinds and name.casefold() in folded]
+
     def hold(records: list[dict[str, Any]]) -> Held:
-        # A page has some dozens of pairs of a name and a type; to look at these costs a fraction of looking at each
-        # value. Many records have the same ones, so that those of equal records are looked at once.
-        forms = {(tuple(record), tuple(map(type, record.values()))) for record in records}
-        pairs = set(chain.from_iterable(zip(names, types, strict=True) for names, types in forms))
+        # The names of a record and their types tell most, and many records have the same ones, so that they are looked
+        # at once: that costs a fraction of looking at each value.
+        told = [told_by(*form) for form in {(tuple(record), tuple(map(type, record.values()))) for record in records}]
         left_out: Counter[str] = Counter()
-        for name in sorted({name for name, _ in pairs if name not in kinds and name.casefold() in folded}):
+        for name in sorted({name for _, names in told for name in names}):
             left_out[name] = sum(name in record for record in records)
             for record in records:
                 record.pop(name, None)
-        doubtful = {name for name, native in pairs if name in kinds and _is_doubtful(kinds[name], native)}
+        doubtful = {name for names, _ in told for name in names}
         misfits = []
         for name in [name for name in kinds if name in doubtful]:
             for place, value in _FITS[kinds[name]]([record.get(name) for record in records]):
@@ -86,9 +94,9 @@ def make_holder(
     return hold
 
 
-def _is_doubtful(kind: str, native: type) -> bool:
+def _is_doubtful(kind: str | None, native: type) -> bool:
     """Tell whether values of a native type may not fit a column of a kind as they are."""
-    return kind != "any" and native is not type(None) and native is not _NATIVES.get(kind)
+    return kind is not None and kind != "any" and native is not type(None) and native is not _NATIVES.get(kind)
 
 
 def kind_of(node: Mapping[str, Any]) -> str:
