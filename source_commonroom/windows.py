@@ -79,10 +79,7 @@ class WindowReader:
         window.kept_at = time.monotonic()
         window.walks = [Walk(self._retriever)]
         try:
-            first = self._first_page(window)
-            if window.counts and first is not None:
-                window.records = window.due = first.records
-            yield from self._walked(window, first)
+            yield from self._walked(window, self._begun(window))
         except RequestFailedError as error:
             if not error.failure.retried:
                 raise
@@ -145,6 +142,13 @@ class WindowReader:
                 if not error.failure.retried:
                     raise
                 raise CountFailedError("it didn't answer the request") from error
+
+    def _begun(self, window: Window) -> FirstPage | None:
+        """Return the first page of a window, after noting how many activities the API counts."""
+        first = self._first_page(window)
+        if window.counts and first is not None:
+            window.records = window.due = first.records
+        return first
 
     def _first_page(self, window: Window) -> FirstPage | None:
         if window.first is not None or not window.counts:

@@ -651,8 +651,10 @@ class Walk:
         sizes, refusals = self._retriever.sizes, 0
         while True:
             size = sizes.now
+            pages = self.pages(stream_slice, first)
+            first = None
             try:
-                yield from self.pages(stream_slice, first)
+                yield from pages
             except CursorRefusedError as refused:
                 refusals += sizes.now >= size
                 if refusals > 1:
@@ -664,7 +666,6 @@ class Walk:
                     if sizes.now >= size
                     else f"a page took the API too long, and its cursors are for pages of {size} rows alone",
                 )
-                first = None
             else:
                 return
 
@@ -684,6 +685,8 @@ class Walk:
         params = retriever.params(stream_slice) if first is None else first.params
         self._query = (params, stream_slice)
         page = retriever.page_of(params, stream_slice) if first is None else first.page
+        # Pages are large, and this one would be kept as long as the walk goes on.
+        first = None
         cursor: str | None = None
         cursors: set[str] = set()
         contents: set[int] = set()
