@@ -23,6 +23,14 @@ Serve = Callable[..., Sandbox]
 RunCommand = Callable[..., Output]
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselect what the CDK's standard suite would skip: of the invalid configuration it runs ``check`` alone."""
+    skipped = [item for item in items if "'invalid_config'" in item.name and "test_check[" not in item.name]
+    if skipped:
+        config.hook.pytest_deselected(items=skipped)
+        items[:] = [item for item in items if item not in skipped]
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Add up the figures that tests have recorded, and print them at the end."""
     reports = [report for outcome in ("passed", "failed") for report in terminalreporter.stats.get(outcome, [])]
