@@ -136,7 +136,7 @@ class Cut:
 
     def _read(self, part: Window) -> Iterator[Rows]:
         """Yield the pages of a part, without waiting long for any."""
-        narrow = part.high - part.low <= 1
+        narrow, is_counted = part.high - part.low <= 1, part.counts
         retriever = self._retriever.quick(_TRIES if narrow else 1)
         walk = Walk(retriever)
         part.walks.append(walk)
@@ -149,13 +149,14 @@ class Cut:
                 # The part beside it failed with and without a count.
                 raise
             first, part.counts = first_page_otherwise(self._retriever, part.part, error)
+            part.counted_apart = part.counts
         if part.counts and first is not None:
             part.records = part.due = first.records
         for rows in walk.to_the_end(part.part, first):
             part.follow(rows, moments_of(rows))
             self._known = self._known or part.reached
             yield self._new_of(rows)
-        for rows in self._counts.complete(part.part, None if part.records is None else Count(part.records), [walk]):
+        for rows in complete(self._counts, part, is_counted=is_counted):
             yield self._new_of(rows)
 
     def _new_of(self, rows: Rows) -> Rows:
@@ -227,6 +228,23 @@ class Cut:
         return next(iter(moments_of(records_of(page))), "")
 
 
+def complete(counts: Counts, window: Window, *, is_counted: bool) -> Iterator[Rows]:
+    """Find out whether the walks of a window brought all of it, and yield the rows that they missed.
+
+    If it couldn't be counted before, it is counted now and read once more: the sum of the windows doesn't tell what is
+    missing within one.
+
+    :param is_counted: whether the API counts windows, even if it didn't count this one
+    :raises AirbyteTracedException: as :meth:`Counts.complete`
+    """
+    doubtful = window.is_doubtful or window.is_short()
+    count = None if window.records is None else Count(window.records)
+    if count is None and is_counted:
+        count = counts.after(window.part)
+        doubtful = doubtful or count is not None
+    yield from counts.complete(window.part, count, window.walks, doubtful=doubtful, apart=window.counted_apart)
+
+
 def first_page_otherwise(
     retriever: PageRetriever, part: StreamSlice, error: RequestFailedError
 ) -> tuple[FirstPage, bool]:
@@ -246,12 +264,6 @@ def first_page_otherwise(
         try:
             counted = quick.count(part)
         except CountRefusedError:
-            logger.warning(
-                "%s: the API didn't count the activities of %s. They are read all the same, but what comes can't be "
-                "compared with a count this time.",
-                retriever.name,
-                ", ".join(f"{name} {value}" for name, value in part.cursor_slice.items()),
-            )
             return first, False
         return replace(quick.plain_page(part), records=counted), True
     except RequestFailedError:

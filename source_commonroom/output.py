@@ -29,7 +29,7 @@ from source_commonroom.components.values import ChangedRecord
 from source_commonroom.masking import mask_config, masked, report_crash
 
 # The CDK's guard of the memory looks after 5,000 messages, and after 100 once little is left. To be told of each record
-# would cost it as much as to write it; it is told of so many at once, and looks as soon.
+# would cost it as much as to write it. It is told of so many at once: it looks after 5,000, and after 1,000 then.
 _TOLD_AT_ONCE = 10
 _LOOKS_AFTER = 5_000 // _TOLD_AT_ONCE
 # Pages that are serialized and not written yet; a slow reader of stdout halts the walks here.

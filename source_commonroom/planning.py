@@ -65,9 +65,9 @@ class Planner:
         self._windows = 0
         self._counts = True
         self._longest: int | None = None
-        """The length of spans that can't be counted, and no longer ones; None if there is none."""
+        """The length of spans that can't be counted, and no longer ones; more than a day. None if there is none."""
         self._uncounted = False
-        """Whether a count failed of some span and of all parts of it."""
+        """Whether something is read of which no count was had."""
         self._why = ""
 
     def windows(self, first: int, last: int) -> Iterator[Window]:
@@ -105,7 +105,8 @@ class Planner:
         elif self._longest is not None:
             logger.warning(
                 "%s: the API didn't count the records of a long span (%s). Shorter ones were counted, and what came is "
-                "compared with the count of each; the count of the whole isn't known.",
+                "compared with the count of each; the count of the whole isn't known, nor that of what lies before the "
+                "first activity that the API showed.",
                 self._name,
                 self._why,
             )
@@ -140,13 +141,13 @@ class Planner:
         """Plan a span whose first page and count weren't served together."""
         seen = self._look(first, last)
         self._looked.clear()
-        if seen and not self._is_too_long(first, last) and (whole := self._count_alone(first, last)):
-            yield from self._by_count(first, last, whole)
+        if seen and not self._is_too_long(first, last) and (alone := self._count_alone(first, last)):
+            yield from self._by_count(first, last, Probe(alone.records, seen.earliest))
             return
         begin = self._earliest(seen, first, last)
         if begin > first:
             yield self._window(first, begin, None, None, counts=False)
-        yield from self._by_calendar(begin, last, is_new=begin > first)
+        yield from self._by_calendar(begin, last, is_new=begin > first or seen is None)
 
     def _by_calendar(self, begin: int, last: int, *, is_new: bool) -> Iterator[Window]:
         """Plan a span that couldn't be counted, in halves of halves, the newest first.
@@ -154,7 +155,7 @@ class Planner:
         If the plain page of one can't be had either, it may hold a record that the API can't serve, or the API is down:
         whoever reads the window finds out.
 
-        :param is_new: whether its count wasn't asked for before
+        :param is_new: whether its count wasn't asked for alone before
         """
         failures = 0
         todo = [(begin, last)]
@@ -177,13 +178,13 @@ class Planner:
                     if failures >= _DOWN:
                         return
                     continue
+                if served and high - low <= _DAY:
+                    # The next span may be counted: a count of so little that failed says nothing of others.
+                    self._uncounted = True
+                    yield from self._by_pages(begin, high)
+                    return
                 if served:
                     self._longest = high - low
-                    if high - low <= _DAY:
-                        # The next span may be counted: a count that failed says nothing of others.
-                        self._uncounted = True
-                        yield from self._by_pages(begin, high)
-                        return
             middle = seam_at((low + high) // 2, low, high)
             todo += [(low, middle), (middle, high)]
 
@@ -233,7 +234,7 @@ class Planner:
     def _probe_apart(self, low: int, high: int, *, is_new: bool) -> tuple[Probe | None, bool]:
         """Return what a count of a span tells, None if the API fails, and whether it serves the first page.
 
-        :param is_new: whether the count wasn't asked for before
+        :param is_new: whether the count wasn't asked for alone before
         """
         if is_new and (found := self._probe(low, high, tries=1)) is not None:
             return found, True

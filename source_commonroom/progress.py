@@ -51,6 +51,8 @@ class Window:
         self.counts = counts
         self.of = of
         self.edges = Edges(low, high)
+        self.counted_apart = False
+        """Whether the count came of another answer than the first page."""
         self.records: int | None = None
         """How many activities the API counted before the first page."""
         self.walks: list[Walk] = []

@@ -39,7 +39,7 @@ class Tally(NamedTuple):
     mark: int
     """The sum of their keys: the same as long as they are the same."""
     is_whole: bool
-    """Whether all came that the API counted; else it was cut, and parts of it couldn't be served."""
+    """Whether it was read as one; else it was cut, and parts of it may not have been served."""
 
     @property
     def own(self) -> int:
@@ -162,7 +162,8 @@ def seams_of(run: Sequence[Tally]) -> list[Span]:
 def compare(name: str, run: Sequence[Tally], records: int | None, reader: Reader) -> Iterator[Rows]:
     """Compare what windows that follow each other brought with what the API counts of all, and yield what is missing.
 
-    Each window alone was compared with its own count, so that what is missing here lies between two. One count of all,
+    Each window alone was compared with a count of its own, or a warning says that it couldn't be. So what is missing
+    here lies between two. One count of all,
     taken now, is all that it costs if as many came, and none of them has been deleted. Else counts are compared with
     counts: what the windows hold now, with what they hold together. So neither an activity that arrived late nor one
     that was deleted stands for one that is missing. Neighbors that hold less than what they hold together are read as

@@ -23,7 +23,7 @@ from source_commonroom.components.walk import (
     hashes_of,
 )
 from source_commonroom.coverage import Span
-from source_commonroom.cuts import Cut, first_page_otherwise
+from source_commonroom.cuts import Cut, complete, first_page_otherwise
 from source_commonroom.moments import FIELD, moments_of, parse, second_of, text
 from source_commonroom.progress import Rows, Window
 from source_commonroom.seams import Seams
@@ -78,6 +78,7 @@ class WindowReader:
         self._begun_at = self._begun_at or time.monotonic()
         window.kept_at = time.monotonic()
         window.walks = [Walk(self._retriever)]
+        is_counted = window.counts
         try:
             yield from self._walked(window, self._begun(window))
         except RequestFailedError as error:
@@ -92,9 +93,7 @@ class WindowReader:
                 lambda rows: self._taken(window, rows),
             ).pages(error)
         else:
-            count = None if window.records is None else Count(window.records)
-            doubtful = window.is_doubtful or window.is_short()
-            for rows in self._counts.complete(window.part, count, window.walks, doubtful=doubtful):
+            for rows in complete(self._counts, window, is_counted=is_counted):
                 yield self._taken(window, rows)
 
     def _others_are_served(self) -> bool:
@@ -157,10 +156,11 @@ class WindowReader:
         try:
             return self._retriever.first_page(window.part)
         except CountRefusedError:
-            # It counted when the windows were planned. Whoever reads the page without a count meets what is wrong.
+            # It counted when the windows were planned, and is asked again at the end.
             return None
         except RequestFailedError as error:
             first, window.counts = first_page_otherwise(self._retriever, window.part, error)
+            window.counted_apart = window.counts
             return first
 
     def _walked(self, window: Window, first: FirstPage | None) -> Iterator[Rows]:
@@ -283,7 +283,8 @@ class WindowReader:
         due, counts = window.due or 0, window.walks[-1].counts
         if known is not None and known < due:
             return False
-        if known == due and not (counts and (counts.rose or self._has_risen(window, counts))):
+        # Without counts of its own pages, nobody knows what arrived since it was counted.
+        if known == due and counts and not (counts.rose or self._has_risen(window, counts)):
             return True
         # What arrived late must not stand for what is missing, nor what was deleted after it came.
         try:

@@ -74,6 +74,25 @@ class Counts:
             self._expect(self._retriever.name, count.records)
         return count
 
+    def after(self, part: StreamSlice) -> Count | None:
+        """Return how many records a list has that couldn't be counted before it was read.
+
+        None, after a warning, if it can't be counted now either.
+
+        :raises AirbyteTracedException: (config_error) if the API refuses the token, or access to the list
+        """
+        try:
+            return Count(self._retriever.quick(_TRIES).count(part))
+        except CountRefusedError as refused:
+            logger.warning(
+                "%s: the API didn't count the records of %s (%s). They are read all the same, but what comes can't be "
+                "compared with a count this time.",
+                self._retriever.name,
+                _name(part) or "the list",
+                refused,
+            )
+            return None
+
     def complete(
         self,
         part: StreamSlice,
@@ -82,6 +101,7 @@ class Counts:
         newer: Collection[int] = (),
         *,
         doubtful: bool = False,
+        apart: bool = False,
     ) -> Iterator[list[dict[str, Any]]]:
         """Find out whether walks of a list brought all of it, and yield the rows that they missed.
 
@@ -97,6 +117,8 @@ class Counts:
         :param walks: that are over
         :param newer: the numbers in the ids of the records that came and are higher than the count's top
         :param doubtful: whether something may be missing in any case
+        :param apart: whether the count came of another answer than the first page, so that even a single page may hold
+            what arrived in between
         :raises AirbyteTracedException: (transient_error) if records are missing; and as :meth:`Walk.to_the_end`
         """
         came = received(walks) - len(newer)
@@ -115,7 +137,7 @@ class Counts:
         if not doubtful and all(walk.counts and walk.passes == 1 for walk in walks):
             doubtful = _may_hide(walks[-1]) or any(walk.repeated for walk in walks)
         elif not doubtful:
-            now = self._count(part, bounded=False) if _several(walks) else None
+            now = self._count(part, bounded=False) if apart or _several(walks) else None
             doubtful = (now is not None and came < now.records) or self._is_doubtful(walks)
             doubtful = doubtful or any(map(_may_hide, walks))
         if not doubtful:
