@@ -117,6 +117,8 @@ class Cut:
         """Yield the pages of a part; if it fails, it is to be cut."""
         window = self._window
         part = Window(0, low, high, self._part_of(low, high), None, None, counts=window.counts)
+        # What failed for the window may be had for a part, once that has been read.
+        part.is_counted = window.is_counted
         try:
             yield from self._read(part)
         except RequestFailedError as again:
@@ -136,7 +138,7 @@ class Cut:
 
     def _read(self, part: Window) -> Iterator[Rows]:
         """Yield the pages of a part, without waiting long for any."""
-        narrow, is_counted = part.high - part.low <= 1, part.counts
+        narrow = part.high - part.low <= 1
         retriever = self._retriever.quick(_TRIES if narrow else 1)
         walk = Walk(retriever)
         part.walks.append(walk)
@@ -156,7 +158,7 @@ class Cut:
             part.follow(rows, moments_of(rows))
             self._known = self._known or part.reached
             yield self._new_of(rows)
-        for rows in complete(self._counts, part, is_counted=is_counted):
+        for rows in complete(self._counts, part):
             yield self._new_of(rows)
 
     def _new_of(self, rows: Rows) -> Rows:
@@ -228,18 +230,17 @@ class Cut:
         return next(iter(moments_of(records_of(page))), "")
 
 
-def complete(counts: Counts, window: Window, *, is_counted: bool) -> Iterator[Rows]:
+def complete(counts: Counts, window: Window) -> Iterator[Rows]:
     """Find out whether the walks of a window brought all of it, and yield the rows that they missed.
 
     If it couldn't be counted before, it is counted now and read once more: the sum of the windows doesn't tell what is
     missing within one.
 
-    :param is_counted: whether the API counts windows, even if it didn't count this one
     :raises AirbyteTracedException: as :meth:`Counts.complete`
     """
     doubtful = window.is_doubtful or window.is_short()
     count = None if window.records is None else Count(window.records)
-    if count is None and is_counted:
+    if count is None and window.is_counted:
         count = counts.after(window.part)
         doubtful = doubtful or count is not None
     yield from counts.complete(window.part, count, window.walks, doubtful=doubtful, apart=window.counted_apart)

@@ -44,13 +44,14 @@ class Window:
         counts: bool,
     ) -> None:
         self.number = number
-        self.low = low
-        self.high = high
+        self.low, self.high = low, high
         self.part = part
         self.first = first
         self.counts = counts
         self.of = of
         self.edges = Edges(low, high)
+        self.is_counted = counts
+        """Whether the API counts windows, even if it didn't count this one before its first page."""
         self.counted_apart = False
         """Whether the count came of another answer than the first page."""
         self.records: int | None = None
@@ -82,8 +83,7 @@ class Window:
         """When the state was last kept."""
         self.later: array[int] = array("q")
         """The activities that came when it was read once more."""
-        self.left_out_low = 0
-        self.left_out_high = 0
+        self.left_out_low = self.left_out_high = 0
         """How many came that a window before it, or after it, was first with."""
         self.is_doubtful = False
         """Whether something may be missing of what was read, whatever the counts say in the end."""

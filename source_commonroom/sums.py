@@ -163,11 +163,10 @@ def compare(name: str, run: Sequence[Tally], records: int | None, reader: Reader
     """Compare what windows that follow each other brought with what the API counts of all, and yield what is missing.
 
     Each window alone was compared with a count of its own, or a warning says that it couldn't be. So what is missing
-    here lies between two. One count of all,
-    taken now, is all that it costs if as many came, and none of them has been deleted. Else counts are compared with
-    counts: what the windows hold now, with what they hold together. So neither an activity that arrived late nor one
-    that was deleted stands for one that is missing. Neighbors that hold less than what they hold together are read as
-    one.
+    here lies between two. One count of all, taken now, is all that it costs if as many came, and none of them has been
+    deleted. Else counts are compared with counts: what the windows hold now, with what they hold together. So neither
+    an activity that arrived late nor one that was deleted stands for one that is missing. Neighbors that hold less than
+    what they hold together are read as one.
 
     An activity that arrived late in a window which had been read already is none that is missing: the next sync reads
     the lookback.

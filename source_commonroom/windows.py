@@ -78,7 +78,6 @@ class WindowReader:
         self._begun_at = self._begun_at or time.monotonic()
         window.kept_at = time.monotonic()
         window.walks = [Walk(self._retriever)]
-        is_counted = window.counts
         try:
             yield from self._walked(window, self._begun(window))
         except RequestFailedError as error:
@@ -93,7 +92,7 @@ class WindowReader:
                 lambda rows: self._taken(window, rows),
             ).pages(error)
         else:
-            for rows in complete(self._counts, window, is_counted=is_counted):
+            for rows in complete(self._counts, window):
                 yield self._taken(window, rows)
 
     def _others_are_served(self) -> bool:
