@@ -186,7 +186,8 @@ class Cut:
         if (walk.counts and walk.counts.fell) or walk.has_moved():
             return False
         if part.due is None:
-            return True
+            # What can be counted is counted as a part, and read once more.
+            return not part.is_counted
         try:
             counted = self._retriever.quick(_TRIES).count(self._part_of(part.since, high))
         except CountRefusedError:
@@ -242,7 +243,7 @@ def complete(counts: Counts, window: Window) -> Iterator[Rows]:
     count = None if window.records is None else Count(window.records)
     if count is None and window.is_counted:
         count = counts.after(window.part)
-        doubtful = doubtful or count is not None
+        doubtful = doubtful or bool(count and count.records)
     yield from counts.complete(window.part, count, window.walks, doubtful=doubtful, apart=window.counted_apart)
 
 

@@ -236,8 +236,9 @@ class WindowReader:
         high, after = reached
         window.kept_at = now
         if window.due is None:
-            # Where nobody counts, pages that have moved tell that something may have been skipped.
-            if not walk.has_moved():
+            # Where nobody counts, pages that have moved tell that something may have been skipped. What can be counted
+            # is kept once it has been.
+            if not window.is_counted and not walk.has_moved():
                 self._keep((window.since, high - 1))
             return None
         return self._left_at(window, high, after)

@@ -33,7 +33,13 @@ class Uncounting(Eventful):
     def answer(self, call: Call) -> Answer:
         self.happens(call)
         answer = super().answer(call)
-        if self.left_out and call.path == PATH and self.of(call.params) and counts(call.params):
+        if (
+            answer.status == 200
+            and self.left_out
+            and call.path == PATH
+            and self.of(call.params)
+            and counts(call.params)
+        ):
             self.left_out -= 1
             page = orjson.loads(answer.body)
             del page["meta"]["recordCount"]
@@ -49,6 +55,10 @@ def of_several_windows(clock: FrozenDateTimeFactory, **more: Any) -> tuple[Uncou
     return api, sorted(row["activityTime"] for row in api.workspace.records("activities"))
 
 
+def counts_the_last(moments: list[str]) -> Callable[[Mapping[str, str]], bool]:
+    return lambda params: counts(params) and params["startDate"] >= moments[100] and params["endDate"] > moments[-1]
+
+
 @pytest.mark.parametrize("why", ["fails", "is refused", "is left out"])
 def test_given_a_window_whose_count_fails_for_a_while_and_a_row_of_it_withheld_then_it_is_incomplete(
     why: str, read: Read, clock: FrozenDateTimeFactory
@@ -56,9 +66,7 @@ def test_given_a_window_whose_count_fails_for_a_while_and_a_row_of_it_withheld_t
     api, moments = of_several_windows(clock)
     api.hidden = frozenset({"a_4990"})
 
-    def is_last(params: Mapping[str, str]) -> bool:
-        return counts(params) and params["startDate"] >= moments[100] and params["endDate"] > moments[-1]
-
+    is_last = counts_the_last(moments)
     api.of = is_last
     api.left_out = int(why == "is left out")
     if why == "fails":
@@ -167,3 +175,55 @@ def test_given_a_gap_of_milliseconds_that_cannot_be_counted_then_the_next_one_is
 
     assert output.status("activities") == COMPLETE
     assert len(api.log.of(PATH)) - before <= 30
+
+
+@pytest.mark.parametrize("hidden", ["a_3900", "a_4500", "a_4850"])
+@pytest.mark.parametrize("failures", [3, 12])
+def test_given_a_row_withheld_in_a_window_that_is_not_counted_and_is_cut_then_no_state_covers_the_row(
+    failures: int, hidden: str, read: Read, clock: FrozenDateTimeFactory
+) -> None:
+    api, moments = of_several_windows(clock)
+    api.hidden, api.unservable = frozenset({hidden}), {"a_4700"}
+    api.faults.add(Fault("status", status=504, path=PATH, when=counts_the_last(moments), times=failures))
+
+    first = read(api, "activities", **SPAN)
+    api.hidden, api.unservable = frozenset(), set()
+    forget_budgets()
+    second = read(api, "activities", **SPAN, state=first.states("activities")[-1:])
+
+    assert {*ids(first), *ids(second)} == there(api, "activities")
+    assert (first.status("activities"), second.status("activities")) == (INCOMPLETE, COMPLETE)
+
+
+@pytest.mark.parametrize("hidden", ["a_3900", "a_4500", "a_4850"])
+def test_given_a_row_withheld_in_a_window_that_is_not_counted_and_takes_minutes_then_no_state_covers_the_row(
+    hidden: str, read: Read, clock: FrozenDateTimeFactory
+) -> None:
+    api, moments = of_several_windows(clock)
+    api.hidden, api.tick = frozenset({hidden}), 5.0
+    api.faults.add(Fault("bad_request_400", path=PATH, when=counts_the_last(moments), times=1))
+
+    first = read(api, "activities", **SPAN)
+    api.hidden = frozenset()
+    forget_budgets()
+    second = read(api, "activities", **SPAN, state=first.states("activities")[-1:])
+
+    assert {*ids(first), *ids(second)} == there(api, "activities")
+    assert (first.status("activities"), second.status("activities")) == (INCOMPLETE, COMPLETE)
+
+
+def test_given_a_window_that_is_cut_and_no_part_can_be_counted_then_a_warning_names_each_part(
+    read: Read, clock: FrozenDateTimeFactory
+) -> None:
+    api, moments = of_several_windows(clock)
+    api.unservable = {"a_4700"}
+    api.faults.add(
+        Fault("status", status=504, path=PATH, when=lambda p: counts(p) and p["startDate"] >= moments[3_000])
+    )
+
+    output = read(api, "activities", **SPAN)
+
+    assert set(ids(output)) == there(api, "activities") - {"a_4700"}
+    warned = [line for line in output.warnings() if "compared with a count this time" in line]
+    assert any("end_time 2026-07-01T00:00:00.000Z" in line for line in warned)
+    assert any("start_time 2026-06-13" in line for line in warned)
