@@ -9,7 +9,16 @@ from airbyte_cdk.sources.types import StreamSlice
 from source_commonroom.components.counts import Counts
 from source_commonroom.components.errors import RequestFailedError
 from source_commonroom.components.pages import records_of
-from source_commonroom.components.walk import Count, CountRefusedError, FirstPage, PageRetriever, Walk, hash_of, keys_of
+from source_commonroom.components.walk import (
+    Count,
+    CountRefusedError,
+    FirstPage,
+    PageRetriever,
+    Walk,
+    hash_of,
+    hashes_of,
+    keys_of,
+)
 from source_commonroom.coverage import Coverage, Span
 from source_commonroom.moments import moments_of, parse, seam_at, text
 from source_commonroom.progress import Rows, Window
@@ -150,8 +159,7 @@ class Cut:
             if self._failures and not narrow:
                 # The part beside it failed with and without a count.
                 raise
-            first, part.counts = first_page_otherwise(self._retriever, part.part, error)
-            part.counted_apart = part.counts
+            first = first_page_apart(self._retriever, part, error)
         if part.counts and first is not None:
             part.records = part.due = first.records
         for rows in walk.to_the_end(part.part, first):
@@ -247,13 +255,12 @@ def complete(counts: Counts, window: Window) -> Iterator[Rows]:
     yield from counts.complete(window.part, count, window.walks, doubtful=doubtful, apart=window.counted_apart)
 
 
-def first_page_otherwise(
-    retriever: PageRetriever, part: StreamSlice, error: RequestFailedError
-) -> tuple[FirstPage, bool]:
-    """Return the first page of a span that the API didn't serve together with a count, and whether it is counted.
+def first_page_apart(retriever: PageRetriever, window: Window, error: RequestFailedError) -> FirstPage:
+    """Return the first page of a window that the API didn't serve together with a count, counted if that can be had.
 
     It may have been the page that failed, and pages may have become smaller since. So the count is asked for alone, and
-    then the page once more: what is deleted in between may not stand for what is missing.
+    then the page once more: what is deleted in between may not stand for what is missing. If the page has changed
+    meanwhile, the count may be of other activities.
 
     :param error: what the request for both met
     :raises RequestFailedError: that, if the page isn't served without a count either
@@ -262,14 +269,19 @@ def first_page_otherwise(
         raise error
     quick = retriever.quick(1)
     try:
-        first = quick.plain_page(part)
+        before = quick.plain_page(window.part)
         try:
-            counted = quick.count(part)
+            counted = quick.count(window.part)
         except CountRefusedError:
-            return first, False
-        return replace(quick.plain_page(part), records=counted), True
+            window.counts = False
+            return before
+        page = quick.plain_page(window.part)
     except RequestFailedError:
         raise error from None
+    was, now = (hashes_of(records_of(first.page)) for first in (before, page))
+    window.counts = window.counted_apart = True
+    window.is_doubtful = window.is_doubtful or was != now
+    return replace(page, records=counted)
 
 
 def unserved_message(name: str, spans: Iterable[Span]) -> str:

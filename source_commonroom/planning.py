@@ -11,7 +11,7 @@ from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 from source_commonroom.components.errors import RequestFailedError
 from source_commonroom.components.walk import CountFailedError, CountRefusedError, FirstPage, PageRetriever
 from source_commonroom.estimates import Estimates
-from source_commonroom.moments import moment_of, parse, seam_at
+from source_commonroom.moments import moment_of, parse, seam_at, text
 from source_commonroom.progress import Window
 from source_commonroom.slices import Look, Probe, plan, plan_without_counts, window_size
 from source_commonroom.sums import Sum
@@ -66,8 +66,8 @@ class Planner:
         self._counts = True
         self._longest: int | None = None
         """The length of spans that can't be counted, and no longer ones; more than a day. None if there is none."""
-        self._uncounted = False
-        """Whether something is read of which no count was had."""
+        self._uncounted: list[tuple[int, int]] = []
+        """What is read although a count of a part of it failed that isn't long."""
         self._why = ""
 
     def windows(self, first: int, last: int) -> Iterator[Window]:
@@ -97,16 +97,16 @@ class Planner:
             )
         elif self._uncounted:
             logger.warning(
-                "%s: the API failed to count the records of some spans (%s). They are read all the same, but what "
+                "%s: the API failed to count the records of the spans %s (%s). They are read all the same, but what "
                 "comes of them can't be compared with a count this time.",
                 self._name,
+                ", ".join(f"{text(low)} to {text(high)}" for low, high in self._uncounted),
                 self._why,
             )
         elif self._longest is not None:
             logger.warning(
                 "%s: the API didn't count the records of a long span (%s). Shorter ones were counted, and what came is "
-                "compared with the count of each; the count of the whole isn't known, nor that of what lies before the "
-                "first activity that the API showed.",
+                "compared with the count of each; the count of the whole isn't known.",
                 self._name,
                 self._why,
             )
@@ -145,9 +145,12 @@ class Planner:
             yield from self._by_count(first, last, Probe(alone.records, seen.earliest))
             return
         begin = self._earliest(seen, first, last)
-        if begin > first:
-            yield self._window(first, begin, None, None, counts=False)
         yield from self._by_calendar(begin, last, is_new=begin > first or seen is None)
+        if begin > first:
+            # Nothing was shown of it, so that it is read at once, and counted afterwards; unless nothing can be.
+            earlier = self._window(first, begin, None, None, counts=False)
+            earlier.is_counted = self._counts and not self._uncounted
+            yield earlier
 
     def _by_calendar(self, begin: int, last: int, *, is_new: bool) -> Iterator[Window]:
         """Plan a span that couldn't be counted, in halves of halves, the newest first.
@@ -180,7 +183,7 @@ class Planner:
                     continue
                 if served and high - low <= _DAY:
                     # The next span may be counted: a count of so little that failed says nothing of others.
-                    self._uncounted = True
+                    self._uncounted.append((begin, high))
                     yield from self._by_pages(begin, high)
                     return
                 if served:

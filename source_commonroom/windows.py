@@ -23,7 +23,7 @@ from source_commonroom.components.walk import (
     hashes_of,
 )
 from source_commonroom.coverage import Span
-from source_commonroom.cuts import Cut, complete, first_page_otherwise
+from source_commonroom.cuts import Cut, complete, first_page_apart
 from source_commonroom.moments import FIELD, moments_of, parse, second_of, text
 from source_commonroom.progress import Rows, Window
 from source_commonroom.seams import Seams
@@ -158,9 +158,7 @@ class WindowReader:
             # It counted when the windows were planned, and is asked again at the end.
             return None
         except RequestFailedError as error:
-            first, window.counts = first_page_otherwise(self._retriever, window.part, error)
-            window.counted_apart = window.counts
-            return first
+            return first_page_apart(self._retriever, window, error)
 
     def _walked(self, window: Window, first: FirstPage | None) -> Iterator[Rows]:
         """Yield the pages of a window; where a cursor is refused, go on at the last moment seen, or begin again."""

@@ -79,7 +79,10 @@ def test_given_counts_of_long_spans_that_fail_when_read_then_shorter_ones_are_co
     output = read(api, "activities")
 
     assert_all_came(output, api)
-    (warning,) = output.warnings()
+    # What lies before the first activity that was shown is counted once it was read, or named.
+    earlier = [line for line in output.warnings() if "start_time 1970-01-01T00:00:00.000Z" in line]
+    (warning,) = [line for line in output.warnings() if line not in earlier]
+    assert len(earlier) == 1
     assert "Shorter ones were counted" in warning
     assert len(api.log.of("/v2/activities")) <= 2 * PAGES + 60 + 2.5 * 365 * 3 / days
 
@@ -96,8 +99,10 @@ def test_given_counts_of_long_spans_that_fail_when_read_then_they_are_asked_for_
         if request.status == 504
     ]
     # The first is tried twice, and once with a small page. Of each length a page with a count is asked for, and a count
-    # alone. No length is tried again, nor a longer one.
+    # alone. No length is tried again, nor a longer one; but for the span before the first activity, at the end.
     assert failed[0] == failed[1] == failed[2]
+    assert failed[-2] == failed[-1] > timedelta(days=30)
+    del failed[-2:]
     assert max(Counter(failed[3:]).values()) <= 2
     assert all(later <= earlier for earlier, later in pairwise(failed))
 

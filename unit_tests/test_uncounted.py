@@ -11,12 +11,12 @@ from airbyte_cdk.models import AirbyteStreamStatus
 from freezegun.api import FrozenDateTimeFactory
 
 from integration_tests.sandbox import Fault
-from integration_tests.sandbox.faults import counts
+from integration_tests.sandbox.faults import counts, counts_longer_than
 from integration_tests.sandbox.messages import Answer, Call, iso
 from source_commonroom.components.rate_limit import forget_budgets
 from unit_tests.conftest import Read
-from unit_tests.test_meanwhile import Eventful, arriving
-from unit_tests.test_nothing_pays import PATH, SPAN
+from unit_tests.test_meanwhile import Eventful, arriving, deleting
+from unit_tests.test_nothing_pays import PATH, SPAN, late
 from unit_tests.test_seams import FROM, ids, spread
 from unit_tests.test_whole_lists import there
 
@@ -227,3 +227,69 @@ def test_given_a_window_that_is_cut_and_no_part_can_be_counted_then_a_warning_na
     warned = [line for line in output.warnings() if "compared with a count this time" in line]
     assert any("end_time 2026-07-01T00:00:00.000Z" in line for line in warned)
     assert any("start_time 2026-06-13" in line for line in warned)
+
+
+@pytest.mark.parametrize("times", [4, 5, 6, 8])
+def test_given_a_count_of_the_whole_that_fails_for_a_while_and_the_first_rows_withheld_then_it_is_incomplete(
+    times: int, read: Read, clock: FrozenDateTimeFactory
+) -> None:
+    api = Eventful(clock, {})
+    api.hidden = frozenset({"a_0", "a_1"})
+    api.faults.add(Fault("status", status=504, path=PATH, when=counts, times=times))
+
+    first = read(api, "activities", **SPAN)
+    api.hidden = frozenset()
+    forget_budgets()
+    second = read(api, "activities", **SPAN, state=first.states("activities")[-1:])
+
+    assert {*ids(first), *ids(second)} == there(api, "activities")
+    assert (first.status("activities"), second.status("activities")) == (INCOMPLETE, COMPLETE)
+
+
+def test_given_counts_of_long_spans_that_fail_and_the_first_rows_withheld_then_a_warning_names_the_span(
+    read: Read, clock: FrozenDateTimeFactory
+) -> None:
+    api = Eventful(clock, {})
+    api.hidden = frozenset({"a_0", "a_1500"})
+    late(1_500, -1_000_000)(api.workspace)
+    api.faults.add(Fault("status", status=504, path=PATH, when=counts_longer_than(5)))
+
+    output = read(api, "activities", **{**SPAN, "start_date": "2019-01-01T00:00:00Z"})
+
+    assert any("start_time 2018-12-31T23:59:59.999Z" in line for line in output.warnings())
+
+
+class CountedApart(Eventful):
+    """Serves no page together with a count; one row arrives after the count, and one is deleted after the page."""
+
+    alone = 0
+    """How many counts were answered: one to the planner, one to the reader."""
+    is_paged = False
+    """Whether the page was answered that follows them."""
+
+    def answer(self, call: Call) -> Answer:
+        alone = call.params["limit"] == "1"
+        is_count = counts(call.params) and alone
+        if self.alone == 2 and not self.is_paged and not alone:
+            self.is_paged = True
+            arriving(50.5)(self)
+        elif self.is_paged and is_count and self.alone == 2:
+            deleting("a_10")(self)
+        answer = super().answer(call)
+        self.alone += is_count and answer.status == 200
+        return answer
+
+
+@pytest.mark.parametrize("rows", [100, 190, 450, 900])
+@pytest.mark.parametrize("style", ["keyset", "offset"])
+def test_given_a_window_that_is_counted_apart_a_row_withheld_an_arrival_and_a_deletion_then_it_is_incomplete(
+    style: str, rows: int, read: Read, clock: FrozenDateTimeFactory
+) -> None:
+    api = CountedApart(clock, {}, cursor_style=style)
+    api.hidden = frozenset({"a_30"})
+    api.faults.add(Fault("status", status=500, path=PATH, when=lambda p: counts(p) and p["limit"] != "1"))
+
+    output = read(api, "activities", **SPAN, end_date=iso(FROM + timedelta(minutes=4) * rows))
+
+    assert api.is_paged
+    assert output.status("activities") == INCOMPLETE

@@ -143,7 +143,9 @@ class Counts:
         if not doubtful:
             return
         now = now or self._count(part, bounded=before.top is not None)
-        logger.warning(
+        is_short = came < max(before.records, now.records if now else 0)
+        logger.log(
+            logging.WARNING if is_short else logging.INFO,
             "%s%s. They are read once more.",
             self._numbers(part, before.records, came),
             f". It counts {now.records} now" if now else "",
