@@ -95,8 +95,6 @@ def start(
             [*program, command, *arguments, *options],
             stdout=subprocess.PIPE,
             stderr=err,
-            # What lets source-declarative-manifest load components; the connector doesn't ask.
-            env={**os.environ, "AIRBYTE_ENABLE_UNSAFE_CODE": "true"},
         )
     assert process.stdout
     stdout.write_bytes(b"")

@@ -17,9 +17,9 @@ from airbyte_cdk.models import AirbyteStreamStatus, Status
 from integration_tests.connector import run
 from integration_tests.sandbox import Api, Fault, Sandbox, Workspace
 from integration_tests.sandbox.endpoints import ENDPOINTS
-from source_commonroom.components.answers import AnswerTooLargeError, WatchedAdapter
-from source_commonroom.components.rate_limit import RequestBudget
-from source_commonroom.components.retries import OneOriginSession
+from source_commonroom.api.answers import AnswerTooLargeError, WatchedAdapter
+from source_commonroom.api.http import OneOriginSession
+from source_commonroom.api.rate_limit import RequestBudget
 from unit_tests.streams import catalog
 
 TRICKLES = ("trickle", "trickle_head")
@@ -71,7 +71,7 @@ def test_given_many_answers_at_once_when_some_trickle_then_each_has_a_deadline_o
 def test_given_redirects_that_take_their_time_when_asked_for_then_they_share_one_deadline() -> None:
     api = Api(Workspace.of(), faults=[Fault("redirect")])
     with Sandbox(api, latency=0.4) as sandbox:
-        asks = OneOriginSession(api_budget=RequestBudget(1000))
+        asks = OneOriginSession(RequestBudget(1000))
         asks.mount("http://", WatchedAdapter(1.0))
         start = time.monotonic()
         with pytest.raises(requests.ReadTimeout):
@@ -127,10 +127,10 @@ def test_given_an_answer_that_trickles_once_when_read_then_nothing_is_missing(tm
 
 # The connector, with a deadline of two seconds.
 PROGRAM = """
-from source_commonroom.components import retries
+from source_commonroom.api import http
 from source_commonroom.run import run
-assert retries._DEADLINE == 180.0
-retries._DEADLINE = 2.0
+assert http._DEADLINE == 180.0
+http._DEADLINE = 2.0
 run()
 """
 

@@ -1,6 +1,5 @@
 """spec, check, discover and read as processes."""
 
-import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,11 +20,10 @@ from airbyte_cdk.models import (
 
 import source_commonroom
 from integration_tests.conftest import RunCommand, Serve
-from integration_tests.connector import run
 from integration_tests.sandbox import Api, Workspace
-from source_commonroom.source import load_manifest
+from source_commonroom.table import load_manifest
 from unit_tests.output import Output
-from unit_tests.streams import STREAMS, Stream, by_key, catalog, complete
+from unit_tests.streams import STREAMS, Stream, by_key, complete
 
 PACKAGE = Path(source_commonroom.__file__).parent
 
@@ -141,31 +139,6 @@ def test_given_few_or_many_workers_when_read_then_every_record_comes(
 
     for stream in STREAMS:
         assert by_key(stream, result.records(stream.name)) == complete(stream, generated), stream.name
-    assert result.exit_code == 0
-
-
-def test_the_manifest_runs_under_source_declarative_manifest_too(
-    serve: Serve, tmp_path: Path, generated: Workspace
-) -> None:
-    sandbox = serve()
-    result = run(
-        tmp_path,
-        "read",
-        config={"api_token": sandbox.token, "api_url": sandbox.api_url, "pii": "drop"},
-        catalog=catalog(),
-        program=[str(Path(sys.executable).with_name("source-declarative-manifest"))],
-        options=[
-            *("--manifest-path", str(PACKAGE / "manifest.yaml")),
-            *("--components-path", str(PACKAGE / "components" / "__init__.py")),
-        ],
-    )
-
-    for stream in STREAMS:
-        assert keys(stream, result.records(stream.name)) == keys(stream, complete(stream, generated)), stream.name
-        assert result.status(stream.name) == AirbyteStreamStatus.COMPLETE
-    # What the configuration asks for holds there as well.
-    assert any(row.get("primaryEmail") for row in generated.records("contacts"))
-    assert not any(row.get("primaryEmail") or row.get("fullName") for row in result.records("contacts"))
     assert result.exit_code == 0
 
 

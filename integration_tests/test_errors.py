@@ -26,7 +26,7 @@ import source_commonroom
 from integration_tests.chaos import hurried
 from integration_tests.connector import run
 from integration_tests.sandbox import Api, Fault, Sandbox, Workspace
-from source_commonroom.components.errors import FAILURES
+from source_commonroom.api.errors import FAILURES
 from unit_tests.streams import BY_NAME, catalog
 
 CONFIG, TRANSIENT, SYSTEM = FailureType.config_error, FailureType.transient_error, FailureType.system_error
@@ -171,7 +171,7 @@ class Run:
     config: dict[str, str] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
     impatient: bool = False
-    """Wait 0.3 s, and try once more: under source-declarative-manifest, with the manifest changed so."""
+    """Wait 0.3 s, and try once more."""
     certificate: Path | None = None
 
     def outcomes(self, folder: Path) -> dict[str, Outcome]:
@@ -187,7 +187,6 @@ class Run:
                 config={**config, "num_workers": 40},
                 catalog=catalog(*self.cases),
                 program=["env", *(f"{name}={value}" for name, value in self.environment.items()), *self._program()],
-                options=self._options(folder),
             )
         assert config["api_token"] not in result.text
         return {
@@ -204,23 +203,7 @@ class Run:
         }
 
     def _program(self) -> list[str]:
-        if self.impatient:
-            return [str(Path(sys.executable).with_name("source-declarative-manifest"))]
-        return [sys.executable, str(Path(hurried.__file__)), "wait"]
-
-    def _options(self, folder: Path) -> list[str]:
-        if not self.impatient:
-            return []
-        text = (PACKAGE / "manifest.yaml").read_text()
-        for usual, hasty in {"connect_timeout_in_seconds: 10": 0.3, "read_timeout_in_seconds: 60": 0.3}.items():
-            assert usual in text
-            text = text.replace(usual, f"{usual.partition(':')[0]}: {hasty}")
-        assert "    http_method: GET\n" in text
-        text = text.replace("    http_method: GET\n", "    http_method: GET\n    patience_in_seconds: 0\n")
-        assert "max_retries: 5" in text
-        (folder / "manifest.yaml").write_text(text.replace("max_retries: 5", "max_retries: 1"))
-        components = PACKAGE / "components" / "__init__.py"
-        return ["--manifest-path", str(folder / "manifest.yaml"), "--components-path", str(components)]
+        return [sys.executable, str(Path(hurried.__file__)), "impatient" if self.impatient else "wait"]
 
 
 def meeting(case: Case, api: Api | None = None, **options: object) -> Run:

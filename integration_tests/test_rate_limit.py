@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 
-from source_commonroom.components.rate_limit import RequestBudget
+from source_commonroom.api.rate_limit import RequestBudget
 
 THREADS = 12
 HELD = 0.4

@@ -35,7 +35,7 @@ import logging, threading, time, warnings
 import requests
 from airbyte_cdk.sources.concurrent_source.concurrent_source import ConcurrentSource
 from source_commonroom import run
-from source_commonroom.components import privacy
+from source_commonroom.records import privacy
 
 # Nobody waits, and the time passes all the same.
 slept = 0.0

@@ -11,16 +11,16 @@ from typing import Any
 
 import orjson
 from airbyte_cdk.models import AirbyteConnectionStatus, FailureType, Status
-from airbyte_cdk.sources.streams.concurrent.cursor import Cursor
 from airbyte_cdk.sources.streams.concurrent.partitions.stream_slicer import StreamSlicer
 from airbyte_cdk.sources.types import StreamSlice
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
-from source_commonroom.components.errors import MAKE_ANOTHER, PageErrorHandler, RequestFailedError
-from source_commonroom.components.once import rows_once
-from source_commonroom.components.pages import is_paged
-from source_commonroom.components.shape import RecordShape
-from source_commonroom.components.walk import ColumnsRefusedError, PageRetriever
+from source_commonroom.api.errors import MAKE_ANOTHER, RequestFailedError
+from source_commonroom.api.page import is_paged
+from source_commonroom.api.retriever import ColumnsRefusedError, PageRetriever
+from source_commonroom.lists.cached import fetch_cached
+from source_commonroom.lists.partitions import ChosenSegments
+from source_commonroom.records.shape import RecordShape
 
 logger = logging.getLogger("airbyte")
 
@@ -33,15 +33,16 @@ _REFUSALS = {"forbidden", "token_rejected", "forbidden_or_rejected"}
 
 
 @dataclass(frozen=True)
-class Probe:
+class StreamProbe:
     """What one stream needs to be probed.
 
     :param retriever: asks
-    :param slicer: names the parts that the stream is read in
+    :param slicer: names the parts that the stream is read in; None if it is read by time: a page without dates is one
+        as well
     """
 
     retriever: PageRetriever
-    slicer: StreamSlicer
+    slicer: StreamSlicer | None
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class SharedList(PageRetriever):
     def page_of(
         self, params: Mapping[str, Any], stream_slice: StreamSlice | None, *, as_large: bool = False
     ) -> Mapping[str, Any]:
-        """Return a page. ``rows_once`` lets one ask at a time."""
+        """Return a page. ``fetch_cached`` lets one ask at a time."""
         url = self.requester.get_url()
         if url in self.failures:
             raise self.failures[url]
@@ -86,17 +87,17 @@ class SharedList(PageRetriever):
         return {**page, "meta": {**page["meta"], "nextCursor": None}}
 
 
-def refusal_of(status: Probe) -> str | None:
+def refusal_of(status: StreamProbe) -> str | None:
     """Return why the token isn't accepted, or can't be asked about, in a sentence; None where it may read its status.
 
     Asked twice at the most: for this, a check waits.
     """
-    _hurry(status.retriever, retries=1)
+    _use_short_timeouts(status.retriever, retries=1)
     error = _error_of(status, {})
     return str(error) if error else None
 
 
-def ask_for_each(probes: Sequence[Probe]) -> Findings:
+def ask_for_each(probes: Sequence[StreamProbe]) -> Findings:
     """Ask for one record of each stream, all at once and each once: of a stream in parts, of its first part.
 
     Of what others are read by, such as segments, the first page is asked for, once for all; and all of them where the
@@ -104,7 +105,7 @@ def ask_for_each(probes: Sequence[Probe]) -> Findings:
     """
     shared = _share_parents(probes)
     for probe in probes:
-        _hurry(probe.retriever, retries=0)
+        _use_short_timeouts(probe.retriever, retries=0)
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="check") as pool:
         errors = list(pool.map(lambda probe: _error_of(probe, shared), probes))
     failed = {probe.retriever.name: error for probe, error in zip(probes, errors, strict=True) if error}
@@ -120,15 +121,14 @@ def ask_for_each(probes: Sequence[Probe]) -> Findings:
     return Findings(refused, unanswered, list(mistakes.values()), consequences)
 
 
-def _without_definitions(probes: Sequence[Probe]) -> list[str]:
+def _without_definitions(probes: Sequence[StreamProbe]) -> list[str]:
     """Say what fails where the definitions of custom fields are refused, although no stream of them is selected."""
     named, hidden = [], []
     for retriever in (probe.retriever for probe in probes):
-        for shape in retriever.transformations:
-            if isinstance(shape, RecordShape):
-                names, hides = shape.needs_definitions
-                named += [retriever.name] * names
-                hidden += [retriever.name] * hides
+        if isinstance(retriever.shape, RecordShape):
+            names, hides = retriever.shape.needs_definitions
+            named += [retriever.name] * names
+            hidden += [retriever.name] * hides
     sentences = []
     if named:
         sentences.append(
@@ -143,36 +143,33 @@ def _without_definitions(probes: Sequence[Probe]) -> list[str]:
     return sentences
 
 
-def _share_parents(probes: Sequence[Probe]) -> Mapping[str, PageRetriever]:
+def _share_parents(probes: Sequence[StreamProbe]) -> Mapping[str, PageRetriever]:
     """Let routers share the lists that they ask for, and return one of each by its address."""
     shared: dict[str, PageRetriever] = {}
     failures: dict[str, AirbyteTracedException] = {}
-    for slicer in (probe.slicer for probe in probes):
+    for slicer in (probe.slicer for probe in probes if probe.slicer is not None):
         parents = {name: part for name, part in vars(slicer).items() if isinstance(part, PageRetriever)}
         for name, parent in parents.items():
-            _hurry(parent, retries=0)
+            _use_short_timeouts(parent, retries=0)
             # Nothing is compared with a count: whether the list can be read is all that matters.
             parts = {part.name: getattr(parent, part.name) for part in fields(parent)} | {"counts": False}
-            chosen = bool(parent.config.get("segment_ids"))
-            part = SharedList(**parts, parameters=None, whole=chosen, failures=failures)
+            chosen = isinstance(slicer, ChosenSegments) and bool(slicer.chosen)
+            part = SharedList(**parts, whole=chosen, failures=failures)
             setattr(slicer, name, part)
             shared[parent.requester.get_url()] = part
     return shared
 
 
-def _hurry(retriever: PageRetriever, retries: int) -> None:
+def _use_short_timeouts(retriever: PageRetriever, retries: int) -> None:
     """Let a failure be said soon, and be named rather than waited for."""
-    handler = retriever.requester.error_handler
-    assert isinstance(handler, PageErrorHandler)  # noqa: S101  # the manifest names no other
-    handler.max_retries = retries
-    retriever.requester.hurry()
+    retriever.requester.use_short_timeouts(retries)
 
 
 def _kind(error: AirbyteTracedException) -> str:
     return error.failure.name if isinstance(error, RequestFailedError) else ""
 
 
-def _error_of(probe: Probe, shared: Mapping[str, PageRetriever]) -> AirbyteTracedException | None:
+def _error_of(probe: StreamProbe, shared: Mapping[str, PageRetriever]) -> AirbyteTracedException | None:
     name = probe.retriever.name
     try:
         _ask(probe, shared)
@@ -193,15 +190,14 @@ def _error_of(probe: Probe, shared: Mapping[str, PageRetriever]) -> AirbyteTrace
     return None
 
 
-def _ask(probe: Probe, shared: Mapping[str, PageRetriever]) -> None:
+def _ask(probe: StreamProbe, shared: Mapping[str, PageRetriever]) -> None:
     retriever = probe.retriever
-    # The cursor's windows aren't asked for: a page without dates is one as well.
-    part = _EVERYTHING if isinstance(probe.slicer, Cursor) else next(iter(probe.slicer.stream_slices()), None)
+    part = _EVERYTHING if probe.slicer is None else next(iter(probe.slicer.stream_slices()), None)
     if part is None:
         return
     url = retriever.requester.get_url(stream_slice=part)
     if url in shared and not part.partition:
-        rows_once(shared[url])
+        fetch_cached(shared[url])
         return
     # All columns: the token may lack one.
     params = dict(retriever.params(part))

@@ -19,7 +19,8 @@ from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
 from source_commonroom.files import UnreadableFileError
 from source_commonroom.masking import mask_config, masked, masked_stderr, report_crash
-from source_commonroom.output import Backlog, PageEntrypoint
+from source_commonroom.output.entrypoint import PageEntrypoint
+from source_commonroom.output.pages import Backlog
 from source_commonroom.source import SourceCommonroom
 
 T = TypeVar("T")

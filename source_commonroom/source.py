@@ -1,11 +1,11 @@
-"""The source: the manifest, and what the CDK asks of Python."""
+"""The source: what Airbyte asks for, spec, check, discover and read."""
 
 import logging
-import pkgutil
-import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from datetime import timedelta
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from queue import Queue
 from typing import Any
 
 from airbyte_cdk.models import (
@@ -16,77 +16,62 @@ from airbyte_cdk.models import (
     AirbyteStateMessageSerializer,
     ConfiguredAirbyteCatalog,
     ConfiguredAirbyteCatalogSerializer,
+    ConnectorSpecification,
     FailureType,
+    Level,
     Status,
 )
-from airbyte_cdk.sources.declarative.concurrent_declarative_source import ConcurrentDeclarativeSource
-from airbyte_cdk.sources.declarative.parsers.manifest_component_transformer import ManifestComponentTransformer
-from airbyte_cdk.sources.declarative.parsers.manifest_reference_resolver import ManifestReferenceResolver
+from airbyte_cdk.sources import Source
+from airbyte_cdk.sources.concurrent_source.concurrent_source import ConcurrentSource
+from airbyte_cdk.sources.concurrent_source.thread_pool_manager import ThreadPoolManager
+from airbyte_cdk.sources.connector_state_manager import ConnectorStateManager
+from airbyte_cdk.sources.message import InMemoryMessageRepository
+from airbyte_cdk.sources.message.concurrent_repository import ConcurrentMessageRepository
 from airbyte_cdk.sources.streams.concurrent.abstract_stream import AbstractStream
-from airbyte_cdk.sources.streams.concurrent.cursor import ConcurrentCursor
+from airbyte_cdk.sources.streams.concurrent.cursor import Cursor, CursorField, FinalStateCursor
 from airbyte_cdk.sources.streams.concurrent.default_stream import DefaultStream
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
-from airbyte_cdk.utils.yaml_loader import safe_load_yaml
 
-from source_commonroom import components
-from source_commonroom.check import Probe, ask_for_each, refusal_of, sentence_of_expiry, status_of
-from source_commonroom.components.counts import Counts
-from source_commonroom.components.once import forget_rows
-from source_commonroom.components.routers import object_types_or_none
-from source_commonroom.components.walk import PageRetriever
+from source_commonroom.activities.cursor import TimeRange, WindowCursor
+from source_commonroom.activities.state import usable_state
+from source_commonroom.api.http import Access
+from source_commonroom.check import StreamProbe, ask_for_each, refusal_of, sentence_of_expiry, status_of
 from source_commonroom.config import validate_config, without_empty
-from source_commonroom.cursor import WindowCursor
-from source_commonroom.estimates import Estimates
+from source_commonroom.endpoints import Endpoints
 from source_commonroom.files import UnreadableFileError, read_json
-from source_commonroom.lists import Lists
-from source_commonroom.objects import name_streams, type_of
-from source_commonroom.output import Backlog
-from source_commonroom.partitions import AsPages, PagePartitions, Pages, as_records
-from source_commonroom.state import usable_state
-
-# The manifest names its components as a manifest-only connector does; here they are a module of the package.
-sys.modules.setdefault("source_declarative_manifest.components", components)
-
-
-def load_manifest() -> dict[str, Any]:
-    """Return ``manifest.yaml`` as it is written, references unresolved."""
-    text = pkgutil.get_data(__package__, "manifest.yaml")
-    assert text is not None, "a package without its manifest"  # noqa: S101  # for the type checker; the build includes it
-    manifest: dict[str, Any] = safe_load_yaml(text)
-    return manifest
-
-
-def _refuse_repeated(catalog: ConfiguredAirbyteCatalog) -> None:
-    names = Counter(configured.stream.name for configured in catalog.streams)
-    if repeated := sorted(name for name, times in names.items() if times > 1):
-        raise AirbyteTracedException(
-            message=f"The catalog names a stream more than once: {', '.join(repeated)}. Its records "
-            "would stand there as often. Name each stream once.",
-            internal_message="a stream stands twice in the configured catalog",
-            failure_type=FailureType.config_error,
-        )
-
-
-def _retriever_of(stream: AbstractStream) -> PageRetriever:
-    # The CDK offers no seam here either.
-    generator: Any = stream._stream_partition_generator  # type: ignore[attr-defined]  # noqa: SLF001
-    retriever: PageRetriever = generator._partition_factory._retriever  # noqa: SLF001
-    return retriever
-
-
-def _probe_of(stream: AbstractStream) -> Probe:
-    generator: Any = stream._stream_partition_generator  # type: ignore[attr-defined]  # noqa: SLF001  # as above
-    return Probe(_retriever_of(stream), generator._stream_slicer)  # noqa: SLF001
-
+from source_commonroom.lists.cached import clear_cache
+from source_commonroom.lists.completeness import Counts
+from source_commonroom.lists.estimates import Estimates
+from source_commonroom.lists.one_way import Lists
+from source_commonroom.lists.partitions import object_types_or_none
+from source_commonroom.object_streams import name_streams, type_of
+from source_commonroom.output.pages import Backlog
+from source_commonroom.output.partitions import AsPages, PagePartitions, Pages, as_records
+from source_commonroom.table import StreamRow, load_manifest, rows
 
 # How long a request is tried that fails, in seconds, where a person waits for the schemas.
-_PATIENCE_WITHOUT_A_CATALOG = 30
-# What all streams of one type of objects share.
-_OF_OBJECTS = {"endpoint": "objects", "both_ends": True, "cols": "recordKey,cf_*"}
+_PATIENCE_WITHOUT_A_CATALOG = 30.0
+# As many messages as the CDK's own sources let wait.
+_MOST_QUEUED = 10_000
+# One of each type of objects, whose name source and discover give it.
+_OF_OBJECTS = partial(
+    StreamRow,
+    endpoint="objects",
+    page="paged_open",
+    cols="recordKey,cf_*",
+    counts=True,
+    both_ends=True,
+    schema="objects",
+    slices="one_object_type",
+    slice_fields=("objectTypeId",),
+)
 
 
-class SourceCommonroom(ConcurrentDeclarativeSource):
-    """A Common Room workspace as an Airbyte source, as ``manifest.yaml`` declares it.
+class SourceCommonroom(Source):
+    """A Common Room workspace as an Airbyte source, whose streams ``manifest.yaml`` lists.
+
+    Configuration, catalog and state may come here, as from the command line and from PyAirbyte, or with each call, as
+    from ``airbyte-cdk connector test``. Without a configuration no request is made.
 
     :param catalog: the configured catalog of a read; None for spec, check and discover
     :param config: the configuration, as spec describes it; None for spec
@@ -103,93 +88,77 @@ class SourceCommonroom(ConcurrentDeclarativeSource):
         state: list[AirbyteStateMessage] | None = None,
         backlog: Backlog | None = None,
     ) -> None:
-        manifest = load_manifest()
-        if catalog is None:
-            manifest["definitions"]["requester"]["patience_in_seconds"] = _PATIENCE_WITHOUT_A_CATALOG
-        else:
+        self._logger = logging.getLogger(f"airbyte.{self.name}")
+        self._backlog = backlog
+        self._given: Mapping[str, Any] | None = None
+        self._config: Mapping[str, Any] = {}
+        if catalog is not None:
             _refuse_repeated(catalog)
-            # Each stream costs some 20 ms, whether it is read or not.
-            wanted = {configured.stream.name for configured in catalog.streams}
-            manifest["streams"] = [row for row in manifest["streams"] if row["$parameters"]["name"] in wanted]
-        # Here, and not where the CDK does it, because its constructor already works with the configuration.
-        if isinstance(config, Mapping):
-            config = without_empty(config, manifest["spec"]["connection_specification"])
         if config is not None:
-            validate_config(config, manifest["spec"]["connection_specification"])
-        streams = None if catalog is None else {configured.stream.name for configured in catalog.streams}
-        lookback = timedelta(days=(config or {}).get("lookback_window_days", 3))
-        state = usable_state(state or [], streams, lookback)
-        super().__init__(catalog=catalog, config=config, state=state, source_config=manifest)
-        # What read and discover know before they build the streams.
-        self._object_streams: list[tuple[str, str]] = []
-        self._schemas: dict[str, Mapping[str, Any]] = {}
-        self._emit = AsPages(backlog) if backlog else as_records
-        self._retrievers: list[PageRetriever] = []
-        self._estimates = Estimates(self._message_repository)
-        self._over = backlog.is_closed if backlog else lambda: False
+            self._adopt(config)
+        self._streams = None if catalog is None else {configured.stream.name for configured in catalog.streams}
+        self._given_state = state or []
+        self._state = usable_state(self._given_state, self._streams, TimeRange.of(self._config).lookback)
 
-    @property
-    def dynamic_streams(self) -> list[dict[str, Any]]:
-        """The streams of one type of objects each, as far as this command needs them; see ``objects.py``."""
-        if not self._object_streams:
-            return []
-        streams = [
-            {
-                "$ref": "#/definitions/object_stream",
-                "$parameters": {**_OF_OBJECTS, "name": name, "entity": type_id},
-            }
-            for name, type_id in self._object_streams
-        ]
-        manifest = ManifestReferenceResolver().preprocess_manifest({**load_manifest(), "streams": streams})
-        made = ManifestComponentTransformer().propagate_types_and_parameters("", manifest, {})["streams"]
-        return [dict(stream) for stream in made]
+    def _adopt(self, config: Mapping[str, Any]) -> None:
+        """Go by a configuration from now on.
 
-    def streams(self, config: Mapping[str, Any]) -> list[AbstractStream]:
-        """Return the streams, made to travel by the page, and activities in planned windows."""
-        return [self._by_pages(stream) for stream in super().streams(config)]
+        :raises AirbyteTracedException: (config_error) if it isn't valid
+        """
+        if config == self._given or config is self._config:
+            return
+        schema = load_manifest()["spec"]["connection_specification"]
+        # It may be anything that JSON holds.
+        complete = without_empty(config, schema) if isinstance(config, dict) else config
+        validate_config(complete, schema)
+        self._given, self._config = config, complete
 
-    def _by_pages(self, stream: AbstractStream) -> AbstractStream:
-        # The CDK offers no seam between its factory, which makes whole streams, and its engine, which reads them.
-        assert isinstance(stream, DefaultStream)  # noqa: S101  # the factory makes no others of this manifest
-        generator: Any = stream._stream_partition_generator  # noqa: SLF001
-        retriever = _retriever_of(stream)
-        self._retrievers.append(retriever)
-        slicer, cursor = generator._stream_slicer, stream.cursor  # noqa: SLF001
-        pages: Pages
-        # At a read the catalog's schema, because the CDK asks for it with each status, in its main thread.
-        schema = self._schemas.get(stream.name)
-        if schema and schema.get("properties"):
-            retriever.choose(schema["properties"])
-        if isinstance(cursor, ConcurrentCursor):
-            workers = int(self._config.get("num_workers", 10))
-            slicer = cursor = WindowCursor(
-                cursor, self._connector_state_manager, retriever, workers, self._estimates, self._over
-            )
-            pages = cursor.pages
-        else:
-            both_ends = self._config.get("walk_from_both_ends", True)
-            counts = Counts(retriever, self._estimates.add)
-            slicer = Lists(retriever, slicer, counts, self._over, from_both_ends=both_ends)
-            pages = slicer.pages
-        return DefaultStream(
-            partition_generator=PagePartitions(stream.name, slicer, pages, retriever.finish, self._emit),
-            name=stream.name,
-            json_schema=stream.get_json_schema if schema is None else lambda: schema,
-            primary_key=stream._primary_key,  # noqa: SLF001
-            cursor_field=stream._cursor_field,  # noqa: SLF001
-            logger=stream._logger,  # noqa: SLF001
-            cursor=cursor,
+    def spec(self, logger: logging.Logger) -> ConnectorSpecification:  # noqa: ARG002  # the CDK's signature
+        """Return what a configuration may hold."""
+        spec = load_manifest()["spec"]
+        return ConnectorSpecification(
+            connectionSpecification=spec["connection_specification"], documentationUrl=spec["documentation_url"]
         )
 
-    def discover(self, logger: logging.Logger, config: Mapping[str, Any]) -> AirbyteCatalog:
+    def check(self, logger: logging.Logger, config: Mapping[str, Any]) -> AirbyteConnectionStatus:  # noqa: ARG002  # the CDK's signature
+        """Return SUCCEEDED where the token may read its own status, and say what else it may not read, or until when.
+
+        The CDK's ``CheckStream`` tries for half a minute, and answers with the ``repr`` of "Stream … is not available:
+        …"; a person in Airbyte's UI waits for seconds, and gets the sentence alone.
+        """
+        self._adopt(config)
+        expiry, over = sentence_of_expiry(self._config["api_token"])
+        if over:
+            return AirbyteConnectionStatus(status=Status.FAILED, message=expiry)
+        clear_cache()
+        endpoints = self._endpoints(_PATIENCE_WITHOUT_A_CATALOG)
+        probes = {
+            row.name: StreamProbe(endpoints.retriever(row), None if row.cursor_field else endpoints.slicer(row))
+            for row in rows().values()
+        }
+        (first,) = load_manifest()["check"]["stream_names"]
+        if refusal := refusal_of(probes.pop(first)):
+            return AirbyteConnectionStatus(status=Status.FAILED, message=refusal)
+        return status_of(ask_for_each(list(probes.values())), expiry)
+
+    def discover(self, logger: logging.Logger, config: Mapping[str, Any]) -> AirbyteCatalog:  # noqa: ARG002  # the CDK's signature
         """Return the catalog: the manifest's streams, and one for each type of objects.
 
         :raises AirbyteTracedException: where the definitions of custom fields can't be read
         """
-        forget_rows()
-        (stream,) = (stream for stream in super().streams(self._config) if stream.name == "object_types")
-        self._object_streams = list(name_streams(object_types_or_none(_retriever_of(stream)) or []))
-        return super().discover(logger, config)
+        self._adopt(config)
+        clear_cache()
+        engine = _Engine(self._config, self._endpoints(_PATIENCE_WITHOUT_A_CATALOG), [], None)
+        types = object_types_or_none(engine.endpoints.object_types("object_types")) or []
+        of_objects = [_OF_OBJECTS(name=name, entity=type_id) for name, type_id in name_streams(types)]
+        found = [engine.stream(row, None) for row in [*rows().values(), *of_objects]]
+        return AirbyteCatalog(streams=[stream.as_airbyte_stream() for stream in found])
+
+    def streams(self, config: Mapping[str, Any]) -> list[AbstractStream]:
+        """Return the manifest's streams."""
+        self._adopt(config)
+        engine = _Engine(self._config, self._endpoints(), [], None)
+        return [engine.stream(row, None) for row in rows().values()]
 
     def read(
         self,
@@ -203,36 +172,32 @@ class SourceCommonroom(ConcurrentDeclarativeSource):
         The manifest lists them first. Streams in windows come last: the CDK's pool takes work in the order in which it
         comes, and a chain that waits behind windows would end long after them.
         """
-        forget_rows()
+        self._adopt(config)
+        _refuse_repeated(catalog)
+        clear_cache()
         if expiry := sentence_of_expiry(self._config["api_token"])[0]:
             logger.warning("%s", expiry)
-        self._schemas = {configured.stream.name: configured.stream.json_schema for configured in catalog.streams}
-        streams = self.resolved_manifest["streams"]
-        rank = {stream["name"]: ("incremental_sync" in stream, place) for place, stream in enumerate(streams)}
-        self._object_streams = [(name, type_of(name)) for name in self._schemas if name not in rank]
-        of_objects = (False, len(rank))
-        ordered = sorted(catalog.streams, key=lambda configured: rank.get(configured.stream.name, of_objects))
+        engine = _Engine(self._config, self._endpoints(), self._state_of(catalog, state), self._backlog)
+        schemas = {configured.stream.name: configured.stream.json_schema for configured in catalog.streams}
+        found = [rows().get(name) or _OF_OBJECTS(name=name, entity=type_of(name)) for name in schemas]
+        places = {name: place for place, name in enumerate(rows())}
+        found.sort(key=lambda row: (bool(row.cursor_field), places.get(row.name, len(places))))
         try:
-            yield from super().read(logger, config, ConfiguredAirbyteCatalog(streams=ordered), state)
+            yield from engine.read([engine.stream(row, schemas[row.name]) for row in found])
         finally:
-            for retriever in self._retrievers:
-                retriever.repeats.summarize()
+            engine.summarize()
 
-    def check(self, logger: logging.Logger, config: Mapping[str, Any]) -> AirbyteConnectionStatus:  # noqa: ARG002  # the CDK's signature
-        """Return SUCCEEDED where the token may read its own status, and say what else it may not read, or until when.
+    def _state_of(
+        self, catalog: ConfiguredAirbyteCatalog, state: list[AirbyteStateMessage] | None
+    ) -> list[AirbyteStateMessage]:
+        names = {configured.stream.name for configured in catalog.streams}
+        if state is None or (state == self._given_state and names == self._streams):
+            return self._state
+        return usable_state(state, names, TimeRange.of(self._config).lookback)
 
-        The CDK's ``CheckStream`` tries for half a minute, and answers with the ``repr`` of "Stream … is not available:
-        …"; a person in Airbyte's UI waits for seconds, and gets the sentence alone.
-        """
-        expiry, over = sentence_of_expiry(self._config["api_token"])
-        if over:
-            return AirbyteConnectionStatus(status=Status.FAILED, message=expiry)
-        forget_rows()
-        probes = {stream.name: _probe_of(stream) for stream in super().streams(self._config)}
-        (first,) = self.resolved_manifest["check"]["stream_names"]
-        if refusal := refusal_of(probes.pop(first)):
-            return AirbyteConnectionStatus(status=Status.FAILED, message=refusal)
-        return status_of(ask_for_each(list(probes.values())), expiry)
+    def _endpoints(self, patience: float | None = None) -> Endpoints:
+        access = Access.of(self._config)
+        return Endpoints(self._config, access if patience is None else access.with_patience(patience))
 
     @staticmethod
     def read_config(config_path: str) -> dict[str, Any]:
@@ -270,3 +235,113 @@ class SourceCommonroom(ConcurrentDeclarativeSource):
     def configure(self, config: Mapping[str, Any], temp_dir: str) -> Mapping[str, Any]:  # noqa: ARG002  # the CDK's signature
         """Return the configuration, and write it nowhere: a process that is killed would leave the token behind."""
         return self._config or config
+
+
+def _refuse_repeated(catalog: ConfiguredAirbyteCatalog) -> None:
+    names = Counter(configured.stream.name for configured in catalog.streams)
+    if repeated := sorted(name for name, times in names.items() if times > 1):
+        raise AirbyteTracedException(
+            message=f"The catalog names a stream more than once: {', '.join(repeated)}. Its records "
+            "would stand there as often. Name each stream once.",
+            internal_message="a stream stands twice in the configured catalog",
+            failure_type=FailureType.config_error,
+        )
+
+
+class _Engine:
+    """Makes the streams of one command, and reads them on the CDK's concurrent core.
+
+    Seams: ``ConcurrentSource``, which reads streams, and ``DefaultStream``, which is one; both take whatever makes
+    partitions, and whatever keeps the state.
+
+    :param config: a valid configuration
+    :param endpoints: asks the API
+    :param state: what a sync begins with
+    :param backlog: as that of :class:`SourceCommonroom`
+    """
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        endpoints: Endpoints,
+        state: list[AirbyteStateMessage],
+        backlog: Backlog | None,
+    ) -> None:
+        self._config = config
+        self.endpoints = endpoints
+        self._logger = logging.getLogger("airbyte.SourceCommonroom")
+        self._states = ConnectorStateManager(state=state)
+        self._queue: Queue[Any] = Queue(maxsize=_MOST_QUEUED)
+        self._messages = ConcurrentMessageRepository(self._queue, InMemoryMessageRepository(Level.INFO))
+        self._estimates = Estimates(self._messages)
+        self._emit = AsPages(backlog) if backlog else as_records
+        self._output_closed = backlog.is_closed if backlog else lambda: False
+        self._workers = int(config.get("num_workers", 10))
+
+    def stream(self, row: StreamRow, schema: Mapping[str, Any] | None) -> DefaultStream:
+        """Return a stream.
+
+        :param schema: that of the catalog, at a read; None where the columns of custom fields are to be found out
+        """
+        retriever = self.endpoints.retriever(row)
+        if schema and schema.get("properties"):
+            retriever.select_columns(schema["properties"])
+        slicer: WindowCursor | Lists
+        cursor: Cursor
+        pages: Pages
+        if row.cursor_field:
+            slicer = cursor = windows = WindowCursor(
+                TimeRange.of(self._config),
+                self._states,
+                self._messages,
+                retriever,
+                self._workers,
+                self._estimates,
+                self._output_closed,
+            )
+            pages = windows.pages
+        else:
+            slicer = lists = Lists(
+                retriever,
+                self.endpoints.slicer(row),
+                Counts(retriever, self._estimates.add),
+                self._output_closed,
+                from_both_ends=self._config.get("walk_from_both_ends", True),
+            )
+            pages = lists.pages
+            cursor = FinalStateCursor(row.name, None, self._messages)
+        return DefaultStream(
+            partition_generator=PagePartitions(row.name, slicer, pages, retriever.to_records, self._emit),
+            name=row.name,
+            # At a read the catalog's, because the CDK asks for it with each status, in its main thread.
+            json_schema=(lambda: self.endpoints.schema(row)) if schema is None else schema,
+            primary_key=list(row.primary_key),
+            cursor_field=CursorField(row.cursor_field) if row.cursor_field else None,
+            logger=self._logger,
+            cursor=cursor,
+        )
+
+    def read(self, streams: list[DefaultStream]) -> Iterator[AirbyteMessage]:
+        """Yield the messages of a sync."""
+        # It would wait for ever for a stream that isn't there.
+        if not streams:
+            return
+        # One thread more than workers: the one that plans the windows of activities waits most of the time.
+        threads = self._workers + 1
+        pool = ThreadPoolExecutor(threads, thread_name_prefix="workerpool")
+        core = ConcurrentSource(
+            ThreadPoolManager(pool, self._logger),
+            self._logger,
+            message_repository=self._messages,
+            queue=self._queue,
+            initial_number_partitions_to_generate=threads // 2,
+        )
+        try:
+            yield from core.read(list[AbstractStream](streams))
+        finally:
+            # At an early end no further list or window is begun.
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def summarize(self) -> None:
+        """Say how often was warned of what."""
+        self.endpoints.summarize()

@@ -3,14 +3,12 @@
 import logging
 import time
 from collections.abc import Callable, Iterator
-from functools import cache
 from typing import Any
 
 import freezegun
 import pytest
 import requests_mock
 from airbyte_cdk.models import AirbyteStateMessage, AirbyteStream, ConfiguredAirbyteCatalog
-from airbyte_cdk.sources.declarative import concurrent_declarative_source
 from airbyte_cdk.test import entrypoint_wrapper
 from freezegun import freeze_time
 from freezegun.api import FrozenDateTimeFactory
@@ -18,7 +16,7 @@ from hypothesis import HealthCheck, settings
 
 from integration_tests.sandbox import DEFAULT_TOKEN, Api, Workspace, mount
 from source_commonroom import SourceCommonroom
-from source_commonroom.components.rate_limit import forget_budgets
+from source_commonroom.api.rate_limit import forget_budgets
 from unit_tests.output import Output
 from unit_tests.streams import catalog
 
@@ -53,15 +51,6 @@ def read_in_process(
     output = entrypoint_wrapper.read(source, config, configured, state)
     messages = list(output.get_message_iterator())
     return Output(exit_code=int(bool(output.errors)), messages=messages, text="")
-
-
-@pytest.fixture(scope="session", autouse=True)
-def component_schema() -> Iterator[None]:
-    """Parse the CDK's schema of components once, and not for each source: it took 0.2 s of each test."""
-    parse_once = cache(concurrent_declarative_source.get_declarative_component_schema)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(concurrent_declarative_source, "get_declarative_component_schema", parse_once)
-        yield
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from typing import Any
 
-from source_commonroom.components.exact_json import Notes
+from source_commonroom.api.exact_json import Notes
 
 DEEPEST = 254
 

@@ -12,7 +12,7 @@ from airbyte_cdk.sources.types import StreamSlice
 
 from integration_tests.sandbox import Api, Fault, Workspace
 from integration_tests.sandbox.messages import Answer, Call
-from source_commonroom.components.walk import PageRetriever
+from source_commonroom.api.retriever import PageRetriever
 from unit_tests.conftest import Read
 from unit_tests.streams import BY_NAME, by_key, expected
 

@@ -7,22 +7,22 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 import requests_mock
 from airbyte_cdk.models import AirbyteConnectionStatus, AirbyteStreamStatus, Status
-from airbyte_cdk.sources.declarative.concurrent_declarative_source import ConcurrentDeclarativeSource
-from airbyte_cdk.sources.declarative.partition_routers import ListPartitionRouter
+from airbyte_cdk.sources.streams.concurrent.partitions.stream_slicer import StreamSlicer
 from airbyte_cdk.sources.types import StreamSlice
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
 from integration_tests.sandbox import DEFAULT_TOKEN, Api, Fault, Workspace, mount
 from source_commonroom import SourceCommonroom
-from source_commonroom.check import Probe, ask_for_each, expiry_of
-from source_commonroom.source import _retriever_of
+from source_commonroom.api.http import Access
+from source_commonroom.check import StreamProbe, ask_for_each, expiry_of
+from source_commonroom.endpoints import Endpoints
+from source_commonroom.table import rows
 from unit_tests.conftest import API_URL, NOW, Discover, Read
 from unit_tests.streams import STREAMS
 from unit_tests.test_odd_ids import Answers
@@ -31,7 +31,7 @@ from unit_tests.test_selection import asks_for
 Check = Callable[..., AirbyteConnectionStatus]
 DAY = 24 * 3600
 NOW_SECONDS = int(datetime.fromisoformat(NOW).timestamp())
-LISTED = [stream["$parameters"]["name"] for stream in SourceCommonroom().resolved_manifest["streams"]]
+LISTED = list(rows())
 
 
 def jwt(claims: Any) -> str:
@@ -274,8 +274,7 @@ def test_given_a_record_without_an_id_when_checked_then_the_streams_that_need_it
         assert f"{stream}: {path.removeprefix('/v2')} answered 1 of 1 records without an id" in warnings(caplog)
 
 
-@dataclass
-class BrokenRouter(ListPartitionRouter):
+class BrokenSlicer(StreamSlicer):
     """Raises what nobody expects."""
 
     def stream_slices(self) -> Iterable[StreamSlice]:
@@ -285,10 +284,9 @@ class BrokenRouter(ListPartitionRouter):
 def test_given_a_probe_that_breaks_when_checked_then_there_is_a_status_and_the_log_says_why(
     config: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    streams = ConcurrentDeclarativeSource.streams(SourceCommonroom(config=config), config)
-    (retriever,) = (_retriever_of(stream) for stream in streams if stream.name == "tags")
+    retriever = Endpoints(config, Access.of(config)).retriever(rows()["tags"])
 
-    findings = ask_for_each([Probe(retriever, BrokenRouter(values=["1"], cursor_field="x", config={}, parameters={}))])
+    findings = ask_for_each([StreamProbe(retriever, BrokenSlicer())])
 
     assert findings.refused == findings.mistakes == []
     assert "broke the connector (KeyError)" in findings.unanswered["tags"]

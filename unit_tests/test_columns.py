@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft7Validator
 
-from source_commonroom.components.columns import (
+from source_commonroom.api.exact_json import Notes, dumps, loads
+from source_commonroom.records.columns import (
     Column,
     columns_from,
     columns_of,
@@ -21,7 +22,6 @@ from source_commonroom.components.columns import (
     slug_of,
     words_of,
 )
-from source_commonroom.components.exact_json import Notes, dumps, loads
 
 Definition = dict[str, Any]
 TYPES = ("string", "integer", "number", "date-time", "boolean", "json")

@@ -13,7 +13,7 @@ from integration_tests.sandbox import DEFAULT_TOKEN, Api, Workspace, mount
 from source_commonroom import SourceCommonroom
 from source_commonroom.config import validate_config, without_empty
 from source_commonroom.run import run
-from source_commonroom.source import load_manifest
+from source_commonroom.table import load_manifest
 from unit_tests.conftest import API_URL, Read
 
 SCHEMA = load_manifest()["spec"]["connection_specification"]

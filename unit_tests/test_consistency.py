@@ -12,8 +12,8 @@ from airbyte_cdk.sources.streams.http.error_handlers.response_models import Resp
 
 from integration_tests.sandbox import ENDPOINTS
 from source_commonroom import SourceCommonroom
-from source_commonroom.components.errors import FAILURES
-from source_commonroom.source import load_manifest
+from source_commonroom.api.errors import FAILURES
+from source_commonroom.table import load_manifest
 from unit_tests.streams import STREAMS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -137,3 +137,15 @@ def test_the_commands_stand_first_in_the_readme() -> None:
 def test_the_sample_catalog_names_streams_that_exist() -> None:
     sample = json.loads((ROOT / "integration_tests/configured_catalog.json").read_text())
     assert {entry["stream"]["name"] for entry in sample["streams"]} <= NAMES
+
+
+def test_every_test_that_the_code_names_is_there() -> None:
+    code = [*(ROOT / "source_commonroom").rglob("*.py"), ROOT / "source_commonroom/manifest.yaml"]
+    # A long name stands on a line of its own, in a comment or a docstring.
+    text = " ".join(re.sub(r"\n\s*(?:# )?", " ", path.read_text()) for path in code)
+    tests = [path for folder in ("unit_tests", "integration_tests") for path in (ROOT / folder).rglob("test_*.py")]
+    there = {name for path in tests for name in re.findall(r"^ *def (test_\w+)", path.read_text(), re.MULTILINE)}
+    files = {str(path.relative_to(ROOT)) for path in tests}
+
+    assert set(re.findall(r"\btest_(?:given|when|the)_\w+", text)) <= there
+    assert set(re.findall(r"(?:unit_tests|integration_tests)/test_\w+\.py", text)) <= files

@@ -7,7 +7,7 @@ from airbyte_cdk.models import AirbyteStreamStatus, FailureType
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
 from integration_tests.sandbox import Api, Fault, Workspace
-from source_commonroom.objects import name_streams, type_of
+from source_commonroom.object_streams import name_streams, type_of
 from unit_tests.conftest import Discover, Read
 from unit_tests.streams import selecting
 

@@ -1,6 +1,7 @@
 """The end of a sync in which streams failed: one sentence, and the kind that tells whether to try again."""
 
 import logging
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 from integration_tests.sandbox import Api, Fault, Workspace, mount
 from integration_tests.sandbox.messages import iso
 from source_commonroom import SourceCommonroom
-from source_commonroom.output import Backlog, PageEntrypoint
+from source_commonroom.output.entrypoint import PageEntrypoint
+from source_commonroom.output.pages import Backlog
 from unit_tests.conftest import API_URL
 from unit_tests.streams import catalog
 
@@ -36,7 +38,9 @@ def read_to_the_end(
             # Not a list of them, because what came before the error counts.
             messages.extend(entrypoint.read(spec, config, configured, []))
         # A sync that ends early leaves its walks behind; none may go on to the API of the next test.
-        source._concurrent_source._threadpool._threadpool.shutdown(cancel_futures=True)  # noqa: SLF001
+        for thread in threading.enumerate():
+            if thread.name.startswith("workerpool"):
+                thread.join()
     return messages, ended.value
 
 

@@ -19,9 +19,9 @@ from airbyte_cdk.models import AirbyteStreamStatus, FailureType
 from freezegun.api import FrozenDateTimeFactory
 
 from integration_tests.sandbox import DEFAULT_TOKEN, Api, Fault, Workspace
-from source_commonroom.components.errors import FAILURES, FORBIDDEN, TOKEN_REJECTED, Failure, judge
-from source_commonroom.components.rate_limit import RequestBudget
-from source_commonroom.components.retries import OneOriginSession, TokenStatus
+from source_commonroom.api.errors import FAILURES, FORBIDDEN, TOKEN_REJECTED, Failure, judge
+from source_commonroom.api.http import OneOriginSession, TokenStatus
+from source_commonroom.api.rate_limit import RequestBudget
 from unit_tests.conftest import API_URL, Read, read_in_process
 from unit_tests.output import Output
 from unit_tests.streams import catalog
@@ -260,9 +260,9 @@ def test_given_a_status_that_is_being_asked_for_when_others_need_it_then_they_wa
         return TOKEN_REJECTED
 
     with ThreadPoolExecutor(8) as pool:
-        first = pool.submit(status.why, ask)
+        first = pool.submit(status.explain_403, ask)
         begun.wait(10)
-        others = [pool.submit(status.why, ask) for _ in range(7)]
+        others = [pool.submit(status.explain_403, ask) for _ in range(7)]
         answered.set()
         assert {future.result(10) for future in (first, *others)} == {TOKEN_REJECTED}
     assert len(asked) == 1
@@ -272,11 +272,11 @@ def test_given_a_token_that_is_revoked_in_the_middle_when_refused_again_then_it_
     clock: FrozenDateTimeFactory,
 ) -> None:
     status = TokenStatus()
-    assert status.why(lambda: FORBIDDEN) is FORBIDDEN
+    assert status.explain_403(lambda: FORBIDDEN) is FORBIDDEN
     clock.tick(59)
-    assert status.why(lambda: TOKEN_REJECTED) is FORBIDDEN
+    assert status.explain_403(lambda: TOKEN_REJECTED) is FORBIDDEN
     clock.tick(2)
-    assert status.why(lambda: TOKEN_REJECTED) is TOKEN_REJECTED
+    assert status.explain_403(lambda: TOKEN_REJECTED) is TOKEN_REJECTED
 
 
 # Redirects
@@ -341,7 +341,7 @@ def test_given_credentials_in_netrc_when_redirected_then_the_token_is_sent_all_t
     "location", ["https://evil.example\\@api.commonroom.io/", "https://u@api.commonroom.io/", "http://[::1", "\xff://"]
 )
 def test_given_a_location_that_may_be_read_in_two_ways_when_redirected_then_it_is_not_followed(location: str) -> None:
-    session = OneOriginSession(api_budget=RequestBudget(20))
+    session = OneOriginSession(RequestBudget(20))
 
     assert session.get_redirect_target(answer(302, Location=location)) is None
 

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from integration_tests.sandbox import Api, Workspace, mount
 from integration_tests.sandbox.messages import Answer, Call
 from source_commonroom import SourceCommonroom
-from source_commonroom.components.exact_json import DEEPEST, Notes, TooDeepError, dumps, loads
-from source_commonroom.output import PageMessage
+from source_commonroom.api.exact_json import DEEPEST, Notes, TooDeepError, dumps, loads
+from source_commonroom.output.pages import PageMessage
 from unit_tests.conftest import API_URL, Read
 from unit_tests.oracle import read_json
 from unit_tests.streams import BY_NAME, by_key, catalog, expected

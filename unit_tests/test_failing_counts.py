@@ -80,7 +80,7 @@ def test_given_counts_of_long_spans_that_fail_when_read_then_shorter_ones_are_co
 
     assert_all_came(output, api)
     # What lies before the first activity that was shown is counted once it was read, or named.
-    earlier = [line for line in output.warnings() if "start_time 1970-01-01T00:00:00.000Z" in line]
+    earlier = [line for line in output.warnings() if "startDate 1970-01-01T00:00:00.000Z" in line]
     (warning,) = [line for line in output.warnings() if line not in earlier]
     assert len(earlier) == 1
     assert "Shorter ones were counted" in warning

@@ -11,10 +11,12 @@ from airbyte_cdk.models import FailureType
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
 from integration_tests.sandbox import Api, Workspace, mount
-from source_commonroom import SourceCommonroom, run
-from source_commonroom.components.once import forget_rows, rows_once
+from source_commonroom import run
+from source_commonroom.api.http import Access
+from source_commonroom.endpoints import Endpoints
 from source_commonroom.files import UnreadableFileError, read_json
-from source_commonroom.source import _retriever_of
+from source_commonroom.lists.cached import clear_cache, fetch_cached
+from source_commonroom.table import rows
 from unit_tests.conftest import API_URL, Read
 from unit_tests.streams import catalog
 
@@ -103,14 +105,13 @@ def test_given_two_workspaces_in_one_process_when_read_then_each_has_its_own_seg
 
     apis = [Api(workspace(number), token=f"token-{number}") for number in (1, 2)]
     configs = [{"api_token": f"token-{number}", "api_url": API_URL} for number in (1, 2)]
-    forget_rows()
+    clear_cache()
     found = []
     for api, config in zip(apis, configs, strict=True):
         with requests_mock.Mocker() as mocker:
             mount(mocker, api, API_URL)
-            source = SourceCommonroom(config=config, catalog=catalog("segments"))
-            (stream,) = super(SourceCommonroom, source).streams(config)
+            segments = Endpoints(config, Access.of(config)).retriever(rows()["segments"])
             # Both are under way: neither begins a command, which would forget what was asked for.
-            found.append([row["id"] for row in rows_once(_retriever_of(stream))])
+            found.append([row["id"] for row in fetch_cached(segments)])
 
     assert found == [["s_1"], ["s_2"]]

@@ -31,7 +31,7 @@ from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
 from source_commonroom import SourceCommonroom, run
 from source_commonroom.masking import SECRETS, MaskedStderr, mask, mask_config, masked, report_crash
-from source_commonroom.source import load_manifest
+from source_commonroom.table import load_manifest
 
 # All that a header takes and something quotes; and a salt of anything at all.
 TOKEN = 'zqx\'k-"wvj\\hgf"%2F+/&=<>'

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from airbyte_cdk.models import AirbyteMessageSerializer, Type
 
-from source_commonroom.output import Backlog, PageMessage
+from source_commonroom.output.pages import Backlog, PageMessage
 
 ROWS: list[dict[str, Any]] = [
     {"id": "c_1", "name": None, "fullName": "Ünïcode \u2028 \U0001f600 \x00", "n": 2**63 - 1, "deep": {"a": None}},

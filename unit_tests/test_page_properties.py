@@ -8,8 +8,8 @@ import requests
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from source_commonroom.components.pages import NotAPageError, parse_page, rows_of
-from source_commonroom.components.repeats import Repeats
+from source_commonroom.api.page import NotAPageError, parse_page, rows_of
+from source_commonroom.api.repeats import Repeats
 from unit_tests.oracle import ROWS_AT, read_page
 
 ANYTHING = st.recursive(

@@ -10,7 +10,7 @@ from freezegun.api import FrozenDateTimeFactory
 
 from integration_tests.sandbox import Api, Fault, Request, Traits, Workspace, counts
 from integration_tests.sandbox.messages import Answer, Call, json_answer
-from source_commonroom.components.page_sizes import PageSizes, smaller_sizes
+from source_commonroom.api.page_sizes import PageSizes, smaller_sizes
 from unit_tests.conftest import NOW, Discover, Read
 from unit_tests.streams import selecting
 from unit_tests.test_whole_lists import rows

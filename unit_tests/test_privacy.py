@@ -16,8 +16,8 @@ from airbyte_cdk.sources.declarative.schema import JsonFileSchemaLoader
 from hypothesis import given
 from hypothesis import strategies as st
 
-from source_commonroom.components.columns import Column, columns_of, make_filler
-from source_commonroom.components.privacy import (
+from source_commonroom.records.columns import Column, columns_of, make_filler
+from source_commonroom.records.privacy import (
     SHAPES,
     Pii,
     Rule,

@@ -12,7 +12,7 @@ from integration_tests.chaos.warehouse import records_until_state
 from integration_tests.sandbox import Api, Fault, Workspace
 from integration_tests.sandbox.messages import Answer, Call, iso
 from integration_tests.sandbox.traits import Traits
-from source_commonroom.components.rate_limit import forget_budgets
+from source_commonroom.api.rate_limit import forget_budgets
 from unit_tests.conftest import NOW, Read
 from unit_tests.output import Output
 

@@ -9,7 +9,7 @@ import pytest
 import requests
 from freezegun.api import FrozenDateTimeFactory
 
-from source_commonroom.components.rate_limit import RateLimitLastsError, RequestBudget, budget_of, wait_of
+from source_commonroom.api.rate_limit import RateLimitLastsError, RequestBudget, budget_of, wait_of
 
 
 def response(status: int = 200, body: bytes = b"{}", **headers: str) -> requests.Response:

@@ -15,7 +15,7 @@ from freezegun.api import FrozenDateTimeFactory
 from integration_tests.sandbox import Api, Workspace
 from integration_tests.sandbox.messages import Answer, Call, iso, iso_stored
 from integration_tests.sandbox.traits import Traits
-from source_commonroom.seams import Edges, Seams
+from source_commonroom.activities.seams import Edges, Seams
 from unit_tests.conftest import NOW, Read
 from unit_tests.output import Output
 

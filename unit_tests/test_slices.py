@@ -10,20 +10,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from source_commonroom.slices import Look, Probe, plan, plan_without_counts, window_size
+from source_commonroom.activities.slices import Look, SpanCount, plan, plan_without_counts, window_size
 
 YEAR = 365 * 24 * 3600 * 1000
 HOUR = 3600 * 1000
 
 
-def prober(moments: list[int]) -> tuple[Callable[[int, int], Probe], list[tuple[int, int]]]:
+def prober(moments: list[int]) -> tuple[Callable[[int, int], SpanCount], list[tuple[int, int]]]:
     moments = sorted(moments)
     asked: list[tuple[int, int]] = []
 
-    def probe(low: int, high: int) -> Probe:
+    def probe(low: int, high: int) -> SpanCount:
         asked.append((low, high))
         begin, end = bisect_left(moments, low), bisect_right(moments, high)
-        return Probe(end - begin, moments[begin] if begin < end else None)
+        return SpanCount(end - begin, moments[begin] if begin < end else None)
 
     return probe, asked
 
@@ -61,13 +61,13 @@ def test_given_any_records_when_planned_then_the_windows_meet_exactly(
 
 
 # What makes a probe tell something else than what the window will bring.
-TROUBLES: dict[str, Callable[[Random, Probe], Probe | None]] = {
+TROUBLES: dict[str, Callable[[Random, SpanCount], SpanCount | None]] = {
     "none": lambda _, truth: truth,
     "some fail": lambda rng, truth: None if rng.random() < 0.3 else truth,
     "all fail": lambda _rng, _truth: None,
-    "other counts": lambda rng, truth: Probe(int(truth.records * rng.choice([0, 0.5, 1, 2])), truth.earliest),
-    "other moments": lambda rng, truth: Probe(truth.records, rng.choice([None, -50, rng.randrange(2 * YEAR)])),
-    "anything": lambda rng, _: Probe(rng.choice([0, 7, 300, 10**30]), rng.choice([None, -50, rng.randrange(YEAR)])),
+    "other counts": lambda rng, truth: SpanCount(int(truth.records * rng.choice([0, 0.5, 1, 2])), truth.earliest),
+    "other moments": lambda rng, truth: SpanCount(truth.records, rng.choice([None, -50, rng.randrange(2 * YEAR)])),
+    "anything": lambda rng, _: SpanCount(rng.choice([0, 7, 300, 10**30]), rng.choice([None, -50, rng.randrange(YEAR)])),
 }
 
 
@@ -106,7 +106,7 @@ def test_given_any_history_and_any_trouble_when_planned_then_the_windows_meet_ex
     moments, rng = history.moments(), Random(history.seed)
     records, probes = len(moments), 0
 
-    def probe(low: int, high: int) -> Probe | None:
+    def probe(low: int, high: int) -> SpanCount | None:
         nonlocal probes
         probes += 1
         assert 0 <= low <= high <= history.span
@@ -116,7 +116,7 @@ def test_given_any_history_and_any_trouble_when_planned_then_the_windows_meet_ex
             else:
                 insort(moments, rng.randrange(history.span + 1))
         begin, end = bisect_left(moments, low), bisect_right(moments, high)
-        return TROUBLES[trouble](rng, Probe(end - begin, moments[begin] if begin < end else None))
+        return TROUBLES[trouble](rng, SpanCount(end - begin, moments[begin] if begin < end else None))
 
     windows = list(islice(plan(0, history.span, probe, lambda _windows, _left: wanted), 3_000))
 
@@ -132,9 +132,9 @@ def test_given_one_count_that_is_much_too_high_when_planned_then_it_costs_few_wi
     rng = Random(1)
     probe, asked = prober([rng.randrange(10 * YEAR) for _ in range(240_000)])
 
-    def lie_once(low: int, high: int) -> Probe:
+    def lie_once(low: int, high: int) -> SpanCount:
         truth = probe(low, high)
-        return truth if asked[1:] else Probe(count, truth.earliest)
+        return truth if asked[1:] else SpanCount(count, truth.earliest)
 
     windows = list(islice(plan(0, 10 * YEAR, lie_once, window_size(10)), 1_000))
 
@@ -206,7 +206,7 @@ def test_given_moments_outside_their_span_when_planned_then_the_probes_are_bound
     probe, asked = prober([rng.randrange(YEAR) for _ in range(5_021)])
 
     windows = list(
-        islice(plan(0, YEAR, lambda low, high: Probe(probe(low, high).records, earliest), window_size(10)), 1_000)
+        islice(plan(0, YEAR, lambda low, high: SpanCount(probe(low, high).records, earliest), window_size(10)), 1_000)
     )
 
     assert_exact(windows, 0, YEAR)
@@ -218,10 +218,10 @@ def test_given_probes_that_tell_the_last_moment_when_planned_then_the_probes_are
     moments = sorted(rng.randrange(YEAR) for _ in range(5_021))
     asked = []
 
-    def probe(low: int, high: int) -> Probe:
+    def probe(low: int, high: int) -> SpanCount:
         asked.append((low, high))
         begin, end = bisect_left(moments, low), bisect_right(moments, high)
-        return Probe(end - begin, moments[end - 1] if begin < end else None)
+        return SpanCount(end - begin, moments[end - 1] if begin < end else None)
 
     windows = list(islice(plan(0, YEAR, probe, window_size(10)), 1_000))
 

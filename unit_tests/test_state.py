@@ -21,7 +21,7 @@ from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
 from integration_tests.sandbox import Api, Workspace
 from source_commonroom import run
-from source_commonroom.state import usable_state
+from source_commonroom.activities.state import usable_state
 from unit_tests.conftest import NOW, Read
 from unit_tests.output import Output
 

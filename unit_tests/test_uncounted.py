@@ -13,7 +13,7 @@ from freezegun.api import FrozenDateTimeFactory
 from integration_tests.sandbox import Fault
 from integration_tests.sandbox.faults import counts, counts_longer_than
 from integration_tests.sandbox.messages import Answer, Call, iso
-from source_commonroom.components.rate_limit import forget_budgets
+from source_commonroom.api.rate_limit import forget_budgets
 from unit_tests.conftest import Read
 from unit_tests.test_meanwhile import Eventful, arriving, deleting
 from unit_tests.test_nothing_pays import PATH, SPAN, late
@@ -225,8 +225,8 @@ def test_given_a_window_that_is_cut_and_no_part_can_be_counted_then_a_warning_na
 
     assert set(ids(output)) == there(api, "activities") - {"a_4700"}
     warned = [line for line in output.warnings() if "compared with a count this time" in line]
-    assert any("end_time 2026-07-01T00:00:00.000Z" in line for line in warned)
-    assert any("start_time 2026-06-13" in line for line in warned)
+    assert any("endDate 2026-07-01T00:00:00.000Z" in line for line in warned)
+    assert any("startDate 2026-06-13" in line for line in warned)
 
 
 @pytest.mark.parametrize("times", [4, 5, 6, 8])
@@ -256,7 +256,7 @@ def test_given_counts_of_long_spans_that_fail_and_the_first_rows_withheld_then_a
 
     output = read(api, "activities", **{**SPAN, "start_date": "2019-01-01T00:00:00Z"})
 
-    assert any("start_time 2018-12-31T23:59:59.999Z" in line for line in output.warnings())
+    assert any("startDate 2018-12-31T23:59:59.999Z" in line for line in output.warnings())
 
 
 class CountedApart(Eventful):

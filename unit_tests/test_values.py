@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from jsonschema import Draft7Validator
 
 from integration_tests.sandbox import Api, Traits, Workspace
-from source_commonroom.components.exact_json import Notes, dumps, loads
-from source_commonroom.components.values import ChangedRecord, make_holder
-from source_commonroom.output import PageMessage
+from source_commonroom.api.exact_json import Notes, dumps, loads
+from source_commonroom.output.pages import PageMessage
+from source_commonroom.records.values import ChangedRecord, make_holder
 from unit_tests.conftest import API_URL, Discover, Read, read_in_process
 from unit_tests.streams import STREAMS, Stream, by_key, catalog, expected, nulled_of, selecting
 

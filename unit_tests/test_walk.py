@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from integration_tests.sandbox import Api, Fault, Workspace
 from integration_tests.sandbox.messages import Answer, Call
-from source_commonroom.components import walk
+from source_commonroom.api import keys, walk
+from source_commonroom.api.keys import Keys
 from unit_tests.conftest import Read
 from unit_tests.output import Output
 from unit_tests.streams import BY_NAME, by_key, expected
@@ -546,7 +547,7 @@ def test_given_a_cursor_refused_late_in_a_long_list_when_read_again_then_few_byt
 
     output = read(Late(contacts(count)), "contacts", walk_from_both_ends=False)
     kept = tracemalloc.take_snapshot().filter_traces(
-        [tracemalloc.Filter(inclusive=True, filename_pattern=walk.__file__)]
+        [tracemalloc.Filter(inclusive=True, filename_pattern=str(module.__file__)) for module in (keys, walk)]
     )
     tracemalloc.stop()
 
@@ -557,7 +558,7 @@ def test_given_a_cursor_refused_late_in_a_long_list_when_read_again_then_few_byt
 @given(keys=st.lists(st.integers(-(2**63), 2**63 - 1) | st.integers(-3, 3)), other=st.integers(-5, 5))
 def test_keys_are_a_set(keys: list[int], other: int) -> None:
     half = len(keys) // 2
-    found = walk.Keys([array("q", keys[:half]), array("q", keys[half:])])
+    found = Keys([array("q", keys[:half]), array("q", keys[half:])])
 
     assert sorted(found) == sorted(set(keys))
     assert len(found) == len(set(keys))
@@ -569,7 +570,7 @@ def test_keys_of_many_records_are_a_set_in_eight_bytes_each() -> None:
     keys = array("q", range(-150_000, 150_000))
     tracemalloc.start()
 
-    found = walk.Keys([keys, keys])
+    found = Keys([keys, keys])
 
     size, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()

@@ -1,0 +1,1 @@
+"""What is read by time: activities, in windows, with a state."""

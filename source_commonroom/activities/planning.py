@@ -1,0 +1,303 @@
+"""Planning: which windows of a span are read, by what the API counts, by the calendar, or by what pages show."""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from airbyte_cdk.sources.types import StreamSlice
+from airbyte_cdk.utils.traced_exception import AirbyteTracedException
+
+from source_commonroom.activities.moments import moment_of, parse, seam_at, text
+from source_commonroom.activities.progress import Window
+from source_commonroom.activities.slices import Look, SpanCount, plan, plan_without_counts, window_size
+from source_commonroom.activities.sums import Sum
+from source_commonroom.api.errors import RequestFailedError
+from source_commonroom.api.retriever import CountFailedError, CountRefusedError, FirstPage, PageRetriever
+from source_commonroom.lists.estimates import Estimates
+
+logger = logging.getLogger("airbyte")
+
+_DAY = 24 * 3600 * 1000
+# How often a probe is sent that has the first page of a window's reader behind it.
+_TRIES = 2
+# So many spans may fail one after the other, counted or not, before the API is taken for down.
+_DOWN = 3
+# So many records are taken to be left where nobody counts.
+_MANY = 10**9
+
+
+class Planner:
+    """Plans the windows of spans, one span after the other, in a thread of its own.
+
+    A window is planned by its first page, which is kept until the window is read: planning costs hardly a request, and
+    keeps no more than a few windows ahead of the reading.
+
+    A count may be what the API fails at, of all activities or of long spans. Then spans of the calendar are counted,
+    the newest first, as long as it takes; and if days can't be counted either, nothing is.
+
+    :param retriever: asks for the first pages
+    :param part_of: makes the slice that asks for a span, from the first moment to the last
+    :param workers: how many windows are read at once
+    :param estimates: takes what the API counts
+    :param output_closed: tells whether the output is closed, so that the planning doesn't wait for it
+    """
+
+    def __init__(
+        self,
+        retriever: PageRetriever,
+        part_of: Callable[[int, int], StreamSlice],
+        workers: int,
+        estimates: Estimates,
+        output_closed: Callable[[], bool],
+    ) -> None:
+        self._retriever = retriever
+        self._name = retriever.name
+        self._part_of = part_of
+        self._size = window_size(workers)
+        self._max_buffered = workers
+        self._estimates = estimates
+        self._output_closed = output_closed
+        self._probed: tuple[tuple[int, int], FirstPage] | None = None
+        self._looked: dict[tuple[int, int], FirstPage] = {}
+        self._buffered = 0
+        self._taken = threading.Condition()
+        self._windows = 0
+        self._counts = True
+        self._longest: int | None = None
+        """The length of spans that can't be counted, and no longer ones; more than a day. None if there is none."""
+        self._uncounted: list[tuple[int, int]] = []
+        """What is read although a count of a part of it failed that isn't long."""
+        self._why = ""
+
+    def windows(self, first: int, last: int) -> Iterator[Window]:
+        """Yield the windows of a span, each planned as it is asked for.
+
+        :raises AirbyteTracedException: (config_error) if the API refuses the token, or access
+        """
+        try:
+            if not self._counts:
+                yield from self._by_pages(first, last)
+            elif self._is_too_long(first, last) or (whole := self._probe(first, last)) is None:
+                yield from self._by_parts(first, last)
+            else:
+                yield from self._by_count(first, last, whole)
+        except CountRefusedError as refused:
+            self._refused(refused)
+            yield from self._by_pages(first, last)
+
+    def report(self) -> None:
+        """Say what couldn't be compared, once all is planned."""
+        if not self._counts:
+            logger.warning(
+                "%s: the API doesn't count records (%s). They are read all the same, but nothing tells whether what "
+                "comes is all that there is.",
+                self._name,
+                self._why,
+            )
+        elif self._uncounted:
+            logger.warning(
+                "%s: the API failed to count the records of the spans %s (%s). They are read all the same, but what "
+                "comes of them can't be compared with a count this time.",
+                self._name,
+                ", ".join(f"{text(low)} to {text(high)}" for low, high in self._uncounted),
+                self._why,
+            )
+        elif self._longest is not None:
+            logger.warning(
+                "%s: the API didn't count the records of a long span (%s). Shorter ones were counted, and what came is "
+                "compared with the count of each; the count of the whole isn't known.",
+                self._name,
+                self._why,
+            )
+
+    def begin(self, window: Window) -> None:
+        """Learn that a window is being read, so that another first page may be kept."""
+        with self._taken:
+            if window.first is not None:
+                self._buffered -= 1
+                self._taken.notify_all()
+
+    def _by_count(self, first: int, last: int, whole: SpanCount) -> Iterator[Window]:
+        """Plan a span that was counted."""
+        self._estimates.add(self._name, whole.records)
+        of, begin = Sum(first, last, whole.records), first
+
+        def probe(low: int, high: int) -> SpanCount | None:
+            return whole if (low, high) == (first, last) else self._probe(low, high)
+
+        try:
+            for low, high in plan(first, last, probe, self._size):
+                of.add(high)
+                known = self._probed[1] if self._probed and self._probed[0] == (low, high) else None
+                yield self._window(low, high, known, of)
+                begin = high
+        except CountRefusedError as refused:
+            of.give_up()
+            self._refused(refused)
+            yield from self._by_pages(begin, last)
+
+    def _by_parts(self, first: int, last: int) -> Iterator[Window]:
+        """Plan a span whose first page and count weren't served together."""
+        seen = self._look(first, last)
+        self._looked.clear()
+        if seen and not self._is_too_long(first, last) and (alone := self._count_alone(first, last)):
+            yield from self._by_count(first, last, SpanCount(alone.records, seen.earliest))
+            return
+        begin = self._earliest(seen, first, last)
+        yield from self._by_calendar(begin, last, is_new=begin > first or seen is None)
+        if begin > first:
+            # Nothing was shown of it, so that it is read at once, and counted afterwards; unless nothing can be.
+            earlier = self._window(first, begin, None, None, counts=False)
+            earlier.is_counted = self._counts and not self._uncounted
+            yield earlier
+
+    def _by_calendar(self, begin: int, last: int, *, is_new: bool) -> Iterator[Window]:
+        """Plan a span that couldn't be counted, in halves of halves, the newest first.
+
+        If the plain page of one can't be had either, it may hold a record that the API can't serve, or the API is down:
+        whoever reads the window finds out.
+
+        :param is_new: whether its count wasn't asked for alone before
+        """
+        failures = 0
+        todo = [(begin, last)]
+        while todo:
+            low, high = todo.pop()
+            if not self._is_too_long(low, high):
+                try:
+                    found, served = self._probe_apart(low, high, is_new=is_new or (low, high) != (begin, last))
+                except CountRefusedError as refused:
+                    self._refused(refused)
+                    yield from self._by_pages(begin, high)
+                    return
+                if found is not None:
+                    yield from self._by_count(low, high, found)
+                    failures = 0
+                    continue
+                failures = 0 if served else failures + 1
+                if failures >= _DOWN or (not served and high - low <= _DAY):
+                    yield self._window(begin if failures >= _DOWN else low, high, None, None)
+                    if failures >= _DOWN:
+                        return
+                    continue
+                if served and high - low <= _DAY:
+                    # The next span may be counted: a count of so little that failed says nothing of others.
+                    self._uncounted.append((begin, high))
+                    yield from self._by_pages(begin, high)
+                    return
+                if served:
+                    self._longest = high - low
+            middle = seam_at((low + high) // 2, low, high)
+            todo += [(low, middle), (middle, high)]
+
+    def _by_pages(self, first: int, last: int) -> Iterator[Window]:
+        """Plan a span that nobody counts."""
+
+        def look(low: int, high: int) -> Look | None:
+            return self._look(low, high)
+
+        for low, high in plan_without_counts(first, last, look, lambda windows: self._size(windows, _MANY)):
+            known = self._looked.get((low, high))
+            self._looked.clear()
+            yield self._window(low, high, known, None, counts=False)
+
+    def _window(self, low: int, high: int, first: FirstPage | None, of: Sum | None, *, counts: bool = True) -> Window:
+        """Return a window, once there is room for its first page."""
+        if first is not None:
+            with self._taken:
+                while self._buffered >= self._max_buffered and not self._output_closed():
+                    self._taken.wait(1.0)
+                self._buffered += 1
+        self._windows += 1
+        return Window(self._windows, low, high, self._part_of(low, high), first, of, counts=counts)
+
+    def _go_on(self) -> None:
+        """Do nothing, unless nobody reads any more.
+
+        :raises RuntimeError: if the output is closed, so that the sync ends within the request under way
+        """
+        if self._output_closed():
+            raise RuntimeError("the output was closed before all windows were planned")
+
+    def _probe(self, low: int, high: int, tries: int = _TRIES) -> SpanCount | None:
+        """Return what the first page and the count of a span tell; None if the API fails."""
+        self._go_on()
+        try:
+            first = self._retriever.quick(tries).first_page(self._part_of(low, high))
+        except AirbyteTracedException as error:
+            self._unless_it_passes(error)
+            # One window fails then, and not all that follow. Pinned by
+            # test_given_a_window_that_fails_when_read_again_then_only_that_one_is_read.
+            return None
+        self._probed = (low, high), first
+        known = _moments(first)
+        return SpanCount(first.records, _within(known, low, high) if known == sorted(known) else None)
+
+    def _probe_apart(self, low: int, high: int, *, is_new: bool) -> tuple[SpanCount | None, bool]:
+        """Return what a count of a span tells, None if the API fails, and whether it serves the first page.
+
+        :param is_new: whether the count wasn't asked for alone before
+        """
+        if is_new and (found := self._probe(low, high, tries=1)) is not None:
+            return found, True
+        served = self._look(low, high) is not None
+        self._looked.clear()
+        return self._count_alone(low, high) if served and is_new else None, served
+
+    def _count_alone(self, low: int, high: int) -> SpanCount | None:
+        """Return what the count of a span tells, asked for without a page; None if the API doesn't answer.
+
+        Where page and count failed together, it may have been the page.
+        """
+        try:
+            return SpanCount(self._retriever.quick(1).count(self._part_of(low, high)), None)
+        except CountFailedError as failed:
+            self._why = self._why or str(failed)
+            return None
+
+    def _look(self, low: int, high: int) -> Look | None:
+        """Return what the first page of a span tells; None if the API fails."""
+        self._go_on()
+        try:
+            first = self._retriever.quick(_TRIES).plain_page(self._part_of(low, high))
+        except AirbyteTracedException as error:
+            self._unless_it_passes(error)
+            return None
+        self._looked[low, high] = first
+        known = _moments(first)
+        more = first.page["meta"].get("nextCursor") is not None
+        if known != sorted(known) or not known:
+            return Look(first.records, None, None, more)
+        return Look(first.records, _within(known, low, high), parse(known[-1]), more)
+
+    def _unless_it_passes(self, error: AirbyteTracedException) -> None:
+        """Note what the API answered, and raise what won't pass by itself."""
+        if not isinstance(error, RequestFailedError) or not error.failure.retried:
+            raise error
+        self._why = f"it answered {error.verdict.facts['met']}"
+
+    @staticmethod
+    def _earliest(seen: Look | None, first: int, last: int) -> int:
+        """Return the moment of the first activity of a span, if its plain page tells; else its first moment."""
+        if seen is None or (seen.earliest is None and seen.rows):
+            return first
+        # An empty span is one window.
+        return first if seen.earliest is None else max(first, seam_at(min(seen.earliest, last) - 1, first, last))
+
+    def _is_too_long(self, low: int, high: int) -> bool:
+        return self._longest is not None and high - low >= self._longest
+
+    def _refused(self, why: CountRefusedError) -> None:
+        self._counts, self._why = False, str(why)
+
+
+def _moments(first: FirstPage) -> list[str]:
+    rows: list[Mapping[str, Any]] = [row for row in first.page["data"] if isinstance(row, dict)]
+    return [moment for moment in map(moment_of, rows) if moment]
+
+
+def _within(known: list[str], low: int, high: int) -> int | None:
+    """Return the first of some moments, if it lies in its span; a wrong one makes the plan worse, and nothing else."""
+    earliest = parse(known[0]) if known else None
+    return earliest if earliest is not None and low - 1000 <= earliest <= high + 1000 else None

@@ -1,0 +1,200 @@
+"""Progress: a window of activities, and how far the reading of it has come."""
+
+import time
+from array import array
+from typing import Any
+
+from airbyte_cdk.sources.types import StreamSlice
+
+from source_commonroom.activities.moments import SECOND, moment_of, parse, second_of, text
+from source_commonroom.activities.seams import Edges
+from source_commonroom.activities.sums import Sum, Tally
+from source_commonroom.api.keys import hash_of, hashes_of
+from source_commonroom.api.retriever import FirstPage
+from source_commonroom.api.walk import Walk, sum_of
+
+Rows = list[dict[str, Any]]
+
+# So many activities may come again where a walk is left and another one goes on; and so many, if fewer can be had.
+_FEW_AGAIN = 20
+_MOST_AGAIN = 100
+# A moment up to its second.
+_SECOND = len("2026-01-01T00:00:00")
+
+
+class Window:
+    """A window that is planned, and how far the reading of it has come.
+
+    :param number: tells it from all others of the sync
+    :param low: its first moment, in milliseconds, which is the last one of the window before
+    :param high: its last moment
+    :param part: the slice that asks for it
+    :param first: its first page, if it has been read already
+    :param counts: whether the API is asked how many activities it has
+    :param of: the sum that it is a part of
+    """
+
+    def __init__(
+        self,
+        number: int,
+        low: int,
+        high: int,
+        part: StreamSlice,
+        first: FirstPage | None,
+        of: Sum | None,
+        *,
+        counts: bool,
+    ) -> None:
+        self.number = number
+        self.low, self.high = low, high
+        self.part = part
+        self.first = first
+        self.counts = counts
+        self.of = of
+        self.edges = Edges(low, high)
+        self.is_counted = counts
+        """Whether the API counts windows, even if it didn't count this one before its first page."""
+        self.counted_apart = False
+        """Whether the count came of another answer than the first page."""
+        self.records: int | None = None
+        """How many activities the API counted before the first page."""
+        self.walks: list[Walk] = []
+        """The walks that read it, one after the other: each but the first begins where the one before was left."""
+        self.since = low
+        """Where the last of them begins."""
+        self.due: int | None = None
+        """How many activities the API counted from there on, before its first page."""
+        self.safe = low
+        """Up to where the walks before it brought all that the API counts."""
+        self.in_order = True
+        """Whether no activity came after one of a later moment."""
+        self.reached = ""
+        """The moment of the last activity; there may be more of it on the next page."""
+        self.reached_before = ""
+        """The same, a page before: where the API doesn't count, only a page tells that the one before was in order."""
+        self.without_moment = 0
+        """How many activities came that have none."""
+        self.latest: list[str] = []
+        """The moments of the last page."""
+        self._latest_keys: tuple[list[str], list[int]] = [], []
+        """The moments of all activities of the last page, and their keys."""
+        self._again_to = ""
+        self._overlap: set[int] = set()
+        self._overlap_ends = ""
+        self.kept_at = time.monotonic()
+        """When the state was last kept."""
+        self.later: array[int] = array("q")
+        """The activities that came when it was read once more."""
+        self.left_out_low = self.left_out_high = 0
+        """How many came that a window before it, or after it, was first with."""
+        self.is_doubtful = False
+        """Whether something may be missing of what was read, whatever the counts say in the end."""
+        self.is_cut = False
+        """Whether it couldn't be read as one."""
+        self.done: list[tuple[int, int]] = []
+        """If it is cut, the parts that have been read."""
+        self.unserved: list[tuple[int, int]] = []
+        """The parts that the API can't serve."""
+
+    def follow(self, rows: Rows, moments: list[str]) -> None:
+        """Follow a page: its activities, and their moments."""
+        known = [moment for moment in moments if moment] if "" in moments else moments
+        if self._again_to:
+            further = [moment for moment in known if moment >= self._again_to]
+            if further and further[-1] > self._again_to:
+                self._again_to = ""
+            known = further
+        self.without_moment += moments.count("")
+        so_far = [self.reached, *known]
+        self.in_order = self.in_order and so_far == sorted(so_far)
+        self.reached_before, self.reached = self.reached, so_far[-1]
+        self.latest = known
+        self._latest_keys = moments, hashes_of(rows)
+
+    def read_until(self) -> tuple[int, int] | None:
+        """Return a moment before which all has been read, if nothing is missing, and how many activities came since.
+
+        It is a whole second, and if there is one, a second in which no activity lies. So whether bounds are inclusive,
+        and how finely the API compares, doesn't matter: what it counts up to that moment is all that came before it,
+        and no less. Of the moment itself more may come. None if there is no such moment near the last activity.
+        """
+        if not self.in_order:
+            return None
+        if self.records is None:
+            # Of the last page nobody knows whether the next one belongs before it.
+            found = (second_of(parse(self.reached_before)), 0) if self.reached_before else None
+        else:
+            found = self._last_second()
+        return found if found and self.since < found[0] < self.high else None
+
+    def _last_second(self) -> tuple[int, int] | None:
+        """Return the second of the last activity, or an earlier one that is followed by few, and how many came since.
+
+        All of them came on the last page.
+        """
+        seconds = [moment[:_SECOND] for moment in [self.reached_before or text(self.low), *self.latest]]
+        last: tuple[int, int] | None = None
+        for place in range(len(seconds) - 1, 0, -1):
+            after = len(seconds) - place
+            if after > (_MOST_AGAIN if last is None else _FEW_AGAIN):
+                break
+            if seconds[place] == seconds[place - 1]:
+                continue
+            at, before = (parse(f"{second}Z") for second in (seconds[place], seconds[place - 1]))
+            if at - before > SECOND:
+                return at - SECOND, after
+            last = last or (at, after)
+        return last
+
+    def again_to(self, reached: str) -> None:
+        """Take what comes now, up to a moment, for read again: what is new of it doesn't break the order."""
+        self._again_to = reached
+
+    def is_short(self) -> bool:
+        """Tell whether the last walk brought fewer activities than were counted before its first page.
+
+        What arrived late, and came in a walk before it, must not stand for what it lacks.
+        """
+        return self.due is not None and self.walks[-1].received < self.due
+
+    def came_until(self, after: int) -> int:
+        """Return how many activities the last walk brought up to the moment since when so many came.
+
+        Those without a moment aren't counted in any span.
+        """
+        return self.walks[-1].received - self.without_moment - after
+
+    def overlaps_as_expected(self, high: int, first: str, again: set[int]) -> bool:
+        """Tell whether what comes again, from a moment on, is all that came since: nothing is gone or withheld.
+
+        If something of the second before comes as well, the API compares seconds, and all of that second has to come.
+
+        :param high: the moment, a whole second
+        :param first: the moment of the first activity that is answered now
+        :param again: the keys of those that came before
+        """
+        begin = text(high if first >= text(high) else high - SECOND)
+        return again == {key for moment, key in zip(*self._latest_keys, strict=True) if moment >= begin}
+
+    def leave(self, walk: Walk, high: int, due: int, overlap: set[int]) -> None:
+        """Go on with another walk, which begins at a moment up to which all has been read.
+
+        :param overlap: the keys of the activities that come again
+        """
+        self._overlap, self._overlap_ends = overlap, self.reached
+        self.walks.append(walk)
+        self.since, self.due = high, due
+
+    def new_of(self, rows: Rows) -> Rows:
+        """Return the rows of a page that didn't come in the walk before."""
+        if not self._overlap:
+            return rows
+        new = [row for row in rows if hash_of(row) not in self._overlap]
+        if any(moment_of(row) > self._overlap_ends for row in new):
+            self._overlap = set()
+        return new
+
+    def tally(self) -> Tally:
+        """Return what came of it, in a few numbers."""
+        number, mark = sum_of(self.walks, self.later)
+        return Tally(self.low, self.high, number, self.left_out_low, self.left_out_high, mark, is_whole=not self.is_cut)

@@ -1,0 +1,158 @@
+"""The state that comes in: which is understood, which is refused, and what is never believed."""
+
+import logging
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from airbyte_cdk.models import (
+    AirbyteStateBlob,
+    AirbyteStateMessage,
+    AirbyteStateType,
+    AirbyteStreamState,
+    FailureType,
+    StreamDescriptor,
+)
+from airbyte_cdk.sources.streams import NO_CURSOR_STATE_KEY
+from airbyte_cdk.utils.traced_exception import AirbyteTracedException
+
+logger = logging.getLogger("airbyte")
+
+_STREAM = "activities"
+_CURSOR = "activityTime"
+_RANGES = "date-range"
+LOOKBACK_FROM = "lookback_from"
+"""The end of the earliest sync of which something in the state stems; absent for the end of its last span."""
+IN_PROGRESS = "in_progress"
+"""Whether a sync has begun that hasn't come to its end."""
+# Python writes the years before it with fewer digits.
+_FIRST_YEAR = 1000
+
+
+class _UnreadableError(Exception):
+    """The text says what is wrong with a state, without its content."""
+
+
+def usable_state(
+    state: Sequence[AirbyteStateMessage], streams: Collection[str] | None, lookback: timedelta
+) -> list[AirbyteStateMessage]:
+    """Return of a state what can be believed, in the form in which the CDK reads it.
+
+    Why not the CDK alone: an unknown form counts for it as no state at all, a moment that doesn't parse as a crash, and
+    what lies in the future as read. Pinned by unit_tests/test_state.py.
+
+    :param state: as the platform sends it, a message a stream
+    :param streams: what the configured catalog names; None where nobody knows
+    :param lookback: how much a sync reads again before its state
+    :return: the state of activities, or nothing; no other stream has one
+    :raises AirbyteTracedException: (config_error) where it can't be read
+    """
+    found: Any = None
+    others = set()
+    for message in state:
+        if message.type != AirbyteStateType.STREAM or message.stream is None:
+            raise _refused("The saved state is no list of states of streams, and this connector writes no other.")
+        descriptor = message.stream.stream_descriptor
+        if streams is not None and descriptor.name not in streams:
+            others.add(descriptor.name)
+        elif descriptor.name == _STREAM:
+            found = vars(message.stream.stream_state) if message.stream.stream_state else None
+    if others:
+        names = ", ".join(sorted(others))
+        logger.info("The saved state of these streams isn't used, as they aren't selected: %s.", names)
+    if not found or found == {NO_CURSOR_STATE_KEY: True}:
+        return []
+    try:
+        believed = _drop_future_spans(found, lookback)
+    except _UnreadableError as error:
+        raise _refused(f"{_STREAM}: the saved state can't be read: {error}.") from None
+    if believed is None:
+        return []
+    stream = AirbyteStreamState(
+        stream_descriptor=StreamDescriptor(name=_STREAM), stream_state=AirbyteStateBlob(believed)
+    )
+    return [AirbyteStateMessage(type=AirbyteStateType.STREAM, stream=stream)]
+
+
+def _refused(what: str) -> AirbyteTracedException:
+    return AirbyteTracedException(
+        message=f"{what} Another connector or another version of this one may have written it, or somebody edited it. "
+        "Clear the state, by a refresh of the stream, and run the sync again: everything is read anew, and nothing is "
+        "lost.",
+        internal_message="the state that came in is of an unknown form",
+        failure_type=FailureType.config_error,
+    )
+
+
+def _drop_future_spans(state: Mapping[str, Any], lookback: timedelta) -> dict[str, Any] | None:
+    """Return the state without what lies in the future, or None where nothing is left."""
+    now = datetime.now(UTC)
+    if set(state) == {_CURSOR}:
+        moment = _clamp_to_now(_moment(state[_CURSOR]), now, lookback)
+        return None if moment is None else {_CURSOR: _text(moment)}
+    if set(state) - {LOOKBACK_FROM, IN_PROGRESS} != {"state_type", "slices"} or state["state_type"] != _RANGES:
+        raise _UnreadableError("it is of an unknown form")
+    # Neither is taken for absent if it can't be read: then what arrived late meanwhile could be missed.
+    progress: dict[str, Any] = {}
+    if LOOKBACK_FROM in state:
+        progress[LOOKBACK_FROM] = _text(min(_moment(state[LOOKBACK_FROM]), now))
+    if IN_PROGRESS in state:
+        progress[IN_PROGRESS] = state[IN_PROGRESS]
+        if not isinstance(state[IN_PROGRESS], bool):
+            raise _UnreadableError(f"its {IN_PROGRESS} is neither true nor false")
+    spans = [
+        {"start": _text(start), "end": _text(believed)}
+        for start, end in _spans(state["slices"])
+        if (believed := _clamp_to_now(end, now, lookback)) is not None and start <= believed
+    ]
+    return {"state_type": _RANGES, "slices": spans, **progress} if spans else None
+
+
+def _clamp_to_now(end: datetime, now: datetime, lookback: timedelta) -> datetime | None:
+    """Return up to when something was read, as far as that can be; None where it can't be believed at all."""
+    if end <= now:
+        return end
+    if end - now <= lookback:
+        logger.info(
+            "%s: the saved state lies %s ahead of this machine's clock. It is taken for now; the lookback window reads "
+            "that time again.",
+            _STREAM,
+            end - now,
+        )
+        return now
+    logger.warning(
+        "%s: the saved state says that all was read up to %s, and that lies further ahead of this machine's clock than "
+        "the lookback window is long. It can't have been read, so the whole span is read again. Is the clock right?",
+        _STREAM,
+        _text(end),
+    )
+    return None
+
+
+def _spans(slices: Any) -> Iterator[tuple[datetime, datetime]]:
+    if not isinstance(slices, list):
+        raise _UnreadableError("its slices are no list")
+    for span in slices:
+        if not isinstance(span, dict) or not {"start", "end"} <= set(span):
+            raise _UnreadableError("one of its slices has no start or no end")
+        start, end = _moment(span["start"]), _moment(span["end"])
+        if end < start:
+            raise _UnreadableError("one of its slices ends before it begins")
+        yield start, end
+
+
+def _moment(text: Any) -> datetime:
+    """Return a moment, cut to the millisecond as the API's are."""
+    try:
+        moment = datetime.fromisoformat(text)
+        known = moment.tzinfo is not None and moment.year >= _FIRST_YEAR
+        moment = moment.astimezone(UTC)
+    except (TypeError, ValueError, OverflowError):
+        known = False
+    if not known:
+        raise _UnreadableError("it holds something that is no moment in time")
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
+def _text(moment: datetime) -> str:
+    return moment.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"

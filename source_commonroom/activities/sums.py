@@ -1,0 +1,341 @@
+"""Sums: what the windows of a span brought together, compared with what the API counted of the whole span."""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from typing import Any, NamedTuple, Protocol
+
+from airbyte_cdk.models import FailureType
+from airbyte_cdk.utils.traced_exception import AirbyteTracedException
+
+from source_commonroom.activities.coverage import Span
+from source_commonroom.activities.moments import text
+from source_commonroom.api.keys import Keys
+from source_commonroom.api.retriever import CountRefusedError
+
+logger = logging.getLogger("airbyte")
+
+Rows = list[dict[str, Any]]
+
+# So often the parts of a span are counted, until nothing changes meanwhile; and so many at once.
+_COUNTS = 5
+_AT_ONCE = 8
+# So close to where windows meet, in milliseconds, an activity may lie that neither brings.
+_NEAR = 1_100
+
+
+class Tally(NamedTuple):
+    """What came of a window, in a few numbers."""
+
+    low: int
+    high: int
+    received: int
+    """How many activities came, each counted once."""
+    left_out_low: int
+    """How many of them a window before it was first with."""
+    left_out_high: int
+    """The same of a window after it."""
+    mark: int
+    """The sum of their keys: the same as long as they are the same."""
+    is_whole: bool
+    """Whether it was read as one; else it was cut, and parts of it may not have been served."""
+
+    @property
+    def own(self) -> int:
+        """How many activities came that no other window was first with."""
+        return self.received - self.left_out_low - self.left_out_high
+
+
+class Reader(Protocol):
+    """Counts spans, and reads them again."""
+
+    def count(self, low: int, high: int) -> int:
+        """Return how many activities a span has now."""
+
+    def keys(self, low: int, high: int) -> Keys:
+        """Return what a span holds now."""
+
+    def again(self, low: int, high: int, known: Callable[[int], bool]) -> Iterator[Rows]:
+        """Yield what a span holds beside what is known."""
+
+
+class Sum:
+    """The windows of a span that was counted as a whole. The planner adds them, and worker threads read them.
+
+    :param low: the first moment of the span
+    :param high: its last moment
+    :param records: how many activities the API counted before it was planned
+    """
+
+    def __init__(self, low: int, high: int, records: int) -> None:
+        self.low = low
+        self.high = high
+        self.records = records
+        self._lock = threading.Lock()
+        self._open = 0
+        self._planned = False
+        self._whole = True
+        self._tallies: list[Tally] = []
+
+    def add(self, high: int) -> None:
+        """Add the window that follows, up to a moment."""
+        with self._lock:
+            self._open += 1
+            self._planned = self._planned or high >= self.high
+
+    def give_up(self) -> None:
+        """Compare nothing: the rest of the span isn't planned by counts, or the sync ends."""
+        with self._lock:
+            self._whole = False
+
+    def over(self, tally: Tally | None) -> Sequence[Sequence[Tally]]:
+        """Take what came of a window, and return the windows to compare if it was the last one.
+
+        :param tally: None if the window couldn't be read
+        :return: all windows of the span, in their order; or those between the ones that couldn't be read
+        """
+        with self._lock:
+            self._open -= 1
+            if tally is not None and self._whole:
+                self._tallies.append(tally)
+            if self._open or not self._planned or not self._whole:
+                return []
+            tallies = sorted(self._tallies)
+            self._tallies = []
+        runs: list[list[Tally]] = []
+        for one in tallies:
+            if runs and runs[-1][-1].high == one.low:
+                runs[-1].append(one)
+            else:
+                runs.append([one])
+        return [run for run in runs if len(run) > 1]
+
+
+class NotAllCameError(AirbyteTracedException):
+    """Activities are missing between windows, each of which is whole.
+
+    :param name: the stream's name
+    :param spans: where they are, as closely as is known
+    :param counted: how many activities the API counts
+    :param came: how many of those came
+    """
+
+    def __init__(self, name: str, spans: Sequence[Span], counted: int, came: int) -> None:
+        super().__init__(
+            message=f"{name}: the API counted {counted} activities, and {came} of them came in windows of time that "
+            f"follow each other without a gap. Those that are missing lie in {_named(spans)}. The next sync reads that "
+            "again. If it happens each time, tell Common Room's support: the API counts more in a span than in its "
+            "parts.",
+            internal_message=f"recordCount {counted}, {came} received",
+            failure_type=FailureType.transient_error,
+        )
+        self.spans = spans
+
+
+class NotComparedError(AirbyteTracedException):
+    """Fewer activities came than were counted, and the API doesn't count them once more.
+
+    :param name: the stream's name
+    :param run: the windows
+    :param counted: how many activities the API counted before
+    :param came: how many came
+    :param why: what became of the count
+    """
+
+    def __init__(self, name: str, run: Sequence[Tally], counted: int, came: int, why: CountRefusedError) -> None:
+        super().__init__(
+            message=f"{name}: the API counted {counted} activities from {text(run[0].low)} to {text(run[-1].high)}, "
+            f"{came} came, and it didn't count them once more ({why}). So whether the others were deleted meanwhile, "
+            "or lie between two windows of time, isn't known. What came is kept, and the next sync asks for the "
+            "moments between the windows again.",
+            internal_message=f"recordCount {counted}, {came} received, no other count",
+            failure_type=FailureType.transient_error,
+        )
+
+
+def seams_of(run: Sequence[Tally]) -> list[Span]:
+    """Return where windows that follow each other meet, as far around as the API's resolution may reach."""
+    return [(one.high - _NEAR, one.high + _NEAR) for one in run[:-1]]
+
+
+def compare(name: str, run: Sequence[Tally], records: int | None, reader: Reader) -> Iterator[Rows]:
+    """Compare what windows that follow each other brought with what the API counts of all, and yield what is missing.
+
+    Each window alone was compared with a count of its own, or a warning says that it couldn't be. So what is missing
+    here lies between two. One count of all, taken now, is all that it costs if as many came, and none of them has been
+    deleted. Else counts are compared with counts: what the windows hold now, with what they hold together. So neither
+    an activity that arrived late nor one that was deleted stands for one that is missing. Neighbors that hold less than
+    what they hold together are read as one.
+
+    An activity that arrived late in a window which had been read already is none that is missing: the next sync reads
+    the lookback.
+
+    :param run: the windows
+    :param records: how many activities the API counted before they were planned; None if there were others among them
+    :raises NotAllCameError: if the rest doesn't come either
+    :raises NotComparedError: if it can't be known whether something is missing
+    :raises AirbyteTracedException: (config_error) if the API refuses the token, or access
+    """
+    came = _came(run)
+    low, high = run[0].low, run[-1].high
+    counted = came if records is None else records
+    # What came of a part of the span can't be compared with what was counted before: it may have been deleted.
+    whole = records is not None and all(one.is_whole for one in run)
+    try:
+        now = reader.count(low, high)
+        if whole and came == now >= counted:
+            return
+        still = whole and now >= max(came, counted)
+        spots = list(_spots(run, now, reader, still=still)) if still or not _add_up(run, now, reader) else []
+    except CountRefusedError as refused:
+        if came < counted and whole:
+            raise NotComparedError(name, run, counted, came, refused) from refused
+        logger.warning(
+            "%s: the API didn't count the activities from %s to %s once more (%s). Each window of them brought what "
+            "was counted of it, but what lies between two can't be compared with a count this time.",
+            name,
+            text(low),
+            text(high),
+            refused,
+        )
+        return
+    if not spots:
+        if now < counted:
+            logger.warning(
+                "%s: the API counted %d activities from %s to %s, and counts %d now: so many were deleted while they "
+                "were read.",
+                name,
+                counted,
+                text(low),
+                text(high),
+                now,
+            )
+        return
+    yield from _read_spots(name, spots, now, reader)
+
+
+class _StillMissingError(Exception):
+    """Windows that were read again as one still bring less than the API counts."""
+
+
+class _Spot(NamedTuple):
+    """Two neighbors between which something is missing."""
+
+    windows: Sequence[Tally]
+    missing: int
+    """How many activities."""
+    halves: Sequence[Sequence[Tally]]
+    """Those that hold less than what they hold together, where the neighbors meet."""
+
+
+def _came(run: Sequence[Tally]) -> int:
+    """Return how many activities came of windows that follow each other, each counted once."""
+    return sum(one.own for one in run) + run[0].left_out_low + run[-1].left_out_high
+
+
+def _named(spans: Sequence[Span]) -> str:
+    return ", ".join(f"{text(low)} to {text(high)}" for low, high in spans)
+
+
+def _spots(run: Sequence[Tally], now: int, reader: Reader, *, still: bool) -> Iterator[_Spot]:
+    """Yield where something is missing, by counts of halves.
+
+    :param now: how many activities the API counts of all
+    :param still: whether nothing seems to have been deleted, so that nothing is missing where as many came as there are
+    """
+    if len(run) == 1 or (still and now == _came(run)):
+        return
+    halves = run[: len(run) // 2], run[len(run) // 2 :]
+    missing, counts = _between(halves, now, reader)
+    if missing > 0:
+        yield _Spot([halves[0][-1], halves[1][0]], missing, halves)
+    for half, count in zip(halves, counts, strict=True):
+        yield from _spots(half, count, reader, still=still)
+
+
+def _add_up(run: Sequence[Tally], now: int, reader: Reader) -> bool:
+    """Tell whether windows hold together what they hold alone, whatever came of them."""
+    return _between([[one] for one in run], now, reader)[0] <= 0
+
+
+def _between(parts: Sequence[Sequence[Tally]], now: int, reader: Reader) -> tuple[int, Sequence[int]]:
+    """Return how many activities are counted of parts together and of none alone, and the counts of the parts.
+
+    The whole is counted before and after its parts, because what arrives in between, or is deleted, must not stand for
+    what is missing. If it changes all the time, something is missing only if each count says so.
+
+    :param now: the count of the whole before
+    """
+    missing, counts = now, list[int]()
+    seams = [part[-1].high for part in parts[:-1]]
+    came_twice = sum(first[-1].left_out_high + second[0].left_out_low for first, second in pairwise(parts))
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="counts") as pool:
+        for _ in range(_COUNTS):
+            before = now
+            counts = list(pool.map(lambda part: reader.count(part[0].low, part[-1].high), parts))
+            twice = came_twice
+            if twice and before > sum(counts) - twice:
+                # What came twice may have been deleted.
+                twice = sum(pool.map(lambda seam: reader.count(seam, seam), seams))
+            now = reader.count(parts[0][0].low, parts[-1][-1].high)
+            missing = min(missing, min(before, now) - (sum(counts) - twice))
+            if before == now:
+                return before - (sum(counts) - twice), counts
+            if missing <= 0:
+                break
+    return missing, counts
+
+
+def _read_spots(name: str, spots: Sequence[_Spot], now: int, reader: Reader) -> Iterator[Rows]:
+    """Read neighbors as one, spot after spot, and yield what didn't come.
+
+    :param now: how many activities the API counts of all
+    """
+    missing = [spot.missing for spot in spots]
+    spans = [(spot.windows[0].low, spot.windows[-1].high) for spot in spots]
+    logger.warning(
+        "%s: of %d activities that the API counts, %d haven't come, in %s. Where the others are is looked for.",
+        name,
+        now,
+        sum(missing),
+        _named(spans),
+    )
+    found = set[int]()
+    for number, spot in enumerate(spots):
+        try:
+            yield from _read_again(spot, reader, found)
+        except (AirbyteTracedException, CountRefusedError, _StillMissingError) as error:
+            raise NotAllCameError(name, spans[number:], now, now - sum(missing[number:])) from error
+
+
+def _read_again(spot: _Spot, reader: Reader, found: set[int]) -> Iterator[Rows]:
+    """Read a spot as one, and yield what didn't come.
+
+    What came isn't kept, because it would take memory for each record of the sync. So each window is read again alone:
+    if that brings what it brought before, all of it is known, and else it is emitted twice rather than never.
+
+    :param found: takes the keys of what was between windows
+    :raises _StillMissingError: if something is missing all the same
+    :raises CountRefusedError: if that can't be told
+    """
+    alone = [reader.keys(one.low, one.high) for one in spot.windows]
+    known = [keys for keys, one in zip(alone, spot.windows, strict=True) if sum(keys) == one.mark]
+    between = set[int]()
+
+    def is_known(key: int) -> bool:
+        if not any(key in keys for keys in alone):
+            between.add(key)
+        return key in found or any(key in keys for keys in known)
+
+    yield from reader.again(spot.windows[0].low, spot.windows[-1].high, is_known)
+    if between:
+        # What arrived in a window meanwhile isn't what was missing.
+        alone = [reader.keys(one.low, one.high) for one in spot.windows]
+        between = {key for key in between if not any(key in keys for keys in alone)}
+    found |= between
+    whole = reader.count(spot.halves[0][0].low, spot.halves[-1][-1].high)
+    missing, _ = _between(spot.halves, whole, reader)
+    if missing > len(between):
+        raise _StillMissingError

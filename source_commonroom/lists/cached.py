@@ -1,0 +1,41 @@
+"""Lists that several streams of one command need, each asked for once."""
+
+import threading
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+from airbyte_cdk.sources.types import StreamSlice
+
+from source_commonroom.api.retriever import PageRetriever
+from source_commonroom.api.walk import Walk
+from source_commonroom.lists.completeness import Counts
+
+_Key = tuple[bytes, str, frozenset[tuple[str, str]]]
+_rows: dict[_Key, list[dict[str, Any]]] = {}
+_asking: defaultdict[_Key, threading.Lock] = defaultdict(threading.Lock)
+
+
+def fetch_cached(retriever: PageRetriever, partition: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
+    """Return all rows of a list, asked for only where nobody has since :func:`clear_cache`; don't change them.
+
+    :param retriever: walks the list; two of the same token and address bring the same
+    :param partition: what goes into the query
+    :raises AirbyteTracedException: where the list can't be had, or not the whole of it; whoever asks next tries again
+    """
+    # Two workspaces may be read in one process, each with a token of its own.
+    key = (retriever.requester.token_key, retriever.requester.get_url(), frozenset((partition or {}).items()))
+    with _asking[key]:
+        if key not in _rows:
+            part = StreamSlice(partition=dict(partition or {}), cursor_slice={})
+            counts, walk = Counts(retriever), Walk(retriever)
+            counted = counts.count_before(part)
+            rows = [row for page in walk.to_the_end(part) for row in page]
+            rows += [row for page in counts.verify(part, counted, [walk]) for row in page]
+            _rows[key] = rows
+        return _rows[key]
+
+
+def clear_cache() -> None:
+    """Let every list be asked for anew: each command begins so."""
+    _rows.clear()

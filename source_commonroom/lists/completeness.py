@@ -1,0 +1,323 @@
+"""Counts: what the API counts, compared with what it answered."""
+
+import logging
+from collections.abc import Callable, Collection, Iterator, Sequence
+from enum import Enum, auto
+from typing import Any
+
+from airbyte_cdk.models import FailureType
+from airbyte_cdk.sources.types import StreamSlice
+from airbyte_cdk.utils.traced_exception import AirbyteTracedException
+
+from source_commonroom.api.errors import RequestFailedError
+from source_commonroom.api.keys import number_of
+from source_commonroom.api.retriever import Count, CountFailedError, CountRefusedError, FirstPage, PageRetriever
+from source_commonroom.api.walk import Walk, keys_of, received
+
+logger = logging.getLogger("airbyte")
+
+# So many readings of a list may follow the first one, each of which brings something that those before it didn't.
+_MOST_READINGS = 4
+# How often a request for a first page with its count is sent, which has one without behind it.
+_TRIES = 2
+
+
+class Counts:
+    """What the API counts of a stream's lists, compared with what came of them.
+
+    Numbers are a reason to look, and no more: what came is compared with what another reading of the list brings.
+
+    :param retriever: asks for the counts and the pages
+    :param expect: gets the stream's name, and what was counted before the first page of a list
+    """
+
+    def __init__(self, retriever: PageRetriever, expect: Callable[[str, int], object] | None = None) -> None:
+        self._retriever = retriever
+        self._expect = expect
+        self._refused = False
+
+    def count_before(self, part: StreamSlice) -> Count | None:
+        """Return how many records a list has; None if that can't be known.
+
+        :raises AirbyteTracedException: (config_error) if the API refuses the token, or access to the list
+        """
+        if not self._retriever.counts or self._refused:
+            return None
+        try:
+            count = self._retriever.count_with_top(part)
+        except CountFailedError as failed:
+            logger.warning(
+                "%s: the API didn't count the records of %s (%s). They are read all the same, but what comes can't be "
+                "compared with a count this time.",
+                self._retriever.name,
+                _name(part) or "the list",
+                failed,
+            )
+            return None
+        except CountRefusedError as refused:
+            self._refused = True
+            logger.info(
+                "%s: the API doesn't count records (%s), so that there is no estimate, and no count to compare with.",
+                self._retriever.name,
+                refused,
+            )
+            return None
+        if self._expect:
+            self._expect(self._retriever.name, count.records)
+        return count
+
+    def count_after(self, part: StreamSlice) -> Count | None:
+        """Return how many records a list has that couldn't be counted before it was read.
+
+        None, after a warning, if it can't be counted now either.
+
+        :raises AirbyteTracedException: (config_error) if the API refuses the token, or access to the list
+        """
+        try:
+            return Count(self._retriever.quick(_TRIES).count(part))
+        except CountRefusedError as refused:
+            logger.warning(
+                "%s: the API didn't count the records of %s (%s). They are read all the same, but what comes can't be "
+                "compared with a count this time.",
+                self._retriever.name,
+                _name(part) or "the list",
+                refused,
+            )
+            return None
+
+    def verify(
+        self,
+        part: StreamSlice,
+        before: Count | None,
+        walks: Sequence[Walk],
+        newer: Collection[int] = (),
+        *,
+        doubtful: bool = False,
+        apart: bool = False,
+    ) -> Iterator[list[dict[str, Any]]]:
+        """Find out whether walks of a list brought all of it, and yield the rows that they missed.
+
+        In a list sorted by ids that only grow, a record that came and isn't newer than the highest id at the count is
+        one of those that were counted: nothing that was created or deleted meanwhile can stand for one that is missing.
+        In other lists a record that was created meanwhile can. So they are compared with a count after the last page as
+        well: what pages carry, or one that is asked for.
+
+        If fewer came, the list is read once more, and so on as long as that brings what didn't come before. If the API
+        doesn't count, pages that are asked for again tell whether a record may have been skipped.
+
+        :param before: the API's count before the first page; None if it isn't known
+        :param walks: that are over
+        :param newer: the numbers in the ids of the records that came and are higher than the count's top
+        :param doubtful: whether something may be missing in any case
+        :param apart: whether the count came of another answer than the first page, so that even a single page may hold
+            what arrived in between
+        :raises AirbyteTracedException: (transient_error) if records are missing; and as :meth:`Walk.to_the_end`
+        """
+        came = received(walks) - len(newer)
+        if before is None:
+            if not (doubtful or self._is_doubtful(walks)):
+                return
+            repeated = any(walk.repeated for walk in walks)
+            reason = "a page came twice" if repeated else "pages that came have moved"
+            logger.warning("%s: %s while the list was read. It is read once more.", self._where(part), reason)
+            yield from self._read_again(part, None, None, walks, ())
+            return
+        doubtful = doubtful or came < before.records
+        if not doubtful and before.top is not None:
+            return
+        now: Count | None = None
+        if not doubtful and all(walk.counts and walk.passes == 1 for walk in walks):
+            doubtful = _may_hide(walks[-1]) or any(walk.repeated for walk in walks)
+        elif not doubtful:
+            now = self._count(part, bounded=False) if apart or _several(walks) else None
+            doubtful = (now is not None and came < now.records) or self._is_doubtful(walks)
+            doubtful = doubtful or any(map(_may_hide, walks))
+        if not doubtful:
+            return
+        now = now or self._count(part, bounded=before.top is not None)
+        is_short = came < max(before.records, now.records if now else 0)
+        logger.log(
+            logging.WARNING if is_short else logging.INFO,
+            "%s%s. They are read once more.",
+            self._numbers(part, before.records, came),
+            f". It counts {now.records} now" if now else "",
+        )
+        # Without another count, what came and is newer than the first one stays newer.
+        yield from self._read_again(part, before.top, now or before, walks, () if now else newer)
+
+    @staticmethod
+    def _is_doubtful(walks: Sequence[Walk]) -> bool:
+        """Tell whether a record may have been skipped, though no number tells: pages are asked for again."""
+        if any(walk.repeated for walk in walks):
+            return True
+        return _several(walks) and any(walk.has_moved() for walk in walks)
+
+    def _read_again(
+        self,
+        part: StreamSlice,
+        top: int | None,
+        counted: Count | None,
+        walks: Sequence[Walk],
+        known_newer: Collection[int],
+    ) -> Iterator[list[dict[str, Any]]]:
+        """Read a list until a reading brings nothing new, and is as large as was counted.
+
+        :param top: the highest number that the reading before could have brought; None if that can't be told
+        :param counted: the API's last count; None if it doesn't count
+        :param known_newer: the numbers in the ids of the records that came already and are newer than that count
+        :raises AirbyteTracedException: (transient_error) if none of the readings is
+        """
+        bounded = top is not None
+        earlier, last = list(walks), keys_of(walks)
+        newer = set(known_newer)
+        plausible = 0
+        for _ in range(_MOST_READINGS):
+            again = Walk(self._retriever, earlier)
+            new = 0
+            for rows in again.to_the_end(part, self._first_counted(part) if counted and not bounded else None):
+                new += len(rows) - len(_above(rows, top))
+                newer |= _above(rows, counted and counted.top)
+                yield rows
+            came = again.keys
+            then = self._count(part, bounded=bounded) if counted else None
+            # What the reading before it brought, and is gone.
+            gone = sum(key not in came for key in last)
+            verdict = _judge(again, counted, then, len(newer), new, gone)
+            plausible = plausible + 1 if verdict is Verdict.PLAUSIBLE else 0
+            if verdict is Verdict.WHOLE or plausible > 1:
+                logger.info("%s: read once more, all of it came.", self._where(part))
+                return
+            if counted and then and then.records == counted.records and not new and not gone and not again.repeated:
+                # Nothing has changed, and so nothing would.
+                break
+            earlier, last = [*earlier, again], came
+            if then:
+                top, counted, newer = counted and counted.top, then, set()
+        numbers = (
+            f"{self._where(part)}: each reading of the list brought records that the ones before it didn't"
+            if counted is None
+            else f"{self._numbers(part, counted.records, received([again]) - len(newer))} when they were read once more"
+        )
+        raise AirbyteTracedException(
+            message=f"{numbers}. So records may be missing. Run the sync again; if it happens each time, tell Common "
+            "Room's support: the API leaves out records that it counts, or changes the order of the list.",
+            internal_message=f"{len(earlier) - len(walks) + 1} further readings left the list in doubt",
+            failure_type=FailureType.transient_error,
+        )
+
+    def _first_counted(self, part: StreamSlice) -> FirstPage | None:
+        """Return the first page of a list, so that all pages carry their counts; None if it can't be had so."""
+        try:
+            return self._retriever.quick(_TRIES).first_page(part)
+        except CountRefusedError:
+            return None
+        except RequestFailedError as error:
+            if not error.failure.retried:
+                raise
+            return None
+
+    def _count(self, part: StreamSlice, *, bounded: bool) -> Count | None:
+        """Return how many records a list has now; None if the API doesn't count any more.
+
+        :param bounded: whether the list is known to be sorted by ids that only grow
+        :raises AirbyteTracedException: as :meth:`before`
+        """
+        try:
+            return self._retriever.count_with_top(part) if bounded else Count(self._retriever.count(part))
+        except CountRefusedError:
+            return None
+
+    def _where(self, part: StreamSlice) -> str:
+        name = _name(part)
+        return f"{self._retriever.name}{name and f' ({name})'}"
+
+    def _numbers(self, part: StreamSlice, counted: int, came: int) -> str:
+        name = _name(part)
+        return (
+            f"{self._retriever.name}: the API counted {counted} records{name and f' ({name})'} and answered {came} of "
+            "them"
+        )
+
+
+def _several(walks: Sequence[Walk]) -> bool:
+    """Tell whether there were several pages: one is one answer, in which nothing changes."""
+    return sum(walk.pages_read for walk in walks) > 1
+
+
+def _may_hide(walk: Walk) -> bool:
+    """Tell by the counts of its pages whether a walk to which as many came as were counted may have missed a record.
+
+    The pages that follow a cursor which was refused carry none, so that such a walk isn't judged by them.
+
+    If nothing was created meanwhile, what came is what was counted, and whatever was deleted came before. If something
+    was, it came too, or fewer came than the last page counts. If both happened, one may stand for the other.
+    """
+    counts = walk.counts
+    if counts is None or not counts.rose:
+        return False
+    return counts.fell or walk.received < counts.last
+
+
+def _name(part: StreamSlice) -> str:
+    """Name a list among those of its stream."""
+    return ", ".join(f"{name} {value}" for name, value in {**part.partition, **part.cursor_slice}.items())
+
+
+class Verdict(Enum):
+    """What another reading of a list shows."""
+
+    WHOLE = auto()
+    """All that was counted before it came, and nothing else can stand for any of it."""
+    PLAUSIBLE = auto()
+    """What is missing may have been deleted, or what came may have been created, while it was read: two readings that
+    follow each other have to say so, because the same would have to be missing by chance twice."""
+    DOUBTFUL = auto()
+    """More is missing."""
+
+
+def _judge(again: Walk, counted: Count | None, then: Count | None, newer: int, new: int, gone: int) -> Verdict:
+    """Judge a reading.
+
+    :param counted: the API's count before it
+    :param then: the count after it
+    :param newer: how much came that was created after the count before it
+    :param new: how much came that the reading before it should have brought, and hadn't
+    :param gone: how much came in the reading before it, and not in this one
+    """
+    if again.repeated:
+        return Verdict.DOUBTFUL
+    if counted is None:
+        return Verdict.DOUBTFUL if new else Verdict.WHOLE
+    came = again.received - newer
+    if counted.top is not None and came >= counted.records:
+        return Verdict.WHOLE
+    if then is None:
+        return Verdict.DOUBTFUL
+    if counted.top is None and came >= counted.records:
+        # What was created may stand for what is missing, unless it is there as well, and nothing was deleted.
+        hidden = _rose_and_fell(counted.records, again, then.records)
+        return Verdict.WHOLE if came >= then.records and not hidden else Verdict.PLAUSIBLE
+    # Only what came before and is gone may be missing, and no more than was deleted since the count.
+    excused = counted.records - came <= min(gone, counted.records + newer - then.records)
+    return Verdict.PLAUSIBLE if excused and not new else Verdict.DOUBTFUL
+
+
+def _rose_and_fell(before: int, walk: Walk, after: int) -> bool:
+    """Tell whether records were created and others deleted from one count on to another, as far as pages tell.
+
+    :param before: the count before the first page
+    :param after: the one after the last page
+    """
+    counts = walk.counts
+    if counts is None:
+        return False
+    rose = counts.rose or counts.first > before or after > counts.last
+    return rose and (counts.fell or counts.first < before or after < counts.last)
+
+
+def _above(rows: Sequence[dict[str, Any]], top: int | None) -> set[int]:
+    """Return the numbers in the ids of rows that are higher than a count's top: they were created after it."""
+    if top is None:
+        return set()
+    numbers = (number_of(row) for row in rows)
+    return {number for number in numbers if number is not None and number > top}

@@ -1,0 +1,1 @@
+"""How pages leave: partitions of streams, and the messages that are written."""
