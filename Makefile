@@ -18,7 +18,7 @@ DOCKER ?= docker
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: sync
 sync: $(DEV)/.installed $(AIRBYTE)/.installed ## Load secrets/config.json's workspace, or the sandbox's, into a DuckDB file
@@ -35,9 +35,10 @@ lint: $(DEV)/.installed ## Run the linters, the format check and the type checke
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
 
 .PHONY: unit
-unit: $(DEV)/.installed ## Run the unit tests alone (seconds)
+unit: $(DEV)/.installed ## Run the unit tests alone
 	@$(BIN)/pytest unit_tests
 
 .PHONY: chaos
@@ -55,6 +56,11 @@ format: $(DEV)/.installed ## Format the code and mend what the linter can mend
 .PHONY: sandbox
 sandbox: $(DEV)/.installed ## Serve the sandbox, a Common Room of its own, till Ctrl-C
 	@$(BIN)/python -m integration_tests.sandbox
+
+.PHONY: builder-manifest
+builder-manifest: $(DEV)/.installed ## Write the manifest for the Connector Builder, schemas inline, to OUT=file
+	@test -n "$(OUT)" || { echo "Name the file to write: make builder-manifest OUT=manifest.yaml" >&2; exit 1; }
+	@$(BIN)/python scripts/builder_manifest.py "$(OUT)"
 
 .PHONY: bench
 bench: $(DEV)/.installed $(BENCH)/.installed ## Measure the connector beside its peers; ARGS="--help" lists the options

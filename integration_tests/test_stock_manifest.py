@@ -1,0 +1,384 @@
+"""The manifest of stock parts, as `make builder-manifest` writes it: what it brings, and what it can't do."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from airbyte_cdk.cli.source_declarative_manifest._run import create_declarative_source
+from airbyte_cdk.models import (
+    AirbyteStateMessage,
+    AirbyteStream,
+    AirbyteStreamStatus,
+    ConfiguredAirbyteCatalog,
+    ConfiguredAirbyteCatalogSerializer,
+    FailureType,
+    Status,
+    Type,
+)
+from airbyte_cdk.models.airbyte_protocol_serializers import AirbyteStateMessageSerializer
+from airbyte_cdk.sources.declarative.concurrent_declarative_source import get_declarative_component_schema
+from airbyte_cdk.test import entrypoint_wrapper
+from jsonschema import Draft7Validator
+
+from integration_tests.conftest import Serve
+from integration_tests.connector import run
+from integration_tests.sandbox import Api, Fault, Sandbox, Workspace
+from integration_tests.sandbox.faults import KINDS
+from unit_tests.output import Output
+from unit_tests.streams import BY_NAME, STREAMS, Stream, by_key, catalog, complete, expected, selecting
+
+ROOT = Path(__file__).resolve().parent.parent
+PROGRAM = str(Path(sys.executable).with_name("source-declarative-manifest"))
+START = "2024-01-01T00:00:00Z"  # before all activities of the sandbox, and few years
+HURRY = 200
+pytestmark = [
+    # The CDK's own cache, of the list of custom fields.
+    pytest.mark.filterwarnings("ignore:`cache_name` cannot be set after backend initialization"),
+    # The `path` of a stream's $parameters, which the CDK takes for the field of that name.
+    pytest.mark.filterwarnings("ignore:Component type. `HttpRequester`. Field 'path' is deprecated"),
+]
+Record = dict[str, Any]
+Command = Callable[..., Output]
+
+
+@pytest.fixture(scope="session")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write the file once."""
+    path = tmp_path_factory.mktemp("stock") / "manifest.yaml"
+    subprocess.run([sys.executable, "scripts/builder_manifest.py", str(path)], cwd=ROOT, check=True)
+    return path
+
+
+@pytest.fixture(scope="session")
+def small() -> Workspace:
+    """A workspace with some lists of several pages; don't change it."""
+    few = dict.fromkeys(("prospector_contacts", "prospector_companies", "topics", "industries"), 20)
+    return Workspace.generate(contacts=430, organizations=210, activities=700, objects=250, website_visits=210, **few)
+
+
+@pytest.fixture
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait a fraction as long before a request is tried again."""
+    sleep = time.sleep
+    monkeypatch.setattr(time, "sleep", lambda seconds: sleep(seconds / HURRY))
+
+
+@pytest.fixture
+def process(tmp_path: Path, manifest: Path) -> Command:
+    """Run source-declarative-manifest as a process."""
+
+    def run_process(name: str, sandbox: Sandbox, *streams: str, **more: Any) -> Output:
+        result = run(
+            tmp_path,
+            name,
+            config=config_of(sandbox, **more),
+            catalog=catalog(*streams) if name == "read" else None,
+            program=[PROGRAM],
+            options=["--manifest-path", str(manifest)],
+        )
+        assert sandbox.token not in result.text
+        return result
+
+    return run_process
+
+
+@pytest.fixture
+def command(tmp_path: Path, manifest: Path) -> Command:
+    """Run what source-declarative-manifest runs, in this process: `command("read", sandbox, "tags")`."""
+
+    def run_here(
+        name: str,
+        sandbox: Sandbox,
+        *streams: str,
+        configured: ConfiguredAirbyteCatalog | None = None,
+        state: list[AirbyteStateMessage] | None = None,
+        **more: Any,
+    ) -> Output:
+        config, configured = config_of(sandbox, **more), configured or catalog(*streams)
+        contents: dict[str, Any] = {"config": config}
+        if name == "read":
+            contents["catalog"] = ConfiguredAirbyteCatalogSerializer.dump(configured)
+            contents["state"] = [AirbyteStateMessageSerializer.dump(message) for message in state or []]
+        arguments = [name, "--manifest-path", str(manifest)]
+        for file, content in contents.items():
+            (tmp_path / file).write_text(json.dumps(content))
+            arguments += [f"--{file}", str(tmp_path / file)]
+        source = create_declarative_source(arguments)
+        output = (
+            entrypoint_wrapper.read(source, config, configured, state)
+            if name == "read"
+            else entrypoint_wrapper.discover(source, config)
+        )
+        return Output(int(bool(output.errors)), list(output.get_message_iterator()), "")
+
+    return run_here
+
+
+def config_of(sandbox: Sandbox, **more: Any) -> Record:
+    return {
+        "api_token": sandbox.token,
+        "api_url": sandbox.api_url,
+        "requests_per_second": 1000,
+        "start_date": START,
+        **more,
+    }
+
+
+def keys(stream: Stream, records: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The primary keys of some records, each as often as it came."""
+    return sorted(str([record.get(name) for name in stream.primary_key]) for record in records)
+
+
+def streams_of(output: Output) -> dict[str, AirbyteStream]:
+    (message,) = output.of_type(Type.CATALOG)
+    assert message.catalog
+    return {stream.name: stream for stream in message.catalog.streams}
+
+
+# What it brings.
+
+
+def test_it_is_valid_by_the_schema_of_components_and_holds_no_custom_one(manifest: Path) -> None:
+    text = manifest.read_text()
+    content = yaml.safe_load(text)
+
+    assert list(Draft7Validator(get_declarative_component_schema()).iter_errors(content)) == []
+    assert "class_name" not in text
+    assert "$ref" not in text
+    assert "JsonFileSchemaLoader" not in text
+    assert [row["$parameters"]["name"] for row in content["streams"]] == [
+        row["$parameters"]["name"]
+        for row in yaml.safe_load((ROOT / "source_commonroom" / "manifest.yaml").read_text())["streams"]
+    ]
+
+
+def test_every_record_of_every_stream_comes_once_and_as_it_is(
+    serve: Serve, process: Command, generated: Workspace
+) -> None:
+    sandbox = serve(Api(generated, cursor_style="tricky"))
+
+    result = process("read", sandbox, start_date="1970-01-01T00:00:00Z")
+
+    for stream in STREAMS:
+        assert by_key(stream, result.records(stream.name)) == expected(stream, generated), stream.name
+        assert result.status(stream.name) == AirbyteStreamStatus.COMPLETE
+    assert {request.status for request in sandbox.api.log.requests} == {200}
+    assert result.exit_code == 0
+
+
+def is_of(entity: str, field: Record) -> bool:
+    return "objectTypeId" in field if entity == "object" else entity in field["entityTypes"]
+
+
+def test_custom_fields_are_typed_columns_named_by_their_ids(serve: Serve, command: Command, small: Workspace) -> None:
+    sandbox = serve(Api(small))
+    found = streams_of(command("discover", sandbox))
+    read = command("read", sandbox, "contacts", "organizations", "objects")
+
+    types = {
+        "int": "integer",
+        "number": "number",
+        "boolean": "boolean",
+    }
+    for name, entity in (("contacts", "contact"), ("organizations", "organization"), ("objects", "object")):
+        fields = {row["id"]: row for row in small.records("custom_fields") if is_of(entity, row)}
+        properties = found[name].json_schema["properties"]
+        assert {f"custom_{field}" for field in fields} == {
+            column for column in properties if column.startswith("custom_")
+        }
+        for field, row in fields.items():
+            assert properties[f"custom_{field}"]["type"] == ["null", types.get(row["valueType"], "string")]
+            assert (properties[f"custom_{field}"].get("format") == "date-time") == (row["valueType"] == "date")
+        values = 0
+        for record in read.records(name):
+            columns = {column: value for column, value in record.items() if column.startswith("custom_")}
+            entries = record["customFields"]
+            assert set(columns) == {f"custom_{field}" for field in entries}
+            for field, entry in entries.items():
+                value = columns[f"custom_{field}"]
+                # What has no type of a column is JSON.
+                plain = not isinstance(entry["value"], list | dict)
+                assert (value if plain else json.loads(value)) == entry["value"]
+                assert not plain or type(value) is type(entry["value"])
+                values += 1
+        assert values > 400
+
+
+def test_given_no_columns_wanted_then_there_are_none(serve: Serve, command: Command, small: Workspace) -> None:
+    sandbox = serve(Api(small))
+
+    found = streams_of(command("discover", sandbox, custom_field_columns="none"))
+    read = command("read", sandbox, "organizations", custom_field_columns="none")
+
+    columns = {column for record in read.records("organizations") for column in record}
+    assert not [name for name in {*columns, *found["organizations"].json_schema["properties"]} if "custom_" in name]
+    assert "customFields" in columns
+    assert "customFieldColumns" not in columns
+
+
+def test_given_a_state_when_read_again_then_the_lookback_comes_again_and_what_is_new(
+    serve: Serve, command: Command
+) -> None:
+    rows = [
+        {"id": f"a_{day}", "type": "tweet", "activityTime": f"2025-03-{day:02}T23:59:59.99{day % 10}Z"}
+        for day in range(1, 30)
+    ]
+    workspace = Workspace.of(activities=rows)
+    sandbox = serve(Api(workspace))
+    first = command("read", sandbox, "activities", end_date="2025-03-31T00:00:00Z")
+    new = {"id": "a_99", "type": "tweet", "activityTime": "2025-03-30T00:00:00.001Z"}
+    workspace.insert("activities", new)
+
+    second = command(
+        "read",
+        sandbox,
+        "activities",
+        state=[first.last_state("activities")[0]],
+        lookback_window_days=2,
+        end_date="2025-04-01T00:00:00Z",
+    )
+
+    assert keys(BY_NAME["activities"], first.records("activities")) == keys(BY_NAME["activities"], rows)
+    assert first.last_state("activities")[1] == {"activityTime": "2025-03-29T23:59:59.999Z"}
+    assert sorted(row["id"] for row in second.records("activities")) == ["a_28", "a_29", "a_99"]
+    assert second.last_state("activities")[1] == {"activityTime": "2025-03-30T00:00:00.001Z"}
+
+
+def status_of(result: Output) -> tuple[Status, str]:
+    (message,) = result.of_type(Type.CONNECTION_STATUS)
+    assert message.connectionStatus
+    return message.connectionStatus.status, message.connectionStatus.message or ""
+
+
+def test_check_tells_a_good_token_from_a_bad_one(serve: Serve, process: Command, small: Workspace) -> None:
+    sandbox = serve(Api(small))
+
+    assert status_of(process("check", sandbox))[0] == Status.SUCCEEDED
+    assert [request.path for request in sandbox.api.log.requests] == ["/v2/api-token-status"]
+    status, message = status_of(process("check", sandbox, api_token="1_000"))
+
+    assert status == Status.FAILED
+    assert "Common Room rejected the API token. Make a new one" in message
+
+
+def test_given_chosen_segments_then_only_their_contacts_come(serve: Serve, command: Command, small: Workspace) -> None:
+    contacts = small.records("contacts")
+    chosen = sorted({segment["id"] for row in contacts for segment in row.get("segments", [])})[:2]
+
+    result = command("read", serve(Api(small)), "contacts", segment_ids=chosen)
+
+    assert sorted(row["id"] for row in result.records("contacts")) == sorted(
+        row["id"] for row in contacts for segment in row.get("segments", []) if segment["id"] in chosen
+    )
+
+
+# Faults.
+
+REFUSALS = ("bad_request_400", "unauthorized_401", "forbidden_403", "not_found_404", "forbidden_403_html")
+# A repeated page, and a cursor that repeats, are found when the records of the page before have gone out already.
+INCOMPLETE = {*REFUSALS, "malformed_utf8", "repeated_cursor", "repeated_page"}
+# What takes its time, at the smallest answers alone. An answer that trickles in is waited for.
+SLOW = dict.fromkeys(("trickle", "trickle_head", "gzip_bomb"), "/v1/segments/{id}/status")
+SECONDS = {"rate_limited": 0.05, "hang": 0.05, "trickle": 0.0, "trickle_head": 0.0}
+
+
+@pytest.mark.usefixtures("hurry")
+@pytest.mark.parametrize("kind", KINDS)
+def test_given_a_fault_at_every_fifth_request_then_no_stream_is_complete_with_data_lost(
+    kind: str, serve: Serve, command: Command, small: Workspace
+) -> None:
+    sandbox = serve(Api(small, faults=[Fault(kind, every=5, seconds=SECONDS.get(kind, 0.2), path=SLOW.get(kind))]))
+
+    result = command("read", sandbox)
+
+    # A refusal of the list of custom fields, from which schemas are made, ends the whole sync.
+    assert [request.fault for request in sandbox.api.log.requests].count(kind) >= (1 if kind in INCOMPLETE else 3)
+    incomplete = set()
+    for stream in STREAMS:
+        there, found = keys(stream, complete(stream, small)), keys(stream, result.records(stream.name))
+        if result.statuses(stream.name)[-1:] == [AirbyteStreamStatus.COMPLETE]:
+            assert found == there, stream.name
+        else:
+            assert set(found) <= set(there), stream.name
+            incomplete.add(stream.name)
+    assert bool(incomplete) == (kind in INCOMPLETE)
+    assert result.exit_code == bool(incomplete)
+
+
+# What it can't do: a test for each line of its header that can be shown in little time.
+
+
+def test_it_counts_nothing(serve: Serve, command: Command, small: Workspace) -> None:
+    sandbox = serve(Api(small, withheld={"/v2/contacts": 0.1}))
+
+    result = command("read", sandbox, "contacts")
+
+    assert len(result.records("contacts")) < len(small.records("contacts"))
+    assert result.status("contacts") == AirbyteStreamStatus.COMPLETE
+    assert not any("recordCount" in request.params.get("cols", "") for request in sandbox.api.log.requests)
+
+
+@pytest.mark.usefixtures("hurry")
+def test_it_has_no_state_within_a_window_and_little_patience_with_429s(
+    serve: Serve, command: Command, small: Workspace
+) -> None:
+    of_2025 = Fault("reset", path="/v2/activities", when=lambda params: params["startDate"] > "2025", after=1)
+    sandbox = serve(Api(small, faults=[Fault("rate_limited", path="/v2/tags"), of_2025]))
+
+    result = command("read", sandbox, "activities", "tags")
+
+    assert len(sandbox.api.log.of("/v2/tags")) == 6
+    assert result.status("tags") == AirbyteStreamStatus.INCOMPLETE
+    # 200 records of 2025 or later were read, and the state is before all of them.
+    assert result.status("activities") == AirbyteStreamStatus.INCOMPLETE
+    assert any(row["activityTime"] > "2025" for row in result.records("activities"))
+    assert result.last_state("activities")[1]["activityTime"] < "2025"
+
+
+@pytest.mark.usefixtures("hurry")
+def test_what_is_tried_in_vain_is_a_system_error(serve: Serve, command: Command, small: Workspace) -> None:
+    result = command("read", serve(Api(small, faults=[Fault("ok_html", path="/v2/tags")])), "tags")
+
+    assert result.status("tags") == AirbyteStreamStatus.INCOMPLETE
+    assert {error.failure_type for error in result.errors("tags")} == {FailureType.system_error}
+
+
+def test_it_asks_for_all_columns_whichever_are_selected_and_has_no_stream_of_one_type_of_objects(
+    serve: Serve, command: Command, small: Workspace
+) -> None:
+    sandbox = serve(Api(small))
+    found = streams_of(command("discover", sandbox))
+    sandbox.api.log.clear()
+
+    command("read", sandbox, configured=selecting(found["organizations"], "id"))
+
+    (columns,) = {request.params["cols"] for request in sandbox.api.log.of("/v2/organizations")}
+    assert set(columns.split(",")) == BY_NAME["organizations"].columns
+    assert set(found) == {stream.name for stream in STREAMS}
+
+
+@pytest.mark.parametrize("option", [{"pii": "drop"}, {"pii": "hash", "pii_salt": "long enough"}])
+def test_a_configuration_that_asks_for_less_personal_data_is_refused(
+    option: Record, serve: Serve, command: Command, small: Workspace
+) -> None:
+    sandbox = serve(Api(small))
+
+    result = command("read", sandbox, "contacts", **option)
+
+    assert result.records("contacts") == []
+    assert result.exit_code == 1
+    assert sandbox.api.log.requests == []
+
+
+def test_its_specification_has_only_what_it_honours(manifest: Path) -> None:
+    options = yaml.safe_load(manifest.read_text())["spec"]["connection_specification"]["properties"]
+
+    assert not {"pii_salt", "walk_from_both_ends"} & options.keys()
+    assert options["pii"]["enum"] == ["keep"]
+    assert options["custom_field_columns"]["enum"] == ["id", "none"]
