@@ -1,0 +1,79 @@
+"""A source that is made bare, and gets configuration, catalog and state with each call, as by airbyte-cdk's own CLI."""
+
+import logging
+from typing import Any
+
+import pytest
+import requests_mock
+from airbyte_cdk.models import AirbyteStateMessage, FailureType, Status
+from airbyte_cdk.utils.traced_exception import AirbyteTracedException
+
+from integration_tests.sandbox import Api, mount
+from source_commonroom import SourceCommonroom
+from unit_tests.conftest import API_URL
+from unit_tests.streams import catalog
+
+LOGGER = logging.getLogger("airbyte")
+
+
+def test_given_no_configuration_when_anything_is_asked_for_then_no_request_is_made(
+    network: requests_mock.Mocker,
+) -> None:
+    source = SourceCommonroom()
+
+    for ask in (
+        lambda: source.check(LOGGER, {}),
+        lambda: source.discover(LOGGER, {}),
+        lambda: source.streams({}),
+        lambda: list(source.read(LOGGER, {}, catalog("tags"))),
+    ):
+        with pytest.raises(AirbyteTracedException) as raised:
+            ask()
+        assert raised.value.failure_type == FailureType.config_error
+        assert "api_token" in str(raised.value.message)
+
+    assert source.spec(LOGGER).connectionSpecification["required"] == ["api_token"]
+    assert network.request_history == []
+
+
+def test_given_a_configuration_that_comes_late_when_asked_for_then_it_counts(api: Api, config: dict[str, Any]) -> None:
+    source = SourceCommonroom()
+
+    with requests_mock.Mocker() as mocker:
+        mount(mocker, api, API_URL)
+        status = source.check(LOGGER, config)
+        found = source.discover(LOGGER, {**config, "custom_field_columns": "none"})
+        records = [message.record for message in source.read(LOGGER, config, catalog("tags")) if message.record]
+
+    assert status.status == Status.SUCCEEDED
+    (contacts,) = (stream for stream in found.streams if stream.name == "contacts")
+    assert not [name for name in contacts.json_schema["properties"] if name.startswith("custom_")]
+    assert [record.data["id"] for record in records] == [row["id"] for row in api.workspace.records("tags")]
+
+
+def test_given_a_configuration_that_comes_late_and_is_not_valid_when_read_then_it_is_refused(
+    config: dict[str, Any], network: requests_mock.Mocker
+) -> None:
+    with pytest.raises(AirbyteTracedException) as raised:
+        list(SourceCommonroom().read(LOGGER, {**config, "num_workers": 1}, catalog("tags")))
+
+    assert raised.value.failure_type == FailureType.config_error
+    assert "num_workers is too small" in str(raised.value.message)
+    assert network.request_history == []
+
+
+def test_given_a_state_that_comes_late_when_read_then_it_counts(api: Api, config: dict[str, Any]) -> None:
+    config = {**config, "lookback_window_days": 0}
+
+    def activities(state: list[AirbyteStateMessage]) -> tuple[int, list[AirbyteStateMessage]]:
+        messages = list(SourceCommonroom().read(LOGGER, config, catalog("activities"), state))
+        states = [message.state for message in messages if message.state]
+        return sum(message.record is not None for message in messages), states[-1:]
+
+    with requests_mock.Mocker() as mocker:
+        mount(mocker, api, API_URL)
+        first, state = activities([])
+        second, _ = activities(state)
+
+    assert first == len(api.workspace.records("activities"))
+    assert second == 0
