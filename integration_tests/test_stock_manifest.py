@@ -37,11 +37,10 @@ ROOT = Path(__file__).resolve().parent.parent
 PROGRAM = str(Path(sys.executable).with_name("source-declarative-manifest"))
 START = "2024-01-01T00:00:00Z"  # before all activities of the sandbox, and few years
 HURRY = 200
+BROKEN_PARSER = "AST constructor recursion depth mismatch"
 pytestmark = [
     # The CDK's own cache, of the list of custom fields.
     pytest.mark.filterwarnings("ignore:`cache_name` cannot be set after backend initialization"),
-    # The `path` of a stream's $parameters, which the CDK takes for the field of that name.
-    pytest.mark.filterwarnings("ignore:Component type. `HttpRequester`. Field 'path' is deprecated"),
 ]
 Record = dict[str, Any]
 Command = Callable[..., Output]
@@ -69,6 +68,19 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "sleep", lambda seconds: sleep(seconds / HURRY))
 
 
+def twice_if_interrupted(once: Command) -> Command:
+    """Repeat a command in which Python's own parser broke: that of 3.11 doesn't bear two threads at the same time.
+
+    The CDK evaluates templates with it, and the stream is incomplete then.
+    """
+
+    def repeated(*args: Any, **more: Any) -> Output:
+        output = once(*args, **more)
+        return once(*args, **more) if any(BROKEN_PARSER in line for line in output.lines()) else output
+
+    return repeated
+
+
 @pytest.fixture
 def process(tmp_path: Path, manifest: Path) -> Command:
     """Run source-declarative-manifest as a process."""
@@ -85,7 +97,7 @@ def process(tmp_path: Path, manifest: Path) -> Command:
         assert sandbox.token not in result.text
         return result
 
-    return run_process
+    return twice_if_interrupted(run_process)
 
 
 @pytest.fixture
@@ -117,7 +129,7 @@ def command(tmp_path: Path, manifest: Path) -> Command:
         )
         return Output(int(bool(output.errors)), list(output.get_message_iterator()), "")
 
-    return run_here
+    return twice_if_interrupted(run_here)
 
 
 def config_of(sandbox: Sandbox, **more: Any) -> Record:
@@ -281,8 +293,10 @@ def test_given_chosen_segments_then_only_their_contacts_come(serve: Serve, comma
 # Faults.
 
 REFUSALS = ("bad_request_400", "unauthorized_401", "forbidden_403", "not_found_404", "forbidden_403_html")
-# A repeated page, and a cursor that repeats, are found when the records of the page before have gone out already.
-INCOMPLETE = {*REFUSALS, "malformed_utf8", "repeated_cursor", "repeated_page"}
+INCOMPLETE = {*REFUSALS, "malformed_utf8"}
+# A repeated page, and a cursor that repeats, are found when the records of the page before have gone out already. If
+# the fifth request is one for a list of one page, there is nothing to repeat.
+EITHER = {"repeated_cursor", "repeated_page"}
 # What takes its time, at the smallest answers alone. An answer that trickles in is waited for.
 SLOW = dict.fromkeys(("trickle", "trickle_head", "gzip_bomb"), "/v1/segments/{id}/status")
 SECONDS = {"rate_limited": 0.05, "hang": 0.05, "trickle": 0.0, "trickle_head": 0.0}
@@ -298,7 +312,9 @@ def test_given_a_fault_at_every_fifth_request_then_no_stream_is_complete_with_da
     result = command("read", sandbox)
 
     # A refusal of the list of custom fields, from which schemas are made, ends the whole sync.
-    assert [request.fault for request in sandbox.api.log.requests].count(kind) >= (1 if kind in INCOMPLETE else 3)
+    assert [request.fault for request in sandbox.api.log.requests].count(kind) >= (
+        1 if kind in INCOMPLETE | EITHER else 3
+    )
     incomplete = set()
     for stream in STREAMS:
         there, found = keys(stream, complete(stream, small)), keys(stream, result.records(stream.name))
@@ -307,8 +323,22 @@ def test_given_a_fault_at_every_fifth_request_then_no_stream_is_complete_with_da
         else:
             assert set(found) <= set(there), stream.name
             incomplete.add(stream.name)
-    assert bool(incomplete) == (kind in INCOMPLETE)
+    assert kind in EITHER or bool(incomplete) == (kind in INCOMPLETE)
     assert result.exit_code == bool(incomplete)
+
+
+@pytest.mark.usefixtures("hurry")
+@pytest.mark.parametrize("kind", sorted(EITHER))
+def test_given_a_page_or_a_cursor_that_comes_again_then_the_stream_is_incomplete(
+    kind: str, serve: Serve, command: Command, small: Workspace
+) -> None:
+    sandbox = serve(Api(small, faults=[Fault(kind, every=2, path="/v2/organizations")]))
+
+    result = command("read", sandbox, "organizations", "tags")
+
+    assert result.status("organizations") == AirbyteStreamStatus.INCOMPLETE
+    assert result.status("tags") == AirbyteStreamStatus.COMPLETE
+    assert result.exit_code == 1
 
 
 # What it can't do: a test for each line of its header that can be shown in little time.
