@@ -4,6 +4,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
 from functools import partial
 from queue import Queue
 from typing import Any
@@ -111,7 +112,8 @@ class SourceCommonroom(Source):
         # It may be anything that JSON holds.
         complete = without_empty(config, schema) if isinstance(config, dict) else config
         validate_config(complete, schema)
-        self._given, self._config = config, complete
+        # A caller may change its own, and call again.
+        self._given, self._config = deepcopy(config), complete
 
     def spec(self, logger: logging.Logger) -> ConnectorSpecification:  # noqa: ARG002  # the CDK's signature
         """Return what a configuration may hold."""

@@ -42,7 +42,8 @@ def test_given_a_configuration_that_comes_late_when_asked_for_then_it_counts(api
     with requests_mock.Mocker() as mocker:
         mount(mocker, api, API_URL)
         status = source.check(LOGGER, config)
-        found = source.discover(LOGGER, {**config, "custom_field_columns": "none"})
+        config["custom_field_columns"] = "none"
+        found = source.discover(LOGGER, config)
         records = [message.record for message in source.read(LOGGER, config, catalog("tags")) if message.record]
 
     assert status.status == Status.SUCCEEDED

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cache
@@ -201,7 +201,7 @@ class Access:
     :param patience: how long a request is tried that fails, in seconds
     """
 
-    token: str
+    token: str = field(repr=False)
     api_url: str
     requests_per_second: float
     keeps_personal_data: bool
