@@ -77,8 +77,9 @@ class SourceCommonroom(Source):
     :param catalog: the configured catalog of a read; None for spec, check and discover
     :param config: the configuration, as spec describes it; None for spec
     :param state: the state of the last sync, one message a stream
-    :param backlog: where the messages of a read go to a :class:`~source_commonroom.output.PageEntrypoint`, its backlog,
-        and each page is one message then; without it, every record is one, as in any Airbyte source
+    :param backlog: where the messages of a read go to a
+        :class:`~source_commonroom.output.entrypoint.PageEntrypoint`, its backlog, and each page is one message then;
+        without it, every record is one, as in any Airbyte source
     :raises AirbyteTracedException: (config_error) where the configuration isn't valid, or the state can't be read
     """
 
@@ -89,37 +90,37 @@ class SourceCommonroom(Source):
         state: list[AirbyteStateMessage] | None = None,
         backlog: Backlog | None = None,
     ) -> None:
-        self._logger = logging.getLogger(f"airbyte.{self.name}")
         self._backlog = backlog
         self._given: Mapping[str, Any] | None = None
-        self._config: Mapping[str, Any] = {}
+        self._config: Mapping[str, Any] | None = None
         if catalog is not None:
             _refuse_repeated(catalog)
-        if config is not None:
-            self._adopt(config)
-        self._streams = None if catalog is None else {configured.stream.name for configured in catalog.streams}
+        complete = {} if config is None else self._adopt(config)
         self._given_state = state or []
-        self._state = usable_state(self._given_state, self._streams, TimeRange.of(self._config).lookback)
+        streams = None if catalog is None else {configured.stream.name for configured in catalog.streams}
+        lookback = TimeRange.of(complete).lookback
+        self._state = usable_state(self._given_state, streams, lookback)
+        self._of_state = streams, lookback
+        """What the state was made usable for."""
 
-    def _adopt(self, config: Mapping[str, Any]) -> None:
-        """Go by a configuration from now on.
+    def _adopt(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Go by a configuration from now on, and return it without what is empty.
 
         :raises AirbyteTracedException: (config_error) if it isn't valid
         """
-        if config == self._given or config is self._config:
-            return
-        schema = load_manifest()["spec"]["connection_specification"]
-        # It may be anything that JSON holds.
-        complete = without_empty(config, schema) if isinstance(config, dict) else config
+        if self._config is not None and config == self._given:
+            return self._config
+        schema = _config_schema()
+        complete = without_empty(config or {}, schema)
         validate_config(complete, schema)
         # A caller may change its own, and call again.
         self._given, self._config = deepcopy(config), complete
+        return complete
 
     def spec(self, logger: logging.Logger) -> ConnectorSpecification:  # noqa: ARG002  # the CDK's signature
         """Return what a configuration may hold."""
-        spec = load_manifest()["spec"]
         return ConnectorSpecification(
-            connectionSpecification=spec["connection_specification"], documentationUrl=spec["documentation_url"]
+            connectionSpecification=_config_schema(), documentationUrl=load_manifest()["spec"]["documentation_url"]
         )
 
     def check(self, logger: logging.Logger, config: Mapping[str, Any]) -> AirbyteConnectionStatus:  # noqa: ARG002  # the CDK's signature
@@ -128,12 +129,12 @@ class SourceCommonroom(Source):
         The CDK's ``CheckStream`` tries for half a minute, and answers with the ``repr`` of "Stream … is not available:
         …"; a person in Airbyte's UI waits for seconds, and gets the sentence alone.
         """
-        self._adopt(config)
-        expiry, over = sentence_of_expiry(self._config["api_token"])
+        config = self._adopt(config)
+        expiry, over = sentence_of_expiry(config["api_token"])
         if over:
             return AirbyteConnectionStatus(status=Status.FAILED, message=expiry)
         clear_cache()
-        endpoints = self._endpoints(_PATIENCE_WITHOUT_A_CATALOG)
+        endpoints = Endpoints(config, Access.of(config).with_patience(_PATIENCE_WITHOUT_A_CATALOG))
         probes = {
             row.name: StreamProbe(endpoints.retriever(row), None if row.cursor_field else endpoints.slicer(row))
             for row in rows().values()
@@ -148,18 +149,19 @@ class SourceCommonroom(Source):
 
         :raises AirbyteTracedException: where the definitions of custom fields can't be read
         """
-        self._adopt(config)
+        config = self._adopt(config)
         clear_cache()
-        engine = _Engine(self._config, self._endpoints(_PATIENCE_WITHOUT_A_CATALOG), [], None)
+        access = Access.of(config).with_patience(_PATIENCE_WITHOUT_A_CATALOG)
+        engine = _Engine(config, Endpoints(config, access), [], None)
         types = object_types_or_none(engine.endpoints.object_types("object_types")) or []
         of_objects = [_OF_OBJECTS(name=name, entity=type_id) for name, type_id in name_streams(types)]
         found = [engine.stream(row, None) for row in [*rows().values(), *of_objects]]
         return AirbyteCatalog(streams=[stream.as_airbyte_stream() for stream in found])
 
     def streams(self, config: Mapping[str, Any]) -> list[AbstractStream]:
-        """Return the manifest's streams."""
-        self._adopt(config)
-        engine = _Engine(self._config, self._endpoints(), [], None)
+        """Return the manifest's streams, with the state that the source was made with."""
+        config = self._adopt(config)
+        engine = _Engine(config, Endpoints(config, Access.of(config)), self._state, None)
         return [engine.stream(row, None) for row in rows().values()]
 
     def read(
@@ -174,12 +176,13 @@ class SourceCommonroom(Source):
         The manifest lists them first. Streams in windows come last: the CDK's pool takes work in the order in which it
         comes, and a chain that waits behind windows would end long after them.
         """
-        self._adopt(config)
+        config = self._adopt(config)
         _refuse_repeated(catalog)
         clear_cache()
-        if expiry := sentence_of_expiry(self._config["api_token"])[0]:
+        if expiry := sentence_of_expiry(config["api_token"])[0]:
             logger.warning("%s", expiry)
-        engine = _Engine(self._config, self._endpoints(), self._state_of(catalog, state), self._backlog)
+        usable = self._usable(self._given_state if state is None else state, config, catalog)
+        engine = _Engine(config, Endpoints(config, Access.of(config)), usable, self._backlog)
         schemas = {configured.stream.name: configured.stream.json_schema for configured in catalog.streams}
         found = [rows().get(name) or _OF_OBJECTS(name=name, entity=type_of(name)) for name in schemas]
         places = {name: place for place, name in enumerate(rows())}
@@ -189,17 +192,14 @@ class SourceCommonroom(Source):
         finally:
             engine.summarize()
 
-    def _state_of(
-        self, catalog: ConfiguredAirbyteCatalog, state: list[AirbyteStateMessage] | None
+    def _usable(
+        self, state: list[AirbyteStateMessage], config: Mapping[str, Any], catalog: ConfiguredAirbyteCatalog
     ) -> list[AirbyteStateMessage]:
-        names = {configured.stream.name for configured in catalog.streams}
-        if state is None or (state == self._given_state and names == self._streams):
+        """Return what can be used of a state; what is said of it is said once."""
+        asked = {configured.stream.name for configured in catalog.streams}, TimeRange.of(config).lookback
+        if state == self._given_state and asked == self._of_state:
             return self._state
-        return usable_state(state, names, TimeRange.of(self._config).lookback)
-
-    def _endpoints(self, patience: float | None = None) -> Endpoints:
-        access = Access.of(self._config)
-        return Endpoints(self._config, access if patience is None else access.with_patience(patience))
+        return usable_state(state, *asked)
 
     @staticmethod
     def read_config(config_path: str) -> dict[str, Any]:
@@ -235,8 +235,16 @@ class SourceCommonroom(Source):
         return states
 
     def configure(self, config: Mapping[str, Any], temp_dir: str) -> Mapping[str, Any]:  # noqa: ARG002  # the CDK's signature
-        """Return the configuration, and write it nowhere: a process that is killed would leave the token behind."""
-        return self._config or config
+        """Return the configuration without what is empty, which the CDK would take for invalid.
+
+        It is written nowhere: a process that is killed would leave the token behind.
+        """
+        return without_empty(config, _config_schema())
+
+
+def _config_schema() -> dict[str, Any]:
+    schema: dict[str, Any] = load_manifest()["spec"]["connection_specification"]
+    return schema
 
 
 def _refuse_repeated(catalog: ConfiguredAirbyteCatalog) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import requests_mock
 from airbyte_cdk.models import AirbyteStateMessage, FailureType, Status
+from airbyte_cdk.test import entrypoint_wrapper
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
 from integration_tests.sandbox import Api, mount
@@ -23,6 +24,7 @@ def test_given_no_configuration_when_anything_is_asked_for_then_no_request_is_ma
 
     for ask in (
         lambda: source.check(LOGGER, {}),
+        lambda: source.check(LOGGER, None),  # type: ignore[arg-type]
         lambda: source.discover(LOGGER, {}),
         lambda: source.streams({}),
         lambda: list(source.read(LOGGER, {}, catalog("tags"))),
@@ -78,3 +80,30 @@ def test_given_a_state_that_comes_late_when_read_then_it_counts(api: Api, config
 
     assert first == len(api.workspace.records("activities"))
     assert second == 0
+
+
+def test_given_one_source_and_two_configurations_when_run_by_the_entrypoint_then_each_run_has_its_own(
+    api: Api, config: dict[str, Any]
+) -> None:
+    source, other = SourceCommonroom(), {**config, "api_url": "https://other.example/community"}
+    asked = []
+    for each, url in ((config, API_URL), (other, other["api_url"])):
+        with requests_mock.Mocker() as mocker:
+            mount(mocker, api, url)
+            output = entrypoint_wrapper.read(source, each, catalog("tags"))
+            asked.append({request.hostname for request in mocker.request_history})
+        assert len(output.records) == len(api.workspace.records("tags"))
+
+    assert asked == [{"api.commonroom.io"}, {"other.example"}]
+
+
+def test_given_a_state_when_the_streams_are_asked_for_then_they_have_it(api: Api, config: dict[str, Any]) -> None:
+    config = {**config, "lookback_window_days": 0}
+    with requests_mock.Mocker() as mocker:
+        mount(mocker, api, API_URL)
+        messages = list(SourceCommonroom().read(LOGGER, config, catalog("activities")))
+        states = [message.state for message in messages if message.state]
+        (stream,) = (
+            stream for stream in SourceCommonroom(state=states[-1:]).streams(config) if stream.name == "activities"
+        )
+        assert list(stream.generate_partitions()) == []

@@ -400,6 +400,7 @@ class Requester:
         :raises RequestFailedError: for all else
         """
         met: requests.Response | requests.RequestException
+        logger.debug("Making outbound API request", extra={"headers": request.headers, "url": request.url})
         environment = self._session.merge_environment_settings(request.url, {}, None, None, None)
         try:
             met = self._session.send(request, timeout=self._limits.timeouts, **environment)
@@ -417,11 +418,9 @@ class Requester:
         raise self._failed(failure, facts, request)
 
     def _log(self, answer: requests.Response) -> None:
-        """Log a request and its answer at the level debug; its body holds personal data as it came."""
+        """Log an answer at the level debug; its body holds personal data as it came."""
         if not logger.isEnabledFor(logging.DEBUG):
             return
-        request = answer.request
-        logger.debug("Making outbound API request", extra={"headers": request.headers, "url": request.url})
         kept = self._access.keeps_personal_data
         body = answer.text if kept else "left out, because the configuration doesn't keep personal data"
         logger.debug(
