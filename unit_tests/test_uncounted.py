@@ -59,6 +59,17 @@ def counts_the_last(moments: list[str]) -> Callable[[Mapping[str, str]], bool]:
     return lambda params: counts(params) and params["startDate"] >= moments[100] and params["endDate"] > moments[-1]
 
 
+def assert_that_the_next_sync_brings_what_is_missing(api: Eventful, read: Read) -> None:
+    """Read, let the API serve all that it has, and read again."""
+    first = read(api, "activities", **SPAN)
+    api.hidden, api.unservable = frozenset(), set()
+    forget_budgets()
+    second = read(api, "activities", **SPAN, state=first.states("activities")[-1:])
+
+    assert {*ids(first), *ids(second)} == there(api, "activities")
+    assert (first.status("activities"), second.status("activities")) == (INCOMPLETE, COMPLETE)
+
+
 @pytest.mark.parametrize("why", ["fails", "is refused", "is left out"])
 def test_given_a_window_whose_count_fails_for_a_while_and_a_row_of_it_withheld_then_it_is_incomplete(
     why: str, read: Read, clock: FrozenDateTimeFactory
@@ -186,13 +197,7 @@ def test_given_a_row_withheld_in_a_window_that_is_not_counted_and_is_cut_then_no
     api.hidden, api.unservable = frozenset({hidden}), {"a_4700"}
     api.faults.add(Fault("status", status=504, path=PATH, when=counts_the_last(moments), times=failures))
 
-    first = read(api, "activities", **SPAN)
-    api.hidden, api.unservable = frozenset(), set()
-    forget_budgets()
-    second = read(api, "activities", **SPAN, state=first.states("activities")[-1:])
-
-    assert {*ids(first), *ids(second)} == there(api, "activities")
-    assert (first.status("activities"), second.status("activities")) == (INCOMPLETE, COMPLETE)
+    assert_that_the_next_sync_brings_what_is_missing(api, read)
 
 
 @pytest.mark.parametrize("hidden", ["a_3900", "a_4500", "a_4850"])
@@ -203,13 +208,7 @@ def test_given_a_row_withheld_in_a_window_that_is_not_counted_and_takes_minutes_
     api.hidden, api.tick = frozenset({hidden}), 5.0
     api.faults.add(Fault("bad_request_400", path=PATH, when=counts_the_last(moments), times=1))
 
-    first = read(api, "activities", **SPAN)
-    api.hidden = frozenset()
-    forget_budgets()
-    second = read(api, "activities", **SPAN, state=first.states("activities")[-1:])
-
-    assert {*ids(first), *ids(second)} == there(api, "activities")
-    assert (first.status("activities"), second.status("activities")) == (INCOMPLETE, COMPLETE)
+    assert_that_the_next_sync_brings_what_is_missing(api, read)
 
 
 def test_given_a_window_that_is_cut_and_no_part_can_be_counted_then_a_warning_names_each_part(
@@ -237,13 +236,7 @@ def test_given_a_count_of_the_whole_that_fails_for_a_while_and_the_first_rows_wi
     api.hidden = frozenset({"a_0", "a_1"})
     api.faults.add(Fault("status", status=504, path=PATH, when=counts, times=times))
 
-    first = read(api, "activities", **SPAN)
-    api.hidden = frozenset()
-    forget_budgets()
-    second = read(api, "activities", **SPAN, state=first.states("activities")[-1:])
-
-    assert {*ids(first), *ids(second)} == there(api, "activities")
-    assert (first.status("activities"), second.status("activities")) == (INCOMPLETE, COMPLETE)
+    assert_that_the_next_sync_brings_what_is_missing(api, read)
 
 
 def test_given_counts_of_long_spans_that_fail_and_the_first_rows_withheld_then_a_warning_names_the_span(
