@@ -79,13 +79,11 @@ class Progress(logging.Handler):
     or a live terminal only.
     """
 
-    _STATUS = re.compile(r"Marking stream (\S+) as (STARTED|STOPPED)")
-    _COUNT = re.compile(r"Read (\d+) records from (\S+) stream")
+    _READ = re.compile(r"Read (\d+) records from (\S+) stream in (\S+) seconds")
     _REFUSED = re.compile(r"(\S+): Common Room refused access to ")
 
     def __init__(self) -> None:
         super().__init__()
-        self._started: dict[str, float] = {}
         self.seconds: dict[str, float] = {}
         self.records: Counter[str] = Counter()
         self.refused: set[str] = set()
@@ -95,15 +93,10 @@ class Progress(logging.Handler):
         message = record.getMessage()
         if refused := self._REFUSED.match(message):
             self.refused.add(refused[1])
-        if status := self._STATUS.match(message):
-            stream = status[1]
-            if status[2] == "STARTED":
-                self._started[stream] = record.created
-            else:
-                self.seconds[stream] = record.created - self._started.get(stream, record.created)
-        elif count := self._COUNT.match(message):
-            self.records[count[2]] = int(count[1])
-            print(f"    {count[2]}: {int(count[1]):,} records", flush=True)
+        if read := self._READ.match(message):
+            stream = read[2]
+            self.records[stream], self.seconds[stream] = int(read[1]), float(read[3])
+            print(f"    {stream}: {self.records[stream]:,} records", flush=True)
         elif record.levelno >= logging.WARNING:
             print(f"    {record.levelname}: {message.splitlines()[0]}", flush=True)
 

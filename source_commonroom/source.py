@@ -280,6 +280,10 @@ class _Engine:
         self._config = config
         self.endpoints = endpoints
         self._logger = logging.getLogger("airbyte.SourceCommonroom")
+        # The CDK's core counts none of the records in pages ("Read 0 records"); the output logs how many there are.
+        self._core_logger = self._logger.getChild("core")
+        debug = self._logger.isEnabledFor(logging.DEBUG)
+        self._core_logger.setLevel(logging.NOTSET if debug else logging.WARNING)
         self._states = ConnectorStateManager(state=state)
         self._queue: Queue[Any] = Queue(maxsize=_MOST_QUEUED)
         self._messages = ConcurrentMessageRepository(self._queue, InMemoryMessageRepository(Level.INFO))
@@ -340,8 +344,8 @@ class _Engine:
         threads = self._workers + 1
         pool = ThreadPoolExecutor(threads, thread_name_prefix="workerpool")
         core = ConcurrentSource(
-            ThreadPoolManager(pool, self._logger),
-            self._logger,
+            ThreadPoolManager(pool, self._core_logger),
+            self._core_logger,
             message_repository=self._messages,
             queue=self._queue,
             initial_number_partitions_to_generate=threads // 2,

@@ -2,13 +2,15 @@
 
 import logging
 import threading
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests_mock
-from airbyte_cdk.models import AirbyteMessage, FailureType
+from airbyte_cdk.models import AirbyteMessage, AirbyteStreamStatus, FailureType, StreamDescriptor
+from airbyte_cdk.utils.stream_status_utils import as_airbyte_message
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
 from integration_tests.sandbox import Api, Fault, Workspace, mount
@@ -94,6 +96,31 @@ def test_given_an_error_of_another_kind_when_read_then_it_stays_what_it_is(
     _, error = read_to_the_end(api, config, "tags")
 
     assert error is full
+
+
+class BreaksOff(SourceCommonroom):
+    """The source, with a read that ends in the middle, after a stream failed and before the other ended."""
+
+    ERROR = AirbyteTracedException(message="the disk is full", failure_type=FailureType.transient_error)
+
+    def read(self, *_: Any, **__: Any) -> Iterator[AirbyteMessage]:
+        yield as_airbyte_message(StreamDescriptor(name="tags"), AirbyteStreamStatus.STARTED)
+        failed = AirbyteTracedException(message="refused", failure_type=FailureType.config_error)
+        yield failed.as_airbyte_message(stream_descriptor=StreamDescriptor(name="topics"))
+        raise self.ERROR
+
+
+def test_given_an_error_of_another_kind_after_a_stream_failed_when_read_then_it_stays_what_it_is(
+    config: dict[str, Any],
+) -> None:
+    source = BreaksOff(catalog=catalog("topics", "tags"), config=config)
+    entrypoint = PageEntrypoint(source, Backlog())
+
+    with pytest.raises(AirbyteTracedException) as ended:
+        list(entrypoint.read(source.spec(logging.getLogger("airbyte")), config, catalog("topics", "tags"), []))
+
+    # The error of failed streams would say that all others are complete.
+    assert ended.value is BreaksOff.ERROR
 
 
 class Filling:

@@ -6,16 +6,15 @@ main thread writes its bytes. What the usual path does besides stays true: recor
 status, "Read … records" in the log, the memory guard. See benchmarks/README.md for what it gained.
 """
 
-import logging
-import re
 import sys
+import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from airbyte_cdk.entrypoint import AirbyteEntrypoint
 from airbyte_cdk.logger import PRINT_BUFFER
-from airbyte_cdk.models import AirbyteMessage, ConnectorSpecification, FailureType
+from airbyte_cdk.models import AirbyteMessage, AirbyteStreamStatus, ConnectorSpecification, FailureType
 from airbyte_cdk.sources import Source
 from airbyte_cdk.sources.connector_state_manager import HashableStreamDescriptor
 from airbyte_cdk.utils.memory_monitor import MemoryMonitor
@@ -30,57 +29,52 @@ _TOLD_AT_ONCE = 10
 _LOOKS_AFTER = 5_000 // _TOLD_AT_ONCE
 
 
-class _CountsInLog(logging.Filter):
-    """Puts the number of records into the CDK's "Read 0 records from … stream": it counts none of those in pages."""
+class _Progress:
+    """What a sync has read so far, and what failed, by stream.
 
-    _LINE = re.compile(r"Read 0 records from (\S+) stream")
-
-    def __init__(self, counts: Mapping[str, int]) -> None:
-        super().__init__()
-        self._counts = counts
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Correct the line; let every line pass."""
-        line = self._LINE.fullmatch(record.getMessage())
-        if line:
-            record.msg = f"Read {self._counts[line[1]]} records from {line[1]} stream"
-        return True
-
-
-class _Failures:
-    """What failed in a sync, by stream.
-
-    Why: the CDK ends a sync in which a stream failed with an error that repeats all of the exceptions, as Python shows
-    them, and is always a ``config_error``. Pinned by unit_tests/test_output.py.
+    :param log: takes a line about each stream that has ended
     """
 
-    OF_STREAMS = "Concurrent read failure"
-    """The CDK's internal message of that error."""
-
-    def __init__(self) -> None:
-        self._kinds: defaultdict[str, set[FailureType | None]] = defaultdict(set)
+    def __init__(self, log: Callable[[str], None]) -> None:
+        self._log = log
+        self._started_at: dict[str, float] = {}
+        self._records: Counter[str] = Counter()
+        self._failures: defaultdict[str, set[FailureType | None]] = defaultdict(set)
 
     def note(self, message: AirbyteMessage) -> None:
-        """Note a message if it is the error of a stream."""
-        error = message.trace and message.trace.error
-        if error and error.stream_descriptor:
-            self._kinds[error.stream_descriptor.name].add(error.failure_type)
+        """Note a page, the status of a stream, or its error; other messages say nothing of progress."""
+        if isinstance(message, PageMessage):
+            self._records[message.stream] += message.count
+        elif message.trace and (error := message.trace.error) and error.stream_descriptor:
+            self._failures[error.stream_descriptor.name].add(error.failure_type)
+        elif message.trace and (change := message.trace.stream_status):
+            stream = change.stream_descriptor.name
+            if change.status == AirbyteStreamStatus.STARTED:
+                self._started_at[stream] = time.monotonic()
+            elif change.status in {AirbyteStreamStatus.COMPLETE, AirbyteStreamStatus.INCOMPLETE}:
+                seconds = time.monotonic() - self._started_at.pop(stream, time.monotonic())
+                self._log(f"Read {self._records[stream]} records from {stream} stream in {seconds:.1f} seconds")
+
+    def failed_at_end(self) -> bool:
+        """Tell whether a stream has failed, and all that started have ended."""
+        return bool(self._failures) and not self._started_at
 
     def error(self) -> AirbyteTracedException:
-        """Return the error that ends the sync.
+        """Return the error that ends a sync in which streams failed.
 
-        It is a config_error where only the user can help, and a transient_error where anything may come with the next
-        try. What remains, system_error, is for us.
+        Why not the CDK's: it repeats all of the exceptions, as Python shows them, and is always a ``config_error``.
+        This one is a config_error if only the user can help, and a transient_error if the next try may succeed. What
+        remains, system_error, is for us.
         """
-        kinds = set().union(*self._kinds.values())
+        kinds = set().union(*self._failures.values())
         if FailureType.transient_error in kinds:
             kind = FailureType.transient_error
         else:
             kind = FailureType.config_error if kinds == {FailureType.config_error} else FailureType.system_error
         return AirbyteTracedException(
-            message=f"The sync is incomplete, because these streams failed: {', '.join(sorted(self._kinds))}. The "
+            message=f"The sync is incomplete, because these streams failed: {', '.join(sorted(self._failures))}. The "
             "error of each says why, and what to do. All other streams are complete.",
-            internal_message=f"{len(self._kinds)} streams failed",
+            internal_message=f"{len(self._failures)} streams failed",
             failure_type=kind,
         )
 
@@ -93,33 +87,38 @@ class PageEntrypoint(AirbyteEntrypoint):
         # The CDK has just set its own.
         sys.excepthook = report_crash
         self._backlog = backlog
-        self._counts: Counter[str] = Counter()
-        self.logger.addFilter(_CountsInLog(self._counts))
 
     def read(
         self, source_spec: ConnectorSpecification, config: Any, catalog: Any, state: list[Any]
     ) -> Iterable[AirbyteMessage]:
-        """Write the pages of a sync as they come, and yield all other messages, in order.
+        """Write the pages of a sync as they arrive, and yield all other messages, in order.
 
-        :raises AirbyteTracedException: where a stream failed, naming all that did
+        :raises AirbyteTracedException: if a stream failed, naming all that did
         """
-        failures, guard = _Failures(), MemoryMonitor(check_interval=_LOOKS_AFTER)
+        progress, guard = _Progress(self.logger.info), MemoryMonitor(check_interval=_LOOKS_AFTER)
         try:
-            for message in super().read(source_spec, config, catalog, state):
+            for message in self._until_the_end(progress, super().read(source_spec, config, catalog, state)):
                 if isinstance(message, PageMessage):
-                    self._counts[message.stream] += message.count
                     self._write(message)
                     for _ in range(0, message.count, _TOLD_AT_ONCE):
                         guard.check_memory_usage()
                 else:
-                    failures.note(message)
                     yield masked(message)
-        except AirbyteTracedException as error:
-            if error.internal_message != failures.OF_STREAMS:
-                raise
-            raise failures.error() from None
         finally:
             self._backlog.close()
+
+    @staticmethod
+    def _until_the_end(progress: _Progress, messages: Iterable[AirbyteMessage]) -> Iterator[AirbyteMessage]:
+        """Yield the messages of a sync, noted; raise an error of ours instead of the CDK's if streams failed."""
+        try:
+            for message in messages:
+                progress.note(message)
+                yield message
+        except AirbyteTracedException:
+            # One that ends the sync while streams are being read is about something else.
+            if not progress.failed_at_end():
+                raise
+            raise progress.error() from None
 
     def check(self, source_spec: ConnectorSpecification, config: Any) -> Iterable[AirbyteMessage]:
         """Yield the messages of a check."""
