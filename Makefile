@@ -11,8 +11,11 @@ PYTHON ?= $(shell for versions in '(11, 12)' '(13,)'; do for p in python3 python
 TAKES_PYAIRBYTE := $(shell $(PYTHON) -c 'import sys; print("yes" if sys.version_info < (3, 13) else "")' 2>/dev/null)
 DEV := .venv
 AIRBYTE := .venv-pyairbyte
+NEWEST := .venv-newest-cdk
 BENCH := .venv-bench
 BIN := $(DEV)/bin
+# Twice as many as the two cores of a small machine, because tests of processes wait for each other.
+PARALLEL := -n 4 --dist worksteal
 IMAGE ?= airbyte/source-commonroom:dev
 DOCKER ?= docker
 
@@ -27,7 +30,7 @@ sync: $(DEV)/.installed $(AIRBYTE)/.installed ## Load secrets/config.json's work
 .PHONY: test
 test: lint $(if $(TAKES_PYAIRBYTE),$(AIRBYTE)/.installed) ## Run all linters and all tests
 	@echo "==> Tests$(if $(TAKES_PYAIRBYTE),, but those of PyAirbyte, which needs Python 3.11 or 3.12)"
-	@$(BIN)/pytest -n 4 --dist worksteal $(if $(TAKES_PYAIRBYTE),,--ignore=integration_tests/test_pyairbyte.py)
+	@$(BIN)/pytest $(PARALLEL) $(if $(TAKES_PYAIRBYTE),,--ignore=integration_tests/test_pyairbyte.py)
 
 .PHONY: lint
 lint: $(DEV)/.installed ## Run the linters, the format check and the type checker; they write nothing
@@ -39,13 +42,24 @@ lint: $(DEV)/.installed ## Run the linters, the format check and the type checke
 
 .PHONY: unit
 unit: $(DEV)/.installed ## Run the unit tests alone
-	@$(BIN)/pytest unit_tests
+	@$(BIN)/pytest $(PARALLEL) unit_tests
+
+.PHONY: test-newest-cdk
+test-newest-cdk: ## Run the unit tests with the newest airbyte-cdk that pyproject.toml allows, and what it brings
+	@$(call environment,$(NEWEST),dev,the connector and its tools with the newest airbyte-cdk (a minute))
+	@$(NEWEST)/bin/python -m pip install --quiet --upgrade --editable . airbyte-cdk
+	@$(NEWEST)/bin/python -m pip show airbyte-cdk | grep -E '^(Name|Version)'
+	@$(NEWEST)/bin/pytest $(PARALLEL) unit_tests
+
+.PHONY: connector-test
+connector-test: $(DEV)/.installed ## Run Airbyte's own tests of a connector (airbyte-cdk connector test), with a sandbox
+	@$(BIN)/python scripts/connector_test.py $(ARGS)
 
 .PHONY: chaos
 chaos: $(DEV)/.installed ## Play 500 schedules of trouble, kill 50 syncs, fuzz 1,000 bodies (an hour); STYLES=new or former plays one set, SEED=7 one schedule
 	@echo "==> Chaos"
 	@$(if $(STYLES),CHAOS_STYLES=$(STYLES)) $(if $(SEED),CHAOS_SEED=$(SEED),CHAOS=full CHAOS_NEW=300 CHAOS_FORMER=200 CHAOS_KILLS=50) \
-		$(BIN)/pytest $(if $(SEED),,-n 4 --dist worksteal) integration_tests/test_chaos.py \
+		$(BIN)/pytest $(if $(SEED),,$(PARALLEL)) integration_tests/test_chaos.py \
 		$(if $(SEED)$(STYLES),,integration_tests/test_kill.py integration_tests/test_fuzz.py)
 
 .PHONY: format
@@ -77,7 +91,7 @@ lock: ## Renew poetry.lock and constraints.txt from pyproject.toml (needs poetry
 
 .PHONY: clean
 clean: ## Remove the environments, the caches and what sync loaded
-	@rm -rf $(DEV) $(AIRBYTE) $(BENCH) output .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@rm -rf $(DEV) $(AIRBYTE) $(BENCH) $(NEWEST) output .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(DEV)/.installed: pyproject.toml constraints.txt
 	@$(call environment,$(DEV),dev,the connector and its tools (a minute))
