@@ -174,7 +174,7 @@ def _error_of(probe: StreamProbe, shared: Mapping[str, PageRetriever]) -> Airbyt
     try:
         _ask(probe, shared)
     except RequestFailedError as error:
-        return error.of(name)
+        return error.for_stream(name)
     except AirbyteTracedException as error:
         return error
     except Exception as error:

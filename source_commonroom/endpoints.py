@@ -57,7 +57,7 @@ class Endpoints:
             slice_fields=row.slice_fields,
             dedupe_across=row.dedupe_across,
             shape=shape,
-            is_discreet=self._is_discreet,
+            hides_personal_data=self._is_discreet,
         )
         self._retrievers.append(retriever)
         return retriever
@@ -113,7 +113,7 @@ class Endpoints:
             name=stream,
             page=row.page,
             counts=row.counts,
-            is_discreet=self._is_discreet,
+            hides_personal_data=self._is_discreet,
         )
 
     def _definitions(self, row: StreamRow) -> CustomFieldDefinitions | None:
@@ -124,7 +124,7 @@ class Endpoints:
             requester=self._requester(row.name, fields),
             name=row.name,
             page=fields.page,
-            is_discreet=self._is_discreet,
+            hides_personal_data=self._is_discreet,
             entity=row.entity,
             object_types=self.object_types(row.name),
         )

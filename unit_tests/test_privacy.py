@@ -22,9 +22,9 @@ from source_commonroom.records.privacy import (
     Pii,
     Rule,
     Shape,
-    impersonal_fields,
     is_personal_definition,
     make_cleaner,
+    non_personal_fields,
 )
 
 SCHEMAS = Path(__file__).parent.parent / "source_commonroom/schemas"
@@ -293,7 +293,7 @@ def test_given_typed_columns_when_cleaned_then_each_holds_its_type_and_nothing_p
     }
     make_filler(columns)(record)
 
-    cleaned = clean(record, mode=mode, impersonal=impersonal_fields(definitions), columns=columns)
+    cleaned = clean(record, mode=mode, impersonal=non_personal_fields(definitions), columns=columns)
 
     del cleaned["customFields"]
     assert cleaned == {
@@ -581,11 +581,11 @@ def test_given_malformed_definitions_then_no_field_without_a_label_is_impersonal
     }
     booleans = {row["id"] for row in definitions if isinstance(row, dict) and row.get("valueType") == "boolean"}
 
-    assert impersonal_fields(definitions) <= labelled | booleans
+    assert non_personal_fields(definitions) <= labelled | booleans
 
 
 def test_given_an_id_that_repeats_then_it_is_impersonal_only_if_all_say_so() -> None:
     tier, phone = {"id": "cf_1", "name": "Tier"}, {"id": "cf_1", "name": "Phone"}
 
-    assert impersonal_fields([tier, {"id": "cf_2", "name": "Plan"}]) == {"cf_1", "cf_2"}
-    assert impersonal_fields([tier, phone]) == impersonal_fields([phone, tier]) == set()
+    assert non_personal_fields([tier, {"id": "cf_2", "name": "Plan"}]) == {"cf_1", "cf_2"}
+    assert non_personal_fields([tier, phone]) == non_personal_fields([phone, tier]) == set()

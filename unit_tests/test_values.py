@@ -15,7 +15,7 @@ from jsonschema import Draft7Validator
 from integration_tests.sandbox import Api, Traits, Workspace
 from source_commonroom.api.exact_json import Notes, dumps, loads
 from source_commonroom.output.pages import PageMessage
-from source_commonroom.records.values import ChangedRecord, make_holder
+from source_commonroom.records.values import ChangedRecord, make_fitter
 from unit_tests.conftest import API_URL, Discover, Read, read_in_process
 from unit_tests.streams import STREAMS, Stream, by_key, catalog, expected, nulled_of, selecting
 
@@ -102,7 +102,7 @@ def test_given_a_value_when_held_then_it_fits_its_column_or_is_null_and_named(
     records.insert(place, {"a": value})
     before = copy.deepcopy(records)
 
-    misfits, _ = make_holder({"a": SCHEMAS[kind]})(records)
+    misfits, _ = make_fitter({"a": SCHEMAS[kind]})(records)
 
     held = records[place]["a"]
     wanted = {MISFIT: None, SAME: value}[expected] if expected in (MISFIT, SAME) else expected
@@ -128,7 +128,7 @@ JSON = st.recursive(
 def test_given_whatever_json_when_held_then_columns_hold_what_their_schema_says(records: list[dict[str, Any]]) -> None:
     before = copy.deepcopy(records)
 
-    misfits, _ = make_holder(SCHEMAS)(records)
+    misfits, _ = make_fitter(SCHEMAS)(records)
 
     for record, was in zip(records, before, strict=True):
         Draft7Validator({"properties": SCHEMAS}).validate(record)
@@ -246,7 +246,7 @@ def test_given_whatever_names_when_held_then_only_those_that_a_column_has_in_ano
 ) -> None:
     before = copy.deepcopy(records)
 
-    _, left_out = make_holder(dict.fromkeys(("id", "name", "Straße"), SCHEMAS["string"]), ["custom_a"])(records)
+    _, left_out = make_fitter(dict.fromkeys(("id", "name", "Straße"), SCHEMAS["string"]), ["custom_a"])(records)
 
     folds = {"ID", "STRASSE", "Custom_A", "custom_a"}
     assert records == [{name: None for name in record if name not in folds} for record in before]
@@ -307,7 +307,7 @@ def test_given_custom_fields_of_any_form_when_shaped_then_what_was_lost_is_named
 
 
 def test_given_records_of_as_many_forms_as_there_are_records_when_held_then_each_is_looked_at() -> None:
-    hold = make_holder({"id": SCHEMAS["string"], "a": SCHEMAS["integer"], "b": SCHEMAS["boolean"]})
+    hold = make_fitter({"id": SCHEMAS["string"], "a": SCHEMAS["integer"], "b": SCHEMAS["boolean"]})
     pages = [[{"id": "c_1", f"x{page}_{n}": n, "a": "many", "b": n % 2 == 0} for n in range(200)] for page in range(12)]
     pages += pages[:1]
 
@@ -319,7 +319,7 @@ def test_given_records_of_as_many_forms_as_there_are_records_when_held_then_each
 def test_given_a_field_called_as_a_column_that_is_filled_later_when_held_then_it_is_left_out() -> None:
     records: list[dict[str, Any]] = [{"id": "c_1", "custom_seats": "many"}]
 
-    _, left_out = make_holder({"id": SCHEMAS["string"]}, ["custom_seats"])(records)
+    _, left_out = make_fitter({"id": SCHEMAS["string"]}, ["custom_seats"])(records)
 
     assert records == [{"id": "c_1"}]
     assert left_out == {"custom_seats": 1}

@@ -17,21 +17,21 @@ from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
 from source_commonroom.activities.coverage import Coverage, Span
 from source_commonroom.activities.cuts import unserved_message
-from source_commonroom.activities.moments import (
-    FIELD,
-    SECOND,
-    in_seconds,
-    milliseconds,
-    parse,
-    seam_at,
-    second_of,
-    text,
-)
 from source_commonroom.activities.planning import Planner
 from source_commonroom.activities.progress import Window
 from source_commonroom.activities.seams import Seams
 from source_commonroom.activities.state import IN_PROGRESS, LOOKBACK_FROM
-from source_commonroom.activities.sums import NotAllCameError, Sum, Tally, compare, seams_of
+from source_commonroom.activities.sums import NotAllCameError, SpanTotal, Tally, compare, seams_of
+from source_commonroom.activities.timestamps import (
+    CURSOR_FIELD,
+    SECOND,
+    floor_to_second,
+    format_timestamp,
+    parse_timestamp,
+    seam_near,
+    to_milliseconds,
+    widen_to_seconds,
+)
 from source_commonroom.activities.windows import WindowReader
 from source_commonroom.api.retriever import PageRetriever
 from source_commonroom.lists.estimates import Estimates
@@ -62,8 +62,8 @@ class TimeRange:
         """Return what a valid configuration asks for."""
         start, end = config.get("start_date"), config.get("end_date")
         return cls(
-            start=parse(start) if start else 0,
-            end=parse(end) if end else None,
+            start=parse_timestamp(start) if start else 0,
+            end=parse_timestamp(end) if end else None,
             lookback=timedelta(days=config.get("lookback_window_days", 3)),
         )
 
@@ -89,7 +89,7 @@ class WindowCursor(Cursor):
     is killed again and again gets there, and what arrives late meanwhile comes with the next one.
     Pinned by unit_tests/test_progress.py.
 
-    :param wanted: what is to be read
+    :param time_range: what is to be read
     :param manager: holds the state of all streams
     :param messages: takes the states
     :param retriever: walks the pages of a window
@@ -100,7 +100,7 @@ class WindowCursor(Cursor):
 
     def __init__(
         self,
-        wanted: TimeRange,
+        time_range: TimeRange,
         manager: ConnectorStateManager,
         messages: MessageRepository,
         retriever: PageRetriever,
@@ -108,38 +108,38 @@ class WindowCursor(Cursor):
         estimates: Estimates,
         output_closed: Callable[[], bool],
     ) -> None:
-        self._wanted = wanted
+        self._time_range = time_range
         self._manager = manager
         self._messages = messages
         self._retriever = retriever
         self._stream_name = retriever.name
         self._lock = threading.Lock()
-        self._begin = wanted.start
+        self._start = time_range.start
         self._end: int | None = None
         """The end of this sync; None as long as it hasn't begun."""
-        self._last = 0
+        self._planned_end = 0
         """The same, whatever the API's clock shows."""
         self._ends_before_now = False
         """Whether it is an end date, and not the moment at which the sync began."""
-        self._read_state(manager.get_stream_state(self._stream_name, None))
+        self._load_state(manager.get_stream_state(self._stream_name, None))
         self._unserved = Coverage()
         self._warned_of_clock = False
         self._missing: list[Span] = []
         self._windows: dict[int, Window] = {}
         self._seams = Seams()
-        self._planner = Planner(retriever, self._part_of, workers, estimates, output_closed)
+        self._planner = Planner(retriever, self._slice_for, workers, estimates, output_closed)
         self._reader = WindowReader(
-            retriever, self._seams, self._part_of, lambda: (self._begin, self._last), self._checkpoint
+            retriever, self._seams, self._slice_for, lambda: (self._start, self._planned_end), self._checkpoint
         )
 
-    def _read_state(self, state: MutableMapping[str, Any]) -> None:
+    def _load_state(self, state: MutableMapping[str, Any]) -> None:
         """Take what is done from the state, see :func:`~source_commonroom.activities.state.usable_state`."""
-        spans = [(parse(span["start"]), parse(span["end"])) for span in state.get("slices", [])]
-        if FIELD in state:
-            spans = [(self._begin, parse(state[FIELD]))]
+        spans = [(parse_timestamp(span["start"]), parse_timestamp(span["end"])) for span in state.get("slices", [])]
+        if CURSOR_FIELD in state:
+            spans = [(self._start, parse_timestamp(state[CURSOR_FIELD]))]
         self._done = Coverage(spans)
         told = state.get(LOOKBACK_FROM)
-        self._lookback_from = parse(told) if told else max((high for _, high in spans), default=None)
+        self._lookback_from = parse_timestamp(told) if told else max((high for _, high in spans), default=None)
         self._was_in_progress = bool(state.get(IN_PROGRESS))
 
     @property
@@ -147,7 +147,7 @@ class WindowCursor(Cursor):
         """What is done."""
         state: dict[str, Any] = {
             "state_type": "date-range",
-            "slices": [{"start": text(low), "end": text(high)} for low, high in self._done],
+            "slices": [{"start": format_timestamp(low), "end": format_timestamp(high)} for low, high in self._done],
         }
         since, end = self._lookback_from, self._done.end
         if self._in_progress():
@@ -155,14 +155,14 @@ class WindowCursor(Cursor):
         elif since is None or end is None or since >= end:
             since = None
         if since is not None:
-            state[LOOKBACK_FROM] = text(since)
+            state[LOOKBACK_FROM] = format_timestamp(since)
         return state
 
     def _in_progress(self) -> bool:
         """Tell whether the sync hasn't read yet what it set out to read, but for what the API can't serve."""
         if self._end is None:
             return self._was_in_progress
-        return any(low < high for low, high in Coverage([*self._done, *self._unserved]).gaps(self._begin, self._end))
+        return any(low < high for low, high in Coverage([*self._done, *self._unserved]).gaps(self._start, self._end))
 
     def observe(self, record: Record) -> None:
         """Do nothing: the state tells of windows that are done, and not of records that were seen."""
@@ -196,25 +196,25 @@ class WindowCursor(Cursor):
         in it would be lost once the end of the next sync has moved on. Pinned by
         test_given_a_window_of_the_lookback_that_fails_when_read_again_then_it_is_read_again.
         """
-        now = milliseconds(datetime.now(UTC))
-        end = now if self._wanted.end is None else min(self._wanted.end, now)
-        if self._begin > end:
+        now = to_milliseconds(datetime.now(UTC))
+        end = now if self._time_range.end is None else min(self._time_range.end, now)
+        if self._start > end:
             logger.warning("%s: the start date lies in the future. Nothing is read until then.", self._stream_name)
         self._ends_before_now = end < now
         if not self._ends_before_now:
-            end = seam_at(end, self._begin, end)
-        self._last = end
+            end = seam_near(end, self._start, end)
+        self._planned_end = end
         with self._lock:
             since = self._lookback_from
-            lookback = self._wanted.lookback // timedelta(milliseconds=1)
+            lookback = self._time_range.lookback // timedelta(milliseconds=1)
             if since is None:
                 self._lookback_from = end
             elif not self._was_in_progress or 0 < lookback < end - since:
                 self._done = self._done.until(since - lookback)
                 self._lookback_from = end
             self._end = end
-            gaps = self._done.gaps(self._begin, end) if self._begin <= end else []
-        return [in_seconds(low, high, self._begin, end) for low, high in gaps]
+            gaps = self._done.gaps(self._start, end) if self._start <= end else []
+        return [widen_to_seconds(low, high, self._start, end) for low, high in gaps]
 
     def pages(self, stream_slice: StreamSlice) -> Iterator[list[dict[str, Any]]]:
         """Yield the pages of a window; and if it is the last one, what the sum of the windows shows to be missing.
@@ -249,18 +249,18 @@ class WindowCursor(Cursor):
             )
 
     def _read(self, window: Window) -> Iterator[list[dict[str, Any]]]:
-        self._planner.begin(window)
+        self._planner.release_first_page(window)
         try:
             yield from self._reader.pages(window)
         except AirbyteTracedException:
             raise
         except BaseException:
             # The sync ends.
-            if window.of:
-                window.of.give_up()
+            if window.total:
+                window.total.give_up()
             raise
         finally:
-            self._seams.over(window.low, window.high)
+            self._seams.window_done(window.low, window.high)
             self._warn_of_clock()
             if window.done or window.unserved:
                 with self._lock:
@@ -272,23 +272,23 @@ class WindowCursor(Cursor):
     def _compare(self, window: Window) -> Iterator[list[dict[str, Any]]]:
         """Compare the sum of the windows with the count of the whole, once the last of them has been read."""
         try:
-            yield from self._compared(window.of, window.tally())
+            yield from self._compare_runs(window.total, window.tally())
         except AirbyteTracedException:
-            if not window.is_cut:
+            if not window.is_split:
                 self._checkpoint((window.low, window.high))
             raise
 
     def _compare_others(self, window: Window) -> Iterator[list[dict[str, Any]]]:
         """Compare the sum of the windows beside one that failed: its own error is the stream's, another is logged."""
         try:
-            yield from self._compared(window.of, None)
+            yield from self._compare_runs(window.total, None)
         except AirbyteTracedException as other:
             logger.error("%s", other.message)  # noqa: TRY400  # a sentence, and no stack trace
 
-    def _compared(self, whole: Sum | None, tally: Tally | None) -> Iterator[list[dict[str, Any]]]:
+    def _compare_runs(self, whole: SpanTotal | None, tally: Tally | None) -> Iterator[list[dict[str, Any]]]:
         """Compare all windows that a tally leaves to be compared; no state covers where something may be missing."""
         failed: AirbyteTracedException | None = None
-        for run in whole.over(tally) if whole else ():
+        for run in whole.window_done(tally) if whole else ():
             assert whole  # noqa: S101  # for the type checker
             is_all = (run[0].low, run[-1].high) == (whole.low, whole.high)
             try:
@@ -334,7 +334,7 @@ class WindowCursor(Cursor):
             self._done = self._done.without(low, high)
         clocks = self._retriever.requester.api_clock.first
         if clocks is not None and self._end is not None:
-            now = milliseconds(clocks[0])
+            now = to_milliseconds(clocks[0])
             self._done = self._done.until(now)
             self._end = min(self._end, now)
             self._lookback_from = now if self._lookback_from is None else min(self._lookback_from, now)
@@ -352,18 +352,20 @@ class WindowCursor(Cursor):
                 "%s: this machine's clock shows %s, and the API's shows %s. One of them is wrong. What counts as read "
                 "ends with the earlier one, so that nothing is missed. Set this machine's clock.",
                 self._stream_name,
-                text(milliseconds(clocks[1])),
-                text(milliseconds(clocks[0])),
+                format_timestamp(to_milliseconds(clocks[1])),
+                format_timestamp(to_milliseconds(clocks[0])),
             )
 
-    def _part_of(self, low: int, high: int) -> StreamSlice:
+    def _slice_for(self, low: int, high: int) -> StreamSlice:
         """Return the slice that asks for a span.
 
         It begins a millisecond before its first moment, so that windows overlap even if neither bound is inclusive. The
         first one begins so long before the second of the start date, and the last one ends with the second of the end
         date, because the API may compare no finer. What lies there is left out.
         """
-        start = second_of(low) if low == self._begin else low
+        start = floor_to_second(low) if low == self._start else low
         start -= bool(low)
-        end = second_of(high) + SECOND if high == self._last and self._ends_before_now else high
-        return StreamSlice(partition={}, cursor_slice={"startDate": text(start), "endDate": text(end)})
+        end = floor_to_second(high) + SECOND if high == self._planned_end and self._ends_before_now else high
+        return StreamSlice(
+            partition={}, cursor_slice={"startDate": format_timestamp(start), "endDate": format_timestamp(end)}
+        )

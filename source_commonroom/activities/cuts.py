@@ -7,8 +7,8 @@ from dataclasses import replace
 from airbyte_cdk.sources.types import StreamSlice
 
 from source_commonroom.activities.coverage import Coverage, Span
-from source_commonroom.activities.moments import moments_of, parse, seam_at, text
 from source_commonroom.activities.progress import Rows, Window
+from source_commonroom.activities.timestamps import format_timestamp, parse_timestamp, seam_near, timestamps_of
 from source_commonroom.api.errors import RequestFailedError
 from source_commonroom.api.keys import hash_of, hashes_of
 from source_commonroom.api.page import records_of
@@ -39,37 +39,37 @@ class Cut:
 
     :param retriever: asks for the pages
     :param counts: compares each part with its count
-    :param part_of: makes the slice that asks for a span, from the first moment to the last
+    :param slice_for: makes the slice that asks for a span, from the first moment to the last
     :param bounds: the first and the last moment of the sync
     :param window: the window; its ``done`` and ``unserved`` say in the end what was read and what wasn't
-    :param taken: returns of a page's rows those that no other window was first with
+    :param drop_repeated: returns of a page's rows those that no other window was first with
     """
 
     def __init__(
         self,
         retriever: PageRetriever,
         counts: Counts,
-        part_of: Callable[[int, int], StreamSlice],
+        slice_for: Callable[[int, int], StreamSlice],
         bounds: Span,
         window: Window,
-        taken: Callable[[Rows], Rows],
+        drop_repeated: Callable[[Rows], Rows],
     ) -> None:
         self._retriever = retriever
         self._counts = counts
-        self._part_of = part_of
+        self._slice_for = slice_for
         self._bounds = bounds
         self._window = window
-        self._taken = taken
-        self._before = keys_of(window.walks)
-        self._came: set[int] = set()
+        self._drop_repeated = drop_repeated
+        self._seen_before = keys_of(window.walks)
+        self._seen: set[int] = set()
         self._failed: list[Span] = []
         self._untried: list[Span] = []
         self._failures = 0
         """How many parts failed one after the other."""
         self._served = False
-        self._known = window.reached
+        self._known_timestamp = window.reached
         """The moment of an activity that came."""
-        self._fine: bool | None = None
+        self._has_milliseconds: bool | None = None
 
     def pages(self, error: RequestFailedError) -> Iterator[Rows]:
         """Yield the pages of the parts that the API can serve.
@@ -78,16 +78,16 @@ class Cut:
         :raises RequestFailedError: that, if so many parts fail that no single records can be the cause
         """
         window = self._window
-        window.is_cut = True
+        window.is_split = True
         logger.warning(
             "%s: a page of the activities from %s to %s failed each time (%s). Is there one that the API can't serve? "
             "What is left of them is read in smaller parts to find out.",
             self._retriever.name,
-            text(window.low),
-            text(window.high),
+            format_timestamp(window.low),
+            format_timestamp(window.high),
             error.internal_message,
         )
-        self._failed.append((self._safe(window), window.high))
+        self._failed.append((self._complete_until(window), window.high))
         unserved: list[Span] = []
         try:
             yield from self._parts(error, unserved)
@@ -106,19 +106,19 @@ class Cut:
                 if high - low <= 1 or (high - low <= _COARSE and not self._compares_milliseconds()):
                     unserved.append(self._failed.pop())
                     continue
-                middle = seam_at((low + high) // 2, low, high)
+                middle = seam_near((low + high) // 2, low, high)
                 # Both are tried before either is cut again: if neither is served, no record is the cause.
                 self._untried = [(low, middle), (middle, high)]
                 self._failed.pop()
             yield from self._try(*self._untried[-1], error)
             self._untried.pop()
-        if not self._served and not self._answers():
+        if not self._served and not self._serves_others():
             raise error
 
     def _try(self, low: int, high: int, error: RequestFailedError) -> Iterator[Rows]:
         """Yield the pages of a part; if it fails, it is to be cut."""
         window = self._window
-        part = Window(0, low, high, self._part_of(low, high), None, None, counts=window.counts)
+        part = Window(0, low, high, self._slice_for(low, high), None, None, counts=window.counts)
         # What failed for the window may be had for a part, once that has been read.
         part.is_counted = window.is_counted
         try:
@@ -130,10 +130,10 @@ class Cut:
             self._served = self._served or brought
             self._failures = 1 if brought else self._failures + 1
             if self._failures >= _MOST_AT_FIRST and not self._served:
-                self._served = self._answers()
+                self._served = self._serves_others()
             if self._failures >= (_MOST if self._served else _MOST_AT_FIRST):
                 raise error from None
-            self._failed.append((self._safe(part), high))
+            self._failed.append((self._complete_until(part), high))
         else:
             self._failures, self._served = 0, True
             window.done.append((low, high))
@@ -152,31 +152,31 @@ class Cut:
             if self._failures and not narrow:
                 # The part beside it failed with and without a count.
                 raise
-            first = first_page_apart(self._retriever, part, error)
+            first = first_page_counted_apart(self._retriever, part, error)
         if part.counts and first is not None:
-            part.records = part.due = first.records
-        for rows in walk.to_the_end(part.part, first):
-            part.follow(rows, moments_of(rows))
-            self._known = self._known or part.reached
-            yield self._new_of(rows)
+            part.records = part.expected = first.records
+        for rows in walk.read_to_end(part.part, first):
+            part.track_page(rows, timestamps_of(rows))
+            self._known_timestamp = self._known_timestamp or part.reached
+            yield self._drop_seen(rows)
         for rows in verify_window(self._counts, part):
-            yield self._new_of(rows)
+            yield self._drop_seen(rows)
 
-    def _new_of(self, rows: Rows) -> Rows:
-        new = [row for row in rows if (key := hash_of(row)) not in self._came and key not in self._before]
-        self._came.update(map(hash_of, new))
-        return self._taken(new)
+    def _drop_seen(self, rows: Rows) -> Rows:
+        new = [row for row in rows if (key := hash_of(row)) not in self._seen and key not in self._seen_before]
+        self._seen.update(map(hash_of, new))
+        return self._drop_repeated(new)
 
-    def _safe(self, part: Window) -> int:
+    def _complete_until(self, part: Window) -> int:
         """Return up to where a part has been read whole although it failed, and take that for done."""
         reached = part.read_until()
-        if reached is not None and part.since == part.safe and self._is_whole(part, *reached):
-            part.safe = reached[0]
-        if part.safe > part.low:
-            self._window.done.append((part.low, part.safe - 1))
-        return part.safe
+        if reached is not None and part.since == part.complete_until and self._is_complete(part, *reached):
+            part.complete_until = reached[0]
+        if part.complete_until > part.low:
+            self._window.done.append((part.low, part.complete_until - 1))
+        return part.complete_until
 
-    def _is_whole(self, part: Window, high: int, after: int) -> bool:
+    def _is_complete(self, part: Window, high: int, after: int) -> bool:
         """Tell whether the API counts no more in what was read of a part than it has answered.
 
         :param high: the last moment of that
@@ -186,50 +186,54 @@ class Cut:
         # What was deleted after it came must not stand for what a cursor that counts rows skipped for it.
         if (walk.counts and walk.counts.fell) or walk.has_moved():
             return False
-        if part.due is None:
+        if part.expected is None:
             # What can be counted is counted as a part, and read once more.
             return not part.is_counted
         try:
-            counted = self._retriever.quick(_TRIES).count(self._part_of(part.since, high))
+            counted = self._retriever.quick(_TRIES).count(self._slice_for(part.since, high))
         except CountRefusedError:
             return False
-        return counted <= part.came_until(after)
+        return counted <= part.received_until(after)
 
     def _compares_milliseconds(self) -> bool:
         """Tell whether a span of a few milliseconds brings what lies in it, and nothing else.
 
         By an activity that came or lies near: the span around it brings it, and the one behind it doesn't.
         """
-        if self._fine is None:
-            moments = [self._known] if self._known else filter(None, map(self._first_of, self._beside()))
-            at = next(iter(moments), "")
-            self._fine = bool(
-                at
-                and self._first_of((parse(at), parse(at) + 1))
-                and self._first_of((parse(at) + 3, parse(at) + 4)) not in {at, None}
+        if self._has_milliseconds is None:
+            moments = (
+                [self._known_timestamp]
+                if self._known_timestamp
+                else filter(None, map(self._first_timestamp_of, self._neighbors()))
             )
-        return self._fine
+            at = next(iter(moments), "")
+            self._has_milliseconds = bool(
+                at
+                and self._first_timestamp_of((parse_timestamp(at), parse_timestamp(at) + 1))
+                and self._first_timestamp_of((parse_timestamp(at) + 3, parse_timestamp(at) + 4)) not in {at, None}
+            )
+        return self._has_milliseconds
 
-    def _answers(self) -> bool:
+    def _serves_others(self) -> bool:
         """Tell whether the API serves an activity after the window, before it, or at its beginning, or says of none."""
         window = self._window
-        spans = [*self._beside(), (window.low, window.high)]
-        return any(self._first_of(span) is not None for span in spans)
+        spans = [*self._neighbors(), (window.low, window.high)]
+        return any(self._first_timestamp_of(span) is not None for span in spans)
 
-    def _beside(self) -> list[Span]:
+    def _neighbors(self) -> list[Span]:
         """Return the spans after the window and before it, as far as the sync reaches."""
         first, last = self._bounds
         spans = [(self._window.high + 2, last), (first, self._window.low - 2)]
         return [(low, high) for low, high in spans if low < high]
 
-    def _first_of(self, span: Span) -> str | None:
+    def _first_timestamp_of(self, span: Span) -> str | None:
         """Return the moment of the first activity of a span, empty if it has none; None if it isn't served."""
-        retriever, part = self._retriever.quick(_TRIES), self._part_of(*span)
+        retriever, part = self._retriever.quick(_TRIES), self._slice_for(*span)
         try:
             page = retriever.page_of({**retriever.params(part), "limit": 1}, part)
         except RequestFailedError:
             return None
-        return next(iter(moments_of(records_of(page))), "")
+        return next(iter(timestamps_of(records_of(page))), "")
 
 
 def verify_window(counts: Counts, window: Window) -> Iterator[Rows]:
@@ -245,10 +249,10 @@ def verify_window(counts: Counts, window: Window) -> Iterator[Rows]:
     if count is None and window.is_counted:
         count = counts.count_after(window.part)
         doubtful = doubtful or bool(count and count.records)
-    yield from counts.verify(window.part, count, window.walks, doubtful=doubtful, apart=window.counted_apart)
+    yield from counts.verify(window.part, count, window.walks, doubtful=doubtful, counted_apart=window.counted_apart)
 
 
-def first_page_apart(retriever: PageRetriever, window: Window, error: RequestFailedError) -> FirstPage:
+def first_page_counted_apart(retriever: PageRetriever, window: Window, error: RequestFailedError) -> FirstPage:
     """Return the first page of a window that the API didn't serve together with a count, counted if that can be had.
 
     It may have been the page that failed, and pages may have become smaller since. So the count is asked for alone, and
@@ -279,7 +283,7 @@ def first_page_apart(retriever: PageRetriever, window: Window, error: RequestFai
 
 def unserved_message(name: str, spans: Iterable[Span]) -> str:
     """Say what the API can't serve, for people."""
-    named = [f"{text(low)} to {text(high)}" for low, high in spans]
+    named = [f"{format_timestamp(low)} to {format_timestamp(high)}" for low, high in spans]
     more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
     return (
         f"{name}: the API can't serve the activities of {', '.join(named[:_NAMED])}{more}: each request for them "

@@ -8,10 +8,10 @@ from typing import Any
 from airbyte_cdk.sources.types import StreamSlice
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
-from source_commonroom.activities.moments import moment_of, parse, seam_at, text
 from source_commonroom.activities.progress import Window
 from source_commonroom.activities.slices import Look, SpanCount, plan, plan_without_counts, window_size
-from source_commonroom.activities.sums import Sum
+from source_commonroom.activities.sums import SpanTotal
+from source_commonroom.activities.timestamps import format_timestamp, parse_timestamp, seam_near, timestamp_of
 from source_commonroom.api.errors import RequestFailedError
 from source_commonroom.api.retriever import CountFailedError, CountRefusedError, FirstPage, PageRetriever
 from source_commonroom.lists.estimates import Estimates
@@ -24,7 +24,7 @@ _TRIES = 2
 # So many spans may fail one after the other, counted or not, before the API is taken for down.
 _DOWN = 3
 # So many records are taken to be left where nobody counts.
-_MANY = 10**9
+_UNKNOWN_REST = 10**9
 
 
 class Planner:
@@ -37,7 +37,7 @@ class Planner:
     the newest first, as long as it takes; and if days can't be counted either, nothing is.
 
     :param retriever: asks for the first pages
-    :param part_of: makes the slice that asks for a span, from the first moment to the last
+    :param slice_for: makes the slice that asks for a span, from the first moment to the last
     :param workers: how many windows are read at once
     :param estimates: takes what the API counts
     :param output_closed: tells whether the output is closed, so that the planning doesn't wait for it
@@ -46,29 +46,29 @@ class Planner:
     def __init__(
         self,
         retriever: PageRetriever,
-        part_of: Callable[[int, int], StreamSlice],
+        slice_for: Callable[[int, int], StreamSlice],
         workers: int,
         estimates: Estimates,
         output_closed: Callable[[], bool],
     ) -> None:
         self._retriever = retriever
         self._name = retriever.name
-        self._part_of = part_of
+        self._slice_for = slice_for
         self._size = window_size(workers)
         self._max_buffered = workers
         self._estimates = estimates
         self._output_closed = output_closed
         self._probed: tuple[tuple[int, int], FirstPage] | None = None
-        self._looked: dict[tuple[int, int], FirstPage] = {}
+        self._plain_pages: dict[tuple[int, int], FirstPage] = {}
         self._buffered = 0
-        self._taken = threading.Condition()
+        self._buffer_changed = threading.Condition()
         self._windows = 0
         self._counts = True
-        self._longest: int | None = None
+        self._uncountable_length: int | None = None
         """The length of spans that can't be counted, and no longer ones; more than a day. None if there is none."""
         self._uncounted: list[tuple[int, int]] = []
         """What is read although a count of a part of it failed that isn't long."""
-        self._why = ""
+        self._reason = ""
 
     def windows(self, first: int, last: int) -> Iterator[Window]:
         """Yield the windows of a span, each planned as it is asked for.
@@ -83,7 +83,7 @@ class Planner:
             else:
                 yield from self._by_count(first, last, whole)
         except CountRefusedError as refused:
-            self._refused(refused)
+            self._stop_counting(refused)
             yield from self._by_pages(first, last)
 
     def report(self) -> None:
@@ -93,35 +93,35 @@ class Planner:
                 "%s: the API doesn't count records (%s). They are read all the same, but nothing tells whether what "
                 "comes is all that there is.",
                 self._name,
-                self._why,
+                self._reason,
             )
         elif self._uncounted:
             logger.warning(
                 "%s: the API failed to count the records of the spans %s (%s). They are read all the same, but what "
                 "comes of them can't be compared with a count this time.",
                 self._name,
-                ", ".join(f"{text(low)} to {text(high)}" for low, high in self._uncounted),
-                self._why,
+                ", ".join(f"{format_timestamp(low)} to {format_timestamp(high)}" for low, high in self._uncounted),
+                self._reason,
             )
-        elif self._longest is not None:
+        elif self._uncountable_length is not None:
             logger.warning(
                 "%s: the API didn't count the records of a long span (%s). Shorter ones were counted, and what came is "
                 "compared with the count of each; the count of the whole isn't known.",
                 self._name,
-                self._why,
+                self._reason,
             )
 
-    def begin(self, window: Window) -> None:
+    def release_first_page(self, window: Window) -> None:
         """Learn that a window is being read, so that another first page may be kept."""
-        with self._taken:
+        with self._buffer_changed:
             if window.first is not None:
                 self._buffered -= 1
-                self._taken.notify_all()
+                self._buffer_changed.notify_all()
 
     def _by_count(self, first: int, last: int, whole: SpanCount) -> Iterator[Window]:
         """Plan a span that was counted."""
         self._estimates.add(self._name, whole.records)
-        of, begin = Sum(first, last, whole.records), first
+        of, begin = SpanTotal(first, last, whole.records), first
 
         def probe(low: int, high: int) -> SpanCount | None:
             return whole if (low, high) == (first, last) else self._probe(low, high)
@@ -134,13 +134,13 @@ class Planner:
                 begin = high
         except CountRefusedError as refused:
             of.give_up()
-            self._refused(refused)
+            self._stop_counting(refused)
             yield from self._by_pages(begin, last)
 
     def _by_parts(self, first: int, last: int) -> Iterator[Window]:
         """Plan a span whose first page and count weren't served together."""
         seen = self._look(first, last)
-        self._looked.clear()
+        self._plain_pages.clear()
         if seen and not self._is_too_long(first, last) and (alone := self._count_alone(first, last)):
             yield from self._by_count(first, last, SpanCount(alone.records, seen.earliest))
             return
@@ -168,7 +168,7 @@ class Planner:
                 try:
                     found, served = self._probe_apart(low, high, is_new=is_new or (low, high) != (begin, last))
                 except CountRefusedError as refused:
-                    self._refused(refused)
+                    self._stop_counting(refused)
                     yield from self._by_pages(begin, high)
                     return
                 if found is not None:
@@ -187,8 +187,8 @@ class Planner:
                     yield from self._by_pages(begin, high)
                     return
                 if served:
-                    self._longest = high - low
-            middle = seam_at((low + high) // 2, low, high)
+                    self._uncountable_length = high - low
+            middle = seam_near((low + high) // 2, low, high)
             todo += [(low, middle), (middle, high)]
 
     def _by_pages(self, first: int, last: int) -> Iterator[Window]:
@@ -197,22 +197,24 @@ class Planner:
         def look(low: int, high: int) -> Look | None:
             return self._look(low, high)
 
-        for low, high in plan_without_counts(first, last, look, lambda windows: self._size(windows, _MANY)):
-            known = self._looked.get((low, high))
-            self._looked.clear()
+        for low, high in plan_without_counts(first, last, look, lambda windows: self._size(windows, _UNKNOWN_REST)):
+            known = self._plain_pages.get((low, high))
+            self._plain_pages.clear()
             yield self._window(low, high, known, None, counts=False)
 
-    def _window(self, low: int, high: int, first: FirstPage | None, of: Sum | None, *, counts: bool = True) -> Window:
+    def _window(
+        self, low: int, high: int, first: FirstPage | None, of: SpanTotal | None, *, counts: bool = True
+    ) -> Window:
         """Return a window, once there is room for its first page."""
         if first is not None:
-            with self._taken:
+            with self._buffer_changed:
                 while self._buffered >= self._max_buffered and not self._output_closed():
-                    self._taken.wait(1.0)
+                    self._buffer_changed.wait(1.0)
                 self._buffered += 1
         self._windows += 1
-        return Window(self._windows, low, high, self._part_of(low, high), first, of, counts=counts)
+        return Window(self._windows, low, high, self._slice_for(low, high), first, of, counts=counts)
 
-    def _go_on(self) -> None:
+    def _stop_if_output_closed(self) -> None:
         """Do nothing, unless nobody reads any more.
 
         :raises RuntimeError: if the output is closed, so that the sync ends within the request under way
@@ -222,17 +224,17 @@ class Planner:
 
     def _probe(self, low: int, high: int, tries: int = _TRIES) -> SpanCount | None:
         """Return what the first page and the count of a span tell; None if the API fails."""
-        self._go_on()
+        self._stop_if_output_closed()
         try:
-            first = self._retriever.quick(tries).first_page(self._part_of(low, high))
+            first = self._retriever.quick(tries).first_page(self._slice_for(low, high))
         except AirbyteTracedException as error:
-            self._unless_it_passes(error)
+            self._raise_unless_transient(error)
             # One window fails then, and not all that follow. Pinned by
             # test_given_a_window_that_fails_when_read_again_then_only_that_one_is_read.
             return None
         self._probed = (low, high), first
-        known = _moments(first)
-        return SpanCount(first.records, _within(known, low, high) if known == sorted(known) else None)
+        known = _timestamps_on(first)
+        return SpanCount(first.records, _earliest_within(known, low, high) if known == sorted(known) else None)
 
     def _probe_apart(self, low: int, high: int, *, is_new: bool) -> tuple[SpanCount | None, bool]:
         """Return what a count of a span tells, None if the API fails, and whether it serves the first page.
@@ -242,7 +244,7 @@ class Planner:
         if is_new and (found := self._probe(low, high, tries=1)) is not None:
             return found, True
         served = self._look(low, high) is not None
-        self._looked.clear()
+        self._plain_pages.clear()
         return self._count_alone(low, high) if served and is_new else None, served
 
     def _count_alone(self, low: int, high: int) -> SpanCount | None:
@@ -251,31 +253,31 @@ class Planner:
         Where page and count failed together, it may have been the page.
         """
         try:
-            return SpanCount(self._retriever.quick(1).count(self._part_of(low, high)), None)
+            return SpanCount(self._retriever.quick(1).count(self._slice_for(low, high)), None)
         except CountFailedError as failed:
-            self._why = self._why or str(failed)
+            self._reason = self._reason or str(failed)
             return None
 
     def _look(self, low: int, high: int) -> Look | None:
         """Return what the first page of a span tells; None if the API fails."""
-        self._go_on()
+        self._stop_if_output_closed()
         try:
-            first = self._retriever.quick(_TRIES).plain_page(self._part_of(low, high))
+            first = self._retriever.quick(_TRIES).plain_page(self._slice_for(low, high))
         except AirbyteTracedException as error:
-            self._unless_it_passes(error)
+            self._raise_unless_transient(error)
             return None
-        self._looked[low, high] = first
-        known = _moments(first)
+        self._plain_pages[low, high] = first
+        known = _timestamps_on(first)
         more = first.page["meta"].get("nextCursor") is not None
         if known != sorted(known) or not known:
             return Look(first.records, None, None, more)
-        return Look(first.records, _within(known, low, high), parse(known[-1]), more)
+        return Look(first.records, _earliest_within(known, low, high), parse_timestamp(known[-1]), more)
 
-    def _unless_it_passes(self, error: AirbyteTracedException) -> None:
+    def _raise_unless_transient(self, error: AirbyteTracedException) -> None:
         """Note what the API answered, and raise what won't pass by itself."""
         if not isinstance(error, RequestFailedError) or not error.failure.retried:
             raise error
-        self._why = f"it answered {error.verdict.facts['met']}"
+        self._reason = f"it answered {error.verdict.facts['met']}"
 
     @staticmethod
     def _earliest(seen: Look | None, first: int, last: int) -> int:
@@ -283,21 +285,21 @@ class Planner:
         if seen is None or (seen.earliest is None and seen.rows):
             return first
         # An empty span is one window.
-        return first if seen.earliest is None else max(first, seam_at(min(seen.earliest, last) - 1, first, last))
+        return first if seen.earliest is None else max(first, seam_near(min(seen.earliest, last) - 1, first, last))
 
     def _is_too_long(self, low: int, high: int) -> bool:
-        return self._longest is not None and high - low >= self._longest
+        return self._uncountable_length is not None and high - low >= self._uncountable_length
 
-    def _refused(self, why: CountRefusedError) -> None:
-        self._counts, self._why = False, str(why)
+    def _stop_counting(self, why: CountRefusedError) -> None:
+        self._counts, self._reason = False, str(why)
 
 
-def _moments(first: FirstPage) -> list[str]:
+def _timestamps_on(first: FirstPage) -> list[str]:
     rows: list[Mapping[str, Any]] = [row for row in first.page["data"] if isinstance(row, dict)]
-    return [moment for moment in map(moment_of, rows) if moment]
+    return [moment for moment in map(timestamp_of, rows) if moment]
 
 
-def _within(known: list[str], low: int, high: int) -> int | None:
+def _earliest_within(known: list[str], low: int, high: int) -> int | None:
     """Return the first of some moments, if it lies in its span; a wrong one makes the plan worse, and nothing else."""
-    earliest = parse(known[0]) if known else None
+    earliest = parse_timestamp(known[0]) if known else None
     return earliest if earliest is not None and low - 1000 <= earliest <= high + 1000 else None

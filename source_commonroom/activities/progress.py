@@ -6,9 +6,15 @@ from typing import Any
 
 from airbyte_cdk.sources.types import StreamSlice
 
-from source_commonroom.activities.moments import SECOND, moment_of, parse, second_of, text
 from source_commonroom.activities.seams import Edges
-from source_commonroom.activities.sums import Sum, Tally
+from source_commonroom.activities.sums import SpanTotal, Tally
+from source_commonroom.activities.timestamps import (
+    SECOND,
+    floor_to_second,
+    format_timestamp,
+    parse_timestamp,
+    timestamp_of,
+)
 from source_commonroom.api.keys import hash_of, hashes_of
 from source_commonroom.api.retriever import FirstPage
 from source_commonroom.api.walk import Walk, sum_of
@@ -41,7 +47,7 @@ class Window:
         high: int,
         part: StreamSlice,
         first: FirstPage | None,
-        of: Sum | None,
+        total: SpanTotal | None,
         *,
         counts: bool,
     ) -> None:
@@ -50,7 +56,7 @@ class Window:
         self.part = part
         self.first = first
         self.counts = counts
-        self.of = of
+        self.total = total
         self.edges = Edges(low, high)
         self.is_counted = counts
         """Whether the API counts windows, even if it didn't count this one before its first page."""
@@ -62,9 +68,9 @@ class Window:
         """The walks that read it, one after the other: each but the first begins where the one before was left."""
         self.since = low
         """Where the last of them begins."""
-        self.due: int | None = None
+        self.expected: int | None = None
         """How many activities the API counted from there on, before its first page."""
-        self.safe = low
+        self.complete_until = low
         """Up to where the walks before it brought all that the API counts."""
         self.in_order = True
         """Whether no activity came after one of a later moment."""
@@ -78,31 +84,31 @@ class Window:
         """The moments of the last page."""
         self._latest_keys: tuple[list[str], list[int]] = [], []
         """The moments of all activities of the last page, and their keys."""
-        self._again_to = ""
+        self._repeats_until = ""
         self._overlap: set[int] = set()
         self._overlap_ends = ""
-        self.kept_at = time.monotonic()
+        self.checkpointed_at = time.monotonic()
         """When the state was last kept."""
-        self.later: array[int] = array("q")
+        self.reread_keys: array[int] = array("q")
         """The activities that came when it was read once more."""
         self.left_out_low = self.left_out_high = 0
         """How many came that a window before it, or after it, was first with."""
         self.is_doubtful = False
         """Whether something may be missing of what was read, whatever the counts say in the end."""
-        self.is_cut = False
+        self.is_split = False
         """Whether it couldn't be read as one."""
         self.done: list[tuple[int, int]] = []
         """If it is cut, the parts that have been read."""
         self.unserved: list[tuple[int, int]] = []
         """The parts that the API can't serve."""
 
-    def follow(self, rows: Rows, moments: list[str]) -> None:
+    def track_page(self, rows: Rows, moments: list[str]) -> None:
         """Follow a page: its activities, and their moments."""
         known = [moment for moment in moments if moment] if "" in moments else moments
-        if self._again_to:
-            further = [moment for moment in known if moment >= self._again_to]
-            if further and further[-1] > self._again_to:
-                self._again_to = ""
+        if self._repeats_until:
+            further = [moment for moment in known if moment >= self._repeats_until]
+            if further and further[-1] > self._repeats_until:
+                self._repeats_until = ""
             known = further
         self.without_moment += moments.count("")
         so_far = [self.reached, *known]
@@ -122,7 +128,7 @@ class Window:
             return None
         if self.records is None:
             # Of the last page nobody knows whether the next one belongs before it.
-            found = (second_of(parse(self.reached_before)), 0) if self.reached_before else None
+            found = (floor_to_second(parse_timestamp(self.reached_before)), 0) if self.reached_before else None
         else:
             found = self._last_second()
         return found if found and self.since < found[0] < self.high else None
@@ -132,7 +138,7 @@ class Window:
 
         All of them came on the last page.
         """
-        seconds = [moment[:_SECOND] for moment in [self.reached_before or text(self.low), *self.latest]]
+        seconds = [moment[:_SECOND] for moment in [self.reached_before or format_timestamp(self.low), *self.latest]]
         last: tuple[int, int] | None = None
         for place in range(len(seconds) - 1, 0, -1):
             after = len(seconds) - place
@@ -140,24 +146,24 @@ class Window:
                 break
             if seconds[place] == seconds[place - 1]:
                 continue
-            at, before = (parse(f"{second}Z") for second in (seconds[place], seconds[place - 1]))
+            at, before = (parse_timestamp(f"{second}Z") for second in (seconds[place], seconds[place - 1]))
             if at - before > SECOND:
                 return at - SECOND, after
             last = last or (at, after)
         return last
 
-    def again_to(self, reached: str) -> None:
+    def expect_repeats_until(self, reached: str) -> None:
         """Take what comes now, up to a moment, for read again: what is new of it doesn't break the order."""
-        self._again_to = reached
+        self._repeats_until = reached
 
     def is_short(self) -> bool:
         """Tell whether the last walk brought fewer activities than were counted before its first page.
 
         What arrived late, and came in a walk before it, must not stand for what it lacks.
         """
-        return self.due is not None and self.walks[-1].received < self.due
+        return self.expected is not None and self.walks[-1].received < self.expected
 
-    def came_until(self, after: int) -> int:
+    def received_until(self, after: int) -> int:
         """Return how many activities the last walk brought up to the moment since when so many came.
 
         Those without a moment aren't counted in any span.
@@ -173,28 +179,30 @@ class Window:
         :param first: the moment of the first activity that is answered now
         :param again: the keys of those that came before
         """
-        begin = text(high if first >= text(high) else high - SECOND)
+        begin = format_timestamp(high if first >= format_timestamp(high) else high - SECOND)
         return again == {key for moment, key in zip(*self._latest_keys, strict=True) if moment >= begin}
 
-    def leave(self, walk: Walk, high: int, due: int, overlap: set[int]) -> None:
+    def continue_with(self, walk: Walk, high: int, expected: int, overlap: set[int]) -> None:
         """Go on with another walk, which begins at a moment up to which all has been read.
 
         :param overlap: the keys of the activities that come again
         """
         self._overlap, self._overlap_ends = overlap, self.reached
         self.walks.append(walk)
-        self.since, self.due = high, due
+        self.since, self.expected = high, expected
 
-    def new_of(self, rows: Rows) -> Rows:
+    def drop_overlap(self, rows: Rows) -> Rows:
         """Return the rows of a page that didn't come in the walk before."""
         if not self._overlap:
             return rows
         new = [row for row in rows if hash_of(row) not in self._overlap]
-        if any(moment_of(row) > self._overlap_ends for row in new):
+        if any(timestamp_of(row) > self._overlap_ends for row in new):
             self._overlap = set()
         return new
 
     def tally(self) -> Tally:
         """Return what came of it, in a few numbers."""
-        number, mark = sum_of(self.walks, self.later)
-        return Tally(self.low, self.high, number, self.left_out_low, self.left_out_high, mark, is_whole=not self.is_cut)
+        number, checksum = sum_of(self.walks, self.reread_keys)
+        return Tally(
+            self.low, self.high, number, self.left_out_low, self.left_out_high, checksum, is_whole=not self.is_split
+        )

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from source_commonroom.activities.moments import parse, text
+from source_commonroom.activities.timestamps import format_timestamp, parse_timestamp
 from source_commonroom.api.keys import hash_of
 
 # Whatever the API's resolution is, up to this, and whether its bounds are inclusive: so close to a seam, in
@@ -30,10 +30,10 @@ class Edges:
 
     def __init__(self, low: int, high: int) -> None:
         self._low, self._high = low, high
-        self._low_from, self._low_to = text(low - _NEAR), text(low + _NEAR)
-        self._high_from, self._high_to = text(high - _NEAR), text(high + _NEAR)
+        self._low_from, self._low_to = format_timestamp(low - _NEAR), format_timestamp(low + _NEAR)
+        self._high_from, self._high_to = format_timestamp(high - _NEAR), format_timestamp(high + _NEAR)
 
-    def touched_by(self, first: str, last: str) -> bool:
+    def may_hold(self, first: str, last: str) -> bool:
         """Tell whether records of the moments between two may lie near an edge."""
         return first <= self._low_to or last >= self._high_from
 
@@ -43,9 +43,9 @@ class Edges:
         It is asked for up to a second more than belongs to it. What lies far outside came for a reason that only the
         API knows, and is left out by nobody.
         """
-        begin = text(first) if self._low <= first else ""
-        end = text(last) if self._high >= last else "9999"
-        far = text(self._low - _FAR), text(self._high + _FAR)
+        begin = format_timestamp(first) if self._low <= first else ""
+        end = format_timestamp(last) if self._high >= last else "9999"
+        far = format_timestamp(self._low - _FAR), format_timestamp(self._high + _FAR)
         return {place for place, moment in enumerate(moments) if far[0] <= moment < begin or end < moment <= far[1]}
 
     def are_near(self, moment: str) -> bool:
@@ -62,34 +62,34 @@ class Seams:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._open: Counter[int] = Counter()
-        self._near: dict[str, dict[int, int]] = {}
+        self._pending: Counter[int] = Counter()
+        self._first_window: dict[str, dict[int, int]] = {}
 
     def expect(self, seam: int, windows: int) -> None:
         """Expect that so many windows will be read that have a seam for an edge."""
         with self._lock:
-            self._open[seam] += windows
+            self._pending[seam] += windows
 
-    def over(self, *seams: int) -> None:
+    def window_done(self, *seams: int) -> None:
         """Learn that a window with these edges isn't read any more."""
         with self._lock:
             for seam in seams:
-                self._open[seam] -= 1
-                if self._open[seam] <= 0:
-                    del self._open[seam]
-                    self._forget(seam)
-            if not self._open:
-                self._near.clear()
+                self._pending[seam] -= 1
+                if self._pending[seam] <= 0:
+                    del self._pending[seam]
+                    self._drop_near(seam)
+            if not self._pending:
+                self._first_window.clear()
 
-    def _forget(self, seam: int) -> None:
+    def _drop_near(self, seam: int) -> None:
         """Forget what lies near a seam, and near no other one."""
-        low, high = text(seam - _FAR), text(seam + _FAR)
-        for second in [second for second in self._near if low <= second <= high]:
-            moment = parse(f"{second}Z")
-            if not any(abs(other - moment) <= _FAR for other in self._open):
-                del self._near[second]
+        low, high = format_timestamp(seam - _FAR), format_timestamp(seam + _FAR)
+        for second in [second for second in self._first_window if low <= second <= high]:
+            moment = parse_timestamp(f"{second}Z")
+            if not any(abs(other - moment) <= _FAR for other in self._pending):
+                del self._first_window[second]
 
-    def taken(self, window: int, rows: Sequence[Row], moments: Sequence[str], edges: Edges) -> dict[int, str]:
+    def read_before(self, window: int, rows: Sequence[Row], moments: Sequence[str], edges: Edges) -> dict[int, str]:
         """Take the records of a page that lie near an edge, and return those that came in another window before.
 
         :param window: the number of the window that reads them
@@ -100,7 +100,7 @@ class Seams:
             for place, (row, moment) in enumerate(zip(rows, moments, strict=True)):
                 if not edges.are_near(moment):
                     continue
-                first = self._near.setdefault(moment[:_SECOND], {})
+                first = self._first_window.setdefault(moment[:_SECOND], {})
                 key = hash_of(row)
                 if len(first) < _MOST:
                     first.setdefault(key, window)

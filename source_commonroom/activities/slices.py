@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from source_commonroom.activities.moments import seam_at
+from source_commonroom.activities.timestamps import seam_near
 
 # A window is closed at this much more than it should have rather than cut once more, and a remainder of less than this
 # much is left to the next one.
@@ -121,7 +121,7 @@ def plan(first: int, last: int, probe: Callable[[int, int], SpanCount | None], s
             middle = start + int((span.high - start) / span.records * wanted)
         else:
             middle = min(start + int(pace * wanted), begin + (span.high - begin) // 2)
-        middle = seam_at(max(min(middle, span.high - 1), begin + 1), begin, middle)
+        middle = seam_near(max(min(middle, span.high - 1), begin + 1), begin, middle)
         probes -= 1
         found = probe(begin, middle) or SpanCount(wanted, None)
         records, earliest = min(found.records, span.records), found.earliest
@@ -132,7 +132,7 @@ def _of_equal_time(first: int, last: int, windows: int) -> Iterator[tuple[int, i
     windows = max(min(windows, _EQUAL, last - first), 1)
     length = (last - first) // windows
     inner = (first + (last - first) * number // windows for number in range(1, windows))
-    yield from pairwise([first, *(seam_at(edge, edge - length, edge) for edge in inner), last])
+    yield from pairwise([first, *(seam_near(edge, edge - length, edge) for edge in inner), last])
 
 
 def plan_without_counts(
@@ -148,7 +148,7 @@ def plan_without_counts(
     length: int | None = None
     while True:
         wanted = size(windows)
-        high = last if length is None else min(seam_at(begin + max(length, _SHORTEST), begin, last), last)
+        high = last if length is None else min(seam_near(begin + max(length, _SHORTEST), begin, last), last)
         seen = look(begin, high)
         failures = failures + 1 if seen is None else 0
         if failures >= _DOWN:
@@ -158,7 +158,7 @@ def plan_without_counts(
             end = _end_of(begin, high, seen, wanted, look)
             if end is None:
                 break
-            high = min(seam_at(max(end, begin + _SHORTEST), begin, high), high)
+            high = min(seam_near(max(end, begin + _SHORTEST), begin, high), high)
             seen = look(begin, high)
         yield begin, high
         if high == last:

@@ -1,4 +1,4 @@
-"""The state that comes in: which is understood, which is refused, and what is never believed."""
+"""The state that comes in: which is understood, which is refused, and what is never usable."""
 
 import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -36,7 +36,7 @@ class _UnreadableError(Exception):
 def usable_state(
     state: Sequence[AirbyteStateMessage], streams: Collection[str] | None, lookback: timedelta
 ) -> list[AirbyteStateMessage]:
-    """Return of a state what can be believed, in the form in which the CDK reads it.
+    """Return of a state what can be usable, in the form in which the CDK reads it.
 
     Why not the CDK alone: an unknown form counts for it as no state at all, a moment that doesn't parse as a crash, and
     what lies in the future as read. Pinned by unit_tests/test_state.py.
@@ -51,7 +51,9 @@ def usable_state(
     others = set()
     for message in state:
         if message.type != AirbyteStateType.STREAM or message.stream is None:
-            raise _refused("The saved state is no list of states of streams, and this connector writes no other.")
+            raise _unreadable_state(
+                "The saved state is no list of states of streams, and this connector writes no other."
+            )
         descriptor = message.stream.stream_descriptor
         if streams is not None and descriptor.name not in streams:
             others.add(descriptor.name)
@@ -63,18 +65,16 @@ def usable_state(
     if not found or found == {NO_CURSOR_STATE_KEY: True}:
         return []
     try:
-        believed = _drop_future_spans(found, lookback)
+        usable = _drop_future_spans(found, lookback)
     except _UnreadableError as error:
-        raise _refused(f"{_STREAM}: the saved state can't be read: {error}.") from None
-    if believed is None:
+        raise _unreadable_state(f"{_STREAM}: the saved state can't be read: {error}.") from None
+    if usable is None:
         return []
-    stream = AirbyteStreamState(
-        stream_descriptor=StreamDescriptor(name=_STREAM), stream_state=AirbyteStateBlob(believed)
-    )
+    stream = AirbyteStreamState(stream_descriptor=StreamDescriptor(name=_STREAM), stream_state=AirbyteStateBlob(usable))
     return [AirbyteStateMessage(type=AirbyteStateType.STREAM, stream=stream)]
 
 
-def _refused(what: str) -> AirbyteTracedException:
+def _unreadable_state(what: str) -> AirbyteTracedException:
     return AirbyteTracedException(
         message=f"{what} Another connector or another version of this one may have written it, or somebody edited it. "
         "Clear the state, by a refresh of the stream, and run the sync again: everything is read anew, and nothing is "
@@ -88,28 +88,28 @@ def _drop_future_spans(state: Mapping[str, Any], lookback: timedelta) -> dict[st
     """Return the state without what lies in the future, or None where nothing is left."""
     now = datetime.now(UTC)
     if set(state) == {_CURSOR}:
-        moment = _clamp_to_now(_moment(state[_CURSOR]), now, lookback)
-        return None if moment is None else {_CURSOR: _text(moment)}
+        moment = _clamp_to_now(_parse_timestamp(state[_CURSOR]), now, lookback)
+        return None if moment is None else {_CURSOR: _format_timestamp(moment)}
     if set(state) - {LOOKBACK_FROM, IN_PROGRESS} != {"state_type", "slices"} or state["state_type"] != _RANGES:
         raise _UnreadableError("it is of an unknown form")
     # Neither is taken for absent if it can't be read: then what arrived late meanwhile could be missed.
     progress: dict[str, Any] = {}
     if LOOKBACK_FROM in state:
-        progress[LOOKBACK_FROM] = _text(min(_moment(state[LOOKBACK_FROM]), now))
+        progress[LOOKBACK_FROM] = _format_timestamp(min(_parse_timestamp(state[LOOKBACK_FROM]), now))
     if IN_PROGRESS in state:
         progress[IN_PROGRESS] = state[IN_PROGRESS]
         if not isinstance(state[IN_PROGRESS], bool):
             raise _UnreadableError(f"its {IN_PROGRESS} is neither true nor false")
     spans = [
-        {"start": _text(start), "end": _text(believed)}
+        {"start": _format_timestamp(start), "end": _format_timestamp(usable)}
         for start, end in _spans(state["slices"])
-        if (believed := _clamp_to_now(end, now, lookback)) is not None and start <= believed
+        if (usable := _clamp_to_now(end, now, lookback)) is not None and start <= usable
     ]
     return {"state_type": _RANGES, "slices": spans, **progress} if spans else None
 
 
 def _clamp_to_now(end: datetime, now: datetime, lookback: timedelta) -> datetime | None:
-    """Return up to when something was read, as far as that can be; None where it can't be believed at all."""
+    """Return up to when something was read, as far as that can be; None where it can't be usable at all."""
     if end <= now:
         return end
     if end - now <= lookback:
@@ -124,7 +124,7 @@ def _clamp_to_now(end: datetime, now: datetime, lookback: timedelta) -> datetime
         "%s: the saved state says that all was read up to %s, and that lies further ahead of this machine's clock than "
         "the lookback window is long. It can't have been read, so the whole span is read again. Is the clock right?",
         _STREAM,
-        _text(end),
+        _format_timestamp(end),
     )
     return None
 
@@ -135,13 +135,13 @@ def _spans(slices: Any) -> Iterator[tuple[datetime, datetime]]:
     for span in slices:
         if not isinstance(span, dict) or not {"start", "end"} <= set(span):
             raise _UnreadableError("one of its slices has no start or no end")
-        start, end = _moment(span["start"]), _moment(span["end"])
+        start, end = _parse_timestamp(span["start"]), _parse_timestamp(span["end"])
         if end < start:
             raise _UnreadableError("one of its slices ends before it begins")
         yield start, end
 
 
-def _moment(text: Any) -> datetime:
+def _parse_timestamp(text: Any) -> datetime:
     """Return a moment, cut to the millisecond as the API's are."""
     try:
         moment = datetime.fromisoformat(text)
@@ -154,5 +154,5 @@ def _moment(text: Any) -> datetime:
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
-def _text(moment: datetime) -> str:
+def _format_timestamp(moment: datetime) -> str:
     return moment.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"

@@ -11,7 +11,7 @@ from airbyte_cdk.models import FailureType
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
 from source_commonroom.activities.coverage import Span
-from source_commonroom.activities.moments import text
+from source_commonroom.activities.timestamps import format_timestamp
 from source_commonroom.api.keys import Keys
 from source_commonroom.api.retriever import CountRefusedError
 
@@ -37,7 +37,7 @@ class Tally(NamedTuple):
     """How many of them a window before it was first with."""
     left_out_high: int
     """The same of a window after it."""
-    mark: int
+    checksum: int
     """The sum of their keys: the same as long as they are the same."""
     is_whole: bool
     """Whether it was read as one; else it was cut, and parts of it may not have been served."""
@@ -57,11 +57,11 @@ class Reader(Protocol):
     def keys(self, low: int, high: int) -> Keys:
         """Return what a span holds now."""
 
-    def again(self, low: int, high: int, known: Callable[[int], bool]) -> Iterator[Rows]:
+    def reread(self, low: int, high: int, known: Callable[[int], bool]) -> Iterator[Rows]:
         """Yield what a span holds beside what is known."""
 
 
-class Sum:
+class SpanTotal:
     """The windows of a span that was counted as a whole. The planner adds them, and worker threads read them.
 
     :param low: the first moment of the span
@@ -74,7 +74,7 @@ class Sum:
         self.high = high
         self.records = records
         self._lock = threading.Lock()
-        self._open = 0
+        self._pending = 0
         self._planned = False
         self._whole = True
         self._tallies: list[Tally] = []
@@ -82,7 +82,7 @@ class Sum:
     def add(self, high: int) -> None:
         """Add the window that follows, up to a moment."""
         with self._lock:
-            self._open += 1
+            self._pending += 1
             self._planned = self._planned or high >= self.high
 
     def give_up(self) -> None:
@@ -90,17 +90,17 @@ class Sum:
         with self._lock:
             self._whole = False
 
-    def over(self, tally: Tally | None) -> Sequence[Sequence[Tally]]:
+    def window_done(self, tally: Tally | None) -> Sequence[Sequence[Tally]]:
         """Take what came of a window, and return the windows to compare if it was the last one.
 
         :param tally: None if the window couldn't be read
         :return: all windows of the span, in their order; or those between the ones that couldn't be read
         """
         with self._lock:
-            self._open -= 1
+            self._pending -= 1
             if tally is not None and self._whole:
                 self._tallies.append(tally)
-            if self._open or not self._planned or not self._whole:
+            if self._pending or not self._planned or not self._whole:
                 return []
             tallies = sorted(self._tallies)
             self._tallies = []
@@ -124,10 +124,10 @@ class NotAllCameError(AirbyteTracedException):
 
     def __init__(self, name: str, spans: Sequence[Span], counted: int, came: int) -> None:
         super().__init__(
-            message=f"{name}: the API counted {counted} activities, and {came} of them came in windows of time that "
-            f"follow each other without a gap. Those that are missing lie in {_named(spans)}. The next sync reads that "
-            "again. If it happens each time, tell Common Room's support: the API counts more in a span than in its "
-            "parts.",
+            message=f"{name}: the API counted {counted} activities, and {came} of them were returned in windows of "
+            "time that follow each other without a gap. Those that are missing lie in "
+            f"{_format_spans(spans)}. The next sync reads that again. If it happens each time, tell Common Room's "
+            "support: the API counts more in a span than in its parts.",
             internal_message=f"recordCount {counted}, {came} received",
             failure_type=FailureType.transient_error,
         )
@@ -146,10 +146,10 @@ class NotComparedError(AirbyteTracedException):
 
     def __init__(self, name: str, run: Sequence[Tally], counted: int, came: int, why: CountRefusedError) -> None:
         super().__init__(
-            message=f"{name}: the API counted {counted} activities from {text(run[0].low)} to {text(run[-1].high)}, "
-            f"{came} came, and it didn't count them once more ({why}). So whether the others were deleted meanwhile, "
-            "or lie between two windows of time, isn't known. What came is kept, and the next sync asks for the "
-            "moments between the windows again.",
+            message=f"{name}: the API counted {counted} activities from {format_timestamp(run[0].low)} to "
+            f"{format_timestamp(run[-1].high)}, returned {came}, and didn't count them once more ({why}). So it isn't "
+            "known whether the others were deleted meanwhile, or lie between two windows of time. What was returned is "
+            "kept, and the next sync asks for the times between the windows again.",
             internal_message=f"recordCount {counted}, {came} received, no other count",
             failure_type=FailureType.transient_error,
         )
@@ -178,7 +178,7 @@ def compare(name: str, run: Sequence[Tally], records: int | None, reader: Reader
     :raises NotComparedError: if it can't be known whether something is missing
     :raises AirbyteTracedException: (config_error) if the API refuses the token, or access
     """
-    came = _came(run)
+    came = _received(run)
     low, high = run[0].low, run[-1].high
     counted = came if records is None else records
     # What came of a part of the span can't be compared with what was counted before: it may have been deleted.
@@ -188,7 +188,7 @@ def compare(name: str, run: Sequence[Tally], records: int | None, reader: Reader
         if whole and came == now >= counted:
             return
         still = whole and now >= max(came, counted)
-        spots = list(_spots(run, now, reader, still=still)) if still or not _add_up(run, now, reader) else []
+        gaps = list(_find_gaps(run, now, reader, still=still)) if still or not _add_up(run, now, reader) else []
     except CountRefusedError as refused:
         if came < counted and whole:
             raise NotComparedError(name, run, counted, came, refused) from refused
@@ -196,31 +196,31 @@ def compare(name: str, run: Sequence[Tally], records: int | None, reader: Reader
             "%s: the API didn't count the activities from %s to %s once more (%s). Each window of them brought what "
             "was counted of it, but what lies between two can't be compared with a count this time.",
             name,
-            text(low),
-            text(high),
+            format_timestamp(low),
+            format_timestamp(high),
             refused,
         )
         return
-    if not spots:
+    if not gaps:
         if now < counted:
             logger.warning(
                 "%s: the API counted %d activities from %s to %s, and counts %d now: so many were deleted while they "
                 "were read.",
                 name,
                 counted,
-                text(low),
-                text(high),
+                format_timestamp(low),
+                format_timestamp(high),
                 now,
             )
         return
-    yield from _read_spots(name, spots, now, reader)
+    yield from _read_gaps(name, gaps, now, reader)
 
 
 class _StillMissingError(Exception):
     """Windows that were read again as one still bring less than the API counts."""
 
 
-class _Spot(NamedTuple):
+class _Gap(NamedTuple):
     """Two neighbors between which something is missing."""
 
     windows: Sequence[Tally]
@@ -230,37 +230,37 @@ class _Spot(NamedTuple):
     """Those that hold less than what they hold together, where the neighbors meet."""
 
 
-def _came(run: Sequence[Tally]) -> int:
+def _received(run: Sequence[Tally]) -> int:
     """Return how many activities came of windows that follow each other, each counted once."""
     return sum(one.own for one in run) + run[0].left_out_low + run[-1].left_out_high
 
 
-def _named(spans: Sequence[Span]) -> str:
-    return ", ".join(f"{text(low)} to {text(high)}" for low, high in spans)
+def _format_spans(spans: Sequence[Span]) -> str:
+    return ", ".join(f"{format_timestamp(low)} to {format_timestamp(high)}" for low, high in spans)
 
 
-def _spots(run: Sequence[Tally], now: int, reader: Reader, *, still: bool) -> Iterator[_Spot]:
+def _find_gaps(run: Sequence[Tally], now: int, reader: Reader, *, still: bool) -> Iterator[_Gap]:
     """Yield where something is missing, by counts of halves.
 
     :param now: how many activities the API counts of all
     :param still: whether nothing seems to have been deleted, so that nothing is missing where as many came as there are
     """
-    if len(run) == 1 or (still and now == _came(run)):
+    if len(run) == 1 or (still and now == _received(run)):
         return
     halves = run[: len(run) // 2], run[len(run) // 2 :]
-    missing, counts = _between(halves, now, reader)
+    missing, counts = _missing_between(halves, now, reader)
     if missing > 0:
-        yield _Spot([halves[0][-1], halves[1][0]], missing, halves)
+        yield _Gap([halves[0][-1], halves[1][0]], missing, halves)
     for half, count in zip(halves, counts, strict=True):
-        yield from _spots(half, count, reader, still=still)
+        yield from _find_gaps(half, count, reader, still=still)
 
 
 def _add_up(run: Sequence[Tally], now: int, reader: Reader) -> bool:
     """Tell whether windows hold together what they hold alone, whatever came of them."""
-    return _between([[one] for one in run], now, reader)[0] <= 0
+    return _missing_between([[one] for one in run], now, reader)[0] <= 0
 
 
-def _between(parts: Sequence[Sequence[Tally]], now: int, reader: Reader) -> tuple[int, Sequence[int]]:
+def _missing_between(parts: Sequence[Sequence[Tally]], now: int, reader: Reader) -> tuple[int, Sequence[int]]:
     """Return how many activities are counted of parts together and of none alone, and the counts of the parts.
 
     The whole is counted before and after its parts, because what arrives in between, or is deleted, must not stand for
@@ -288,30 +288,30 @@ def _between(parts: Sequence[Sequence[Tally]], now: int, reader: Reader) -> tupl
     return missing, counts
 
 
-def _read_spots(name: str, spots: Sequence[_Spot], now: int, reader: Reader) -> Iterator[Rows]:
-    """Read neighbors as one, spot after spot, and yield what didn't come.
+def _read_gaps(name: str, gaps: Sequence[_Gap], now: int, reader: Reader) -> Iterator[Rows]:
+    """Read neighbors as one, gap after gap, and yield what didn't come.
 
     :param now: how many activities the API counts of all
     """
-    missing = [spot.missing for spot in spots]
-    spans = [(spot.windows[0].low, spot.windows[-1].high) for spot in spots]
+    missing = [gap.missing for gap in gaps]
+    spans = [(gap.windows[0].low, gap.windows[-1].high) for gap in gaps]
     logger.warning(
         "%s: of %d activities that the API counts, %d haven't come, in %s. Where the others are is looked for.",
         name,
         now,
         sum(missing),
-        _named(spans),
+        _format_spans(spans),
     )
     found = set[int]()
-    for number, spot in enumerate(spots):
+    for number, gap in enumerate(gaps):
         try:
-            yield from _read_again(spot, reader, found)
+            yield from _read_gap(gap, reader, found)
         except (AirbyteTracedException, CountRefusedError, _StillMissingError) as error:
             raise NotAllCameError(name, spans[number:], now, now - sum(missing[number:])) from error
 
 
-def _read_again(spot: _Spot, reader: Reader, found: set[int]) -> Iterator[Rows]:
-    """Read a spot as one, and yield what didn't come.
+def _read_gap(gap: _Gap, reader: Reader, found: set[int]) -> Iterator[Rows]:
+    """Read a gap as one, and yield what didn't come.
 
     What came isn't kept, because it would take memory for each record of the sync. So each window is read again alone:
     if that brings what it brought before, all of it is known, and else it is emitted twice rather than never.
@@ -320,8 +320,8 @@ def _read_again(spot: _Spot, reader: Reader, found: set[int]) -> Iterator[Rows]:
     :raises _StillMissingError: if something is missing all the same
     :raises CountRefusedError: if that can't be told
     """
-    alone = [reader.keys(one.low, one.high) for one in spot.windows]
-    known = [keys for keys, one in zip(alone, spot.windows, strict=True) if sum(keys) == one.mark]
+    alone = [reader.keys(one.low, one.high) for one in gap.windows]
+    known = [keys for keys, one in zip(alone, gap.windows, strict=True) if sum(keys) == one.checksum]
     between = set[int]()
 
     def is_known(key: int) -> bool:
@@ -329,13 +329,13 @@ def _read_again(spot: _Spot, reader: Reader, found: set[int]) -> Iterator[Rows]:
             between.add(key)
         return key in found or any(key in keys for keys in known)
 
-    yield from reader.again(spot.windows[0].low, spot.windows[-1].high, is_known)
+    yield from reader.reread(gap.windows[0].low, gap.windows[-1].high, is_known)
     if between:
         # What arrived in a window meanwhile isn't what was missing.
-        alone = [reader.keys(one.low, one.high) for one in spot.windows]
+        alone = [reader.keys(one.low, one.high) for one in gap.windows]
         between = {key for key in between if not any(key in keys for keys in alone)}
     found |= between
-    whole = reader.count(spot.halves[0][0].low, spot.halves[-1][-1].high)
-    missing, _ = _between(spot.halves, whole, reader)
+    whole = reader.count(gap.halves[0][0].low, gap.halves[-1][-1].high)
+    missing, _ = _missing_between(gap.halves, whole, reader)
     if missing > len(between):
         raise _StillMissingError

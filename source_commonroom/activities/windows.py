@@ -7,10 +7,16 @@ from collections.abc import Callable, Iterator
 from airbyte_cdk.sources.types import StreamSlice
 
 from source_commonroom.activities.coverage import Span
-from source_commonroom.activities.cuts import Cut, first_page_apart, verify_window
-from source_commonroom.activities.moments import FIELD, moments_of, parse, second_of, text
+from source_commonroom.activities.cuts import Cut, first_page_counted_apart, verify_window
 from source_commonroom.activities.progress import Rows, Window
 from source_commonroom.activities.seams import Seams
+from source_commonroom.activities.timestamps import (
+    CURSOR_FIELD,
+    floor_to_second,
+    format_timestamp,
+    parse_timestamp,
+    timestamps_of,
+)
 from source_commonroom.api.errors import RequestFailedError
 from source_commonroom.api.keys import Keys, hash_of, hashes_of
 from source_commonroom.api.page import records_of
@@ -31,7 +37,7 @@ logger = logging.getLogger("airbyte")
 _CHECKPOINT = 30
 _CHECKPOINT_AT_FIRST = 0.25
 # The share of a sync that lies between two checkpoints of a window until then.
-_LOST = 0.2
+_MAX_SHARE_LOST = 0.2
 # How often a request is sent that has another one behind it.
 _TRIES = 2
 
@@ -41,7 +47,7 @@ class WindowReader:
 
     :param retriever: asks for the pages
     :param seams: knows what came in other windows
-    :param part_of: makes the slice that asks for a span, from the first moment to the last
+    :param slice_for: makes the slice that asks for a span, from the first moment to the last
     :param bounds: tells the first and the last moment of the sync
     :param keep: keeps in the state what has been read of a window; called when all pages of it are on the queue
     """
@@ -50,19 +56,19 @@ class WindowReader:
         self,
         retriever: PageRetriever,
         seams: Seams,
-        part_of: Callable[[int, int], StreamSlice],
+        slice_for: Callable[[int, int], StreamSlice],
         bounds: Callable[[], Span],
-        keep: Callable[[Span], None],
+        checkpoint_span: Callable[[Span], None],
     ) -> None:
         # A page that fails for a reason of its own is cut; an outage is waited for.
-        self._retriever = retriever.unless(self._others_are_served)
+        self._retriever = retriever.failing_early_if(self._others_are_served)
         self._name = retriever.name
         self._seams = seams
         self._counts = Counts(self._retriever)
-        self._part_of = part_of
+        self._slice_for = slice_for
         self._bounds = bounds
-        self._checkpoint_span = keep
-        self._begun_at: float | None = None
+        self._checkpoint_span = checkpoint_span
+        self._started_at: float | None = None
 
     def pages(self, window: Window) -> Iterator[Rows]:
         """Yield the pages of a window, less what other windows were first with.
@@ -72,40 +78,40 @@ class WindowReader:
         :raises AirbyteTracedException: (transient_error) if the API answered fewer activities than it counts, and what
             :meth:`PageRetriever.pages` raises
         """
-        self._begun_at = self._begun_at or time.monotonic()
-        window.kept_at = time.monotonic()
+        self._started_at = self._started_at or time.monotonic()
+        window.checkpointed_at = time.monotonic()
         window.walks = [Walk(self._retriever)]
         try:
-            yield from self._walked(window, self._begun(window))
+            yield from self._walk_pages(window, self._counted_first_page(window))
         except RequestFailedError as error:
             if not error.failure.retried:
                 raise
             yield from Cut(
                 self._retriever,
                 self._counts,
-                self._part_of,
+                self._slice_for,
                 self._bounds(),
                 window,
-                lambda rows: self._taken(window, rows),
+                lambda rows: self._drop_repeated(window, rows),
             ).pages(error)
         else:
             for rows in verify_window(self._counts, window):
-                yield self._taken(window, rows)
+                yield self._drop_repeated(window, rows)
 
     def _others_are_served(self) -> bool:
         """Tell whether the API serves the first activity of all, or the last one."""
-        part = self._part_of(*self._bounds())
+        part = self._slice_for(*self._bounds())
         return any(self._retriever.serves(part, {"direction": direction}) for direction in ("asc", "desc"))
 
-    def again(self, low: int, high: int, known: Callable[[int], bool]) -> Iterator[Rows]:
+    def reread(self, low: int, high: int, known: Callable[[int], bool]) -> Iterator[Rows]:
         """Yield what a span holds beside what is known of it, by the keys of :func:`hash_of`.
 
         :raises AirbyteTracedException: as :meth:`pages`
         """
-        part = self._part_of(low, high)
+        part = self._slice_for(low, high)
         walk = Walk(self._retriever)
         first = self._retriever.first_page(part)
-        for rows in walk.to_the_end(part, first):
+        for rows in walk.read_to_end(part, first):
             yield [row for row in rows if not known(hash_of(row))]
         for rows in self._counts.verify(part, Count(first.records), [walk]):
             yield [row for row in rows if not known(hash_of(row))]
@@ -116,7 +122,7 @@ class WindowReader:
         :raises AirbyteTracedException: as :meth:`PageRetriever.pages`
         """
         walk = Walk(self._retriever)
-        for _ in walk.to_the_end(self._part_of(low, high)):
+        for _ in walk.read_to_end(self._slice_for(low, high)):
             pass
         return walk.keys
 
@@ -126,7 +132,7 @@ class WindowReader:
         :raises CountRefusedError: as :meth:`PageRetriever.count`
         :raises RequestFailedError: if the API refuses the token, or access
         """
-        part = self._part_of(low, high)
+        part = self._slice_for(low, high)
         try:
             return self._retriever.quick(_TRIES).count(part)
         except CountRefusedError:
@@ -138,11 +144,11 @@ class WindowReader:
                     raise
                 raise CountFailedError("it didn't answer the request") from error
 
-    def _begun(self, window: Window) -> FirstPage | None:
+    def _counted_first_page(self, window: Window) -> FirstPage | None:
         """Return the first page of a window, after noting how many activities the API counts."""
         first = self._first_page(window)
         if window.counts and first is not None:
-            window.records = window.due = first.records
+            window.records = window.expected = first.records
         return first
 
     def _first_page(self, window: Window) -> FirstPage | None:
@@ -155,54 +161,54 @@ class WindowReader:
             # It counted when the windows were planned, and is asked again at the end.
             return None
         except RequestFailedError as error:
-            return first_page_apart(self._retriever, window, error)
+            return first_page_counted_apart(self._retriever, window, error)
 
-    def _walked(self, window: Window, first: FirstPage | None) -> Iterator[Rows]:
+    def _walk_pages(self, window: Window, first: FirstPage | None) -> Iterator[Rows]:
         """Yield the pages of a window; where a cursor is refused, go on at the last moment seen, or begin again."""
         rest, begin = window.part, window.since
         stuck_at: str | None = None
-        places: list[int] = []
+        restart_points: list[int] = []
         sizes, size = self._retriever.sizes, self._retriever.sizes.now
         while True:
             walk = window.walks[-1]
             try:
                 for rows in walk.pages(rest, first):
-                    yield self._taken(window, window.new_of(rows), follow=True)
+                    yield self._drop_repeated(window, window.drop_overlap(rows), follow=True)
                     first = self._checkpoint(window)
                     if first is not None:
                         break
                 else:
                     return
                 begin = window.since
-                rest = self._part_of(begin, window.high)
+                rest = self._slice_for(begin, window.high)
             except CursorRefusedError as refused:
                 reached = window.reached if window.in_order else ""
                 if reached != stuck_at or sizes.now < size:
                     # Pages that have become smaller are a reason of their own.
                     size = sizes.now
-                    stuck_at, places = reached, _places(window, begin, reached)
-                    first = self._left_where_refused(window)
+                    stuck_at, restart_points = reached, _restart_points(window, begin, reached)
+                    first = self._leave_at_refused_cursor(window)
                     if first is not None:
                         begin = window.since
-                        rest = self._part_of(begin, window.high)
+                        rest = self._slice_for(begin, window.high)
                         continue
-                if not places:
+                if not restart_points:
                     raise walk.refused_again() from refused
                 self._warn_of_refusal(reached or "the window's first page")
-                begin, first = places.pop(0), None
-                window.again_to(reached)
-                rest = self._part_of(begin, window.high)
+                begin, first = restart_points.pop(0), None
+                window.expect_repeats_until(reached)
+                rest = self._slice_for(begin, window.high)
 
-    def _left_where_refused(self, window: Window) -> FirstPage | None:
+    def _leave_at_refused_cursor(self, window: Window) -> FirstPage | None:
         """Leave a walk whose cursor was refused as at a checkpoint, so that what it brought is compared with counts.
 
         :return: the first page of the rest; None if that can't be done
         """
-        reached = window.read_until() if window.due is not None else None
+        reached = window.read_until() if window.expected is not None else None
         if reached is None:
             return None
-        self._warn_of_refusal(text(reached[0]))
-        return self._left_at(window, *reached)
+        self._warn_of_refusal(format_timestamp(reached[0]))
+        return self._leave_walk_at(window, *reached)
 
     def _warn_of_refusal(self, place: str) -> None:
         logger.warning(
@@ -222,23 +228,25 @@ class WindowReader:
         :return: the first page of the rest; None to go on with the page that follows
         """
         now = time.monotonic()
-        soon = (now - (self._begun_at or now)) * _LOST
-        if now - window.kept_at < min(max(soon, _CHECKPOINT_AT_FIRST), _CHECKPOINT):
+        soon = (now - (self._started_at or now)) * _MAX_SHARE_LOST
+        if now - window.checkpointed_at < min(max(soon, _CHECKPOINT_AT_FIRST), _CHECKPOINT):
             return None
         reached, walk = window.read_until(), window.walks[-1]
-        if reached is None or (window.due is not None and window.due - walk.received <= self._retriever.page_size):
+        if reached is None or (
+            window.expected is not None and window.expected - walk.received <= self._retriever.page_size
+        ):
             return None
         high, after = reached
-        window.kept_at = now
-        if window.due is None:
+        window.checkpointed_at = now
+        if window.expected is None:
             # Where nobody counts, pages that have moved tell that something may have been skipped. What can be counted
             # is kept once it has been.
             if not window.is_counted and not walk.has_moved():
                 self._checkpoint_span((window.since, high - 1))
             return None
-        return self._left_at(window, high, after)
+        return self._leave_walk_at(window, high, after)
 
-    def _left_at(self, window: Window, high: int, after: int) -> FirstPage | None:
+    def _leave_walk_at(self, window: Window, high: int, after: int) -> FirstPage | None:
         """Leave a walk, keep what it brought if nothing is missing, and return the first page of the rest.
 
         :param high: the moment from which on the rest is asked for
@@ -247,35 +255,35 @@ class WindowReader:
         """
         walk = window.walks[-1]
         try:
-            first = self._retriever.quick(_TRIES).first_page(self._part_of(high, window.high))
+            first = self._retriever.quick(_TRIES).first_page(self._slice_for(high, window.high))
         except (CountRefusedError, RequestFailedError):
             # The page that follows meets what is wrong.
             return None
         rows = records_of(first.page)
         keys = hashes_of(rows)
-        again = walk.brought(keys)
+        again = walk.seen_among(keys)
         if not keys or keys[-1] in again:
             # More of what came before may follow, so that nobody knows how many the two have in common.
             return None
         known: int | None = walk.received + first.records - len(again)
-        if not window.overlaps_as_expected(high, min(moments_of(rows)), again):
+        if not window.overlaps_as_expected(high, min(timestamps_of(rows)), again):
             # Nobody knows how many of those that are counted came already.
             known = None
-        if self._is_whole(window, high, known, after):
-            window.safe = high if window.safe == window.since else window.safe
+        if self._is_complete(window, high, known, after):
+            window.complete_until = high if window.complete_until == window.since else window.complete_until
             self._checkpoint_span((window.since, high - 1))
         else:
             window.is_doubtful = True
-        window.leave(Walk(self._retriever), high, first.records, again)
+        window.continue_with(Walk(self._retriever), high, first.records, again)
         return first
 
-    def _is_whole(self, window: Window, high: int, known: int | None, after: int) -> bool:
+    def _is_complete(self, window: Window, high: int, known: int | None, after: int) -> bool:
         """Tell whether what came of a window up to a moment is all that the API counts of it.
 
         :param known: how many activities came, or are counted from that moment on; None if that isn't known
         :param after: how many came since that moment
         """
-        due, counts = window.due or 0, window.walks[-1].counts
+        due, counts = window.expected or 0, window.walks[-1].counts
         if known is not None and known < due:
             return False
         # Without counts of its own pages, nobody knows what arrived since it was counted.
@@ -283,7 +291,7 @@ class WindowReader:
             return True
         # What arrived late must not stand for what is missing, nor what was deleted after it came.
         try:
-            return not (counts and counts.fell) and self.count(window.since, high) <= window.came_until(after)
+            return not (counts and counts.fell) and self.count(window.since, high) <= window.received_until(after)
         except CountRefusedError:
             return False
 
@@ -297,37 +305,36 @@ class WindowReader:
         except CountRefusedError:
             return True
 
-    def _taken(self, window: Window, rows: Rows, *, follow: bool = False) -> Rows:
+    def _drop_repeated(self, window: Window, rows: Rows, *, follow: bool = False) -> Rows:
         """Return the rows that no other window was first with, and report those without a moment."""
-        moments = moments_of(rows)
+        moments = timestamps_of(rows)
         if follow:
-            window.follow(rows, moments)
+            window.track_page(rows, moments)
         else:
-            window.later.extend(hashes_of(rows))
+            window.reread_keys.extend(hashes_of(rows))
         if "" in moments:
             self._retriever.repeats.warn(
-                f"activities that have no {FIELD} that is a moment",
+                f"activities that have no valid {CURSOR_FIELD}",
                 moments.count(""),
-                f"{moments.count('')} of {len(rows)} activities of a page have no {FIELD} that is a moment. They are "
-                "emitted all the same. A record that has none can't be found again by its time; tell Common Room's "
-                "support.",
+                f"{moments.count('')} of {len(rows)} activities of a page have no valid {CURSOR_FIELD}. They are "
+                "emitted all the same, but can't be found again by their time. Tell Common Room's support.",
             )
         # Most pages are in order already: that is half as much as to look for the least and the greatest.
         order = sorted(moments)
-        if not rows or not window.edges.touched_by(order[0], order[-1]):
+        if not rows or not window.edges.may_hold(order[0], order[-1]):
             return rows
-        before = self._seams.taken(window.number, rows, moments, window.edges)
+        before = self._seams.read_before(window.number, rows, moments, window.edges)
         outside = window.edges.outside(moments, *self._bounds())
         if not before and not outside:
             return rows
-        middle = text((window.low + window.high) // 2)
+        middle = format_timestamp((window.low + window.high) // 2)
         early = sum(moment <= middle for moment in before.values())
         window.left_out_low += early
         window.left_out_high += len(before) - early
         return [row for place, row in enumerate(rows) if place not in before and place not in outside]
 
 
-def _places(window: Window, begin: int, reached: str) -> list[int]:
+def _restart_points(window: Window, begin: int, reached: str) -> list[int]:
     """Return from where on a window may be read after the API refused a cursor, the surest one first.
 
     Where nobody counts, all that this cursor brought is read again, because a record may have been skipped meanwhile.
@@ -338,6 +345,6 @@ def _places(window: Window, begin: int, reached: str) -> list[int]:
     """
     if not reached:
         return [window.since]
-    at = parse(reached)
-    places = [max(second_of(at), window.since), at]
-    return places if window.due is not None else [begin, *places]
+    at = parse_timestamp(reached)
+    restart_points = [max(floor_to_second(at), window.since), at]
+    return restart_points if window.expected is not None else [begin, *restart_points]

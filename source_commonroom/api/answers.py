@@ -17,9 +17,9 @@ from airbyte_cdk.sources.streams.http.tcp_keepalive import TcpKeepaliveHTTPAdapt
 
 # So many bytes are read at once, at the least: requests asks for 10 KB, and each time costs as much as half a record.
 # With 64 KB a sync takes 8 MB more of memory.
-_AT_ONCE = 2**14
+_MIN_CHUNK_BYTES = 2**14
 # So many bytes the largest page may have, unpacked; honest ones have some hundred thousand.
-LARGEST = 256 * 2**20
+MAX_BYTES = 256 * 2**20
 
 
 class AnswerTooLargeError(requests.RequestException):
@@ -31,7 +31,7 @@ class _Deadline:
 
     def __init__(self, at: float) -> None:
         self.at = at
-        self.is_over = False
+        self.has_passed = False
         """Whether the moment has come, and the answer hadn't."""
         self._lock = threading.Lock()
         self._sock: Any = None
@@ -41,7 +41,7 @@ class _Deadline:
         """Watch the connection over which the answer comes."""
         with self._lock:
             self._sock = sock
-            if self.is_over:
+            if self.has_passed:
                 _shut(sock)
 
     def close(self) -> None:
@@ -54,7 +54,7 @@ class _Deadline:
         with self._lock:
             if self._closed:
                 return
-            self.is_over = True
+            self.has_passed = True
             if self._sock is not None:
                 _shut(self._sock)
 
@@ -65,7 +65,7 @@ def _shut(sock: Any) -> None:
         sock.shutdown(socket.SHUT_RDWR)
 
 
-class _Watch:
+class _DeadlineThread:
     """Ends answers whose time is over. One thread does so for all, and only while there are some."""
 
     def __init__(self) -> None:
@@ -97,12 +97,12 @@ class _Watch:
             deadline.end()
 
 
-_watch = _Watch()
+_deadlines = _DeadlineThread()
 _current = threading.local()
 
 
 @contextmanager
-def one_answer() -> Iterator[None]:
+def one_deadline() -> Iterator[None]:
     """Let all requests that this thread sends meanwhile share the deadline of the first: redirects lead to the answer.
 
     Else a server that redirects each time just before the deadline would hold a worker for half an hour.
@@ -138,17 +138,17 @@ def within(seconds: float, request: requests.PreparedRequest) -> Iterator[None]:
     """
     deadline = _Deadline(_ends_at(seconds))
     _current.deadline = deadline
-    _watch.add(deadline)
+    _deadlines.add(deadline)
     try:
         yield
     except Exception as error:
-        if deadline.is_over:
+        if deadline.has_passed:
             raise _timed_out(seconds, request) from error
         raise
     finally:
         _current.deadline = None
         deadline.close()
-    if deadline.is_over:
+    if deadline.has_passed:
         # What came looks like the end of an answer.
         raise _timed_out(seconds, request)
 
@@ -169,11 +169,11 @@ class _Bounded:
 
     def stream(self, amt: int, *, decode_content: bool) -> Iterator[bytes]:
         size = 0
-        for chunk in self._raw.stream(max(amt, _AT_ONCE), decode_content=decode_content):
+        for chunk in self._raw.stream(max(amt, _MIN_CHUNK_BYTES), decode_content=decode_content):
             size += len(chunk)
-            if size > LARGEST:
+            if size > MAX_BYTES:
                 self._raw.close()
-                raise AnswerTooLargeError(f"an answer of more than {LARGEST // 2**20} MB", request=self._request)
+                raise AnswerTooLargeError(f"an answer of more than {MAX_BYTES // 2**20} MB", request=self._request)
             yield chunk
 
 
@@ -207,7 +207,7 @@ _POOLS = {"http": _Pool, "https": _TlsPool}
 
 
 class WatchedAdapter(TcpKeepaliveHTTPAdapter):
-    """The CDK's adapter, but that it reads answers whole, in so much time in all, and no larger than :data:`LARGEST`.
+    """The CDK's adapter, but that it reads answers whole, in so much time in all, and no larger than :data:`MAX_BYTES`.
 
     Seams: ``send``, ``build_response``, ``init_poolmanager`` and ``proxy_manager_for`` of the adapter of ``requests``;
     ``pool_classes_by_scheme`` of ``urllib3``; ``response_class`` of the standard library's connections. Pinned by

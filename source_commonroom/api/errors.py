@@ -43,7 +43,7 @@ class Failure:
     statuses: Collection[int] = ()
     not_json: bool = False
     """Only where there is a body and it isn't JSON, so that the API itself didn't answer."""
-    of_a_part: bool = False
+    of_a_slice: bool = False
     """Only where the address names one part of the stream, such as a segment."""
     exceptions: tuple[type[BaseException], ...] = ()
     """Where requests raises one of these, or one that wraps one of these."""
@@ -148,7 +148,7 @@ FAILURES = (
         name="part_gone",
         means="The part that the address names, such as a segment, is gone since it was listed.",
         statuses=(404,),
-        of_a_part=True,
+        of_a_slice=True,
         action=ResponseAction.FAIL,
         failure_type=FailureType.transient_error,
         message="{stream}: Common Room listed something that it doesn't know any more at /{endpoint} (404). It was "
@@ -430,7 +430,7 @@ class RequestFailedError(AirbyteTracedException):
         """Whether the answer took too long, or was too large: a smaller page may be served."""
         return self.failure.name in _TOO_SLOW or self.verdict.facts["status"] in _TOO_SLOW_STATUSES
 
-    def of_small_pages(self, size: int, expensive: Sequence[str]) -> "RequestFailedError":
+    def for_small_pages(self, size: int, expensive: Sequence[str]) -> "RequestFailedError":
         """Return the same as the failure of a page that isn't served however few rows are asked for.
 
         :param size: how few
@@ -445,7 +445,7 @@ class RequestFailedError(AirbyteTracedException):
         verdict = replace(self.verdict, message=text)
         return RequestFailedError(verdict, str(self.verdict.facts["stream"]), *self._tried)
 
-    def of(self, stream: str) -> "RequestFailedError":
+    def for_stream(self, stream: str) -> "RequestFailedError":
         """Return the same as the failure of another stream, which needs what was asked for."""
         return RequestFailedError(
             Verdict.of(self.failure, {**self.verdict.facts, "stream": stream}), stream, *self._tried
@@ -453,7 +453,7 @@ class RequestFailedError(AirbyteTracedException):
 
 
 def judge(
-    met: requests.Response | Exception | None, page: str, *, of_a_part: bool = False
+    met: requests.Response | Exception | None, page: str, *, of_a_slice: bool = False
 ) -> tuple[Failure | None, Mapping[str, Any]]:
     """Return the row for an answer, or for the exception that stands in its place, and the facts for its message.
 
@@ -462,13 +462,13 @@ def judge(
     Pinned, for each row, by test_given_a_row_of_the_table_when_it_is_met_then_the_stream_ends_as_the_row_says.
 
     :param page: the kind of page that is asked for, see :func:`parse_page`
-    :param of_a_part: whether the address names one part of the stream
+    :param of_a_slice: whether the address names one part of the stream
     :return: no row where the answer is a whole page
     """
     if not isinstance(met, requests.Response):
         return _row_of_exception(met), _facts_of_exception(met)
     if not requests.codes.ok <= met.status_code < requests.codes.multiple_choices:
-        return _row_of_status(met, of_a_part=of_a_part), _facts_of_answer(met)
+        return _row_of_status(met, of_a_slice=of_a_slice), _facts_of_answer(met)
     try:
         parse_page(met, page)
     except NotAPageError as error:
@@ -476,9 +476,9 @@ def judge(
     return None, {}
 
 
-def _row_of_status(answer: requests.Response, *, of_a_part: bool) -> Failure:
+def _row_of_status(answer: requests.Response, *, of_a_slice: bool) -> Failure:
     for row in FAILURES:
-        fits = answer.status_code in row.statuses and (of_a_part or not row.of_a_part)
+        fits = answer.status_code in row.statuses and (of_a_slice or not row.of_a_slice)
         if fits and not (row.not_json and _is_json(answer)):
             return row
     return UNKNOWN_STATUS

@@ -28,7 +28,7 @@ from airbyte_cdk.sources.streams.http.error_handlers.response_models import Resp
 from airbyte_cdk.sources.types import StreamSlice
 from airbyte_cdk.utils.stream_status_utils import as_airbyte_message
 
-from source_commonroom.api.answers import WatchedAdapter, one_answer
+from source_commonroom.api.answers import WatchedAdapter, one_deadline
 from source_commonroom.api.errors import (
     FORBIDDEN,
     FORBIDDEN_OR_REJECTED,
@@ -46,7 +46,7 @@ _API_URL = "https://api.commonroom.io/community"
 # The waits before the second try to the sixth are 1, 2, 4, 8 and 16 s, each ± 25 % so that the workers that one outage
 # stopped don't come back in one instant; and later ones no longer than this, in seconds.
 _JITTER = 0.25
-_LONGEST_BETWEEN_TRIES = 30.0
+_MAX_BACKOFF = 30.0
 # So often a request that fails is sent again at least; and so long a connection may take, and the time between two
 # bytes of an answer, in seconds.
 _RETRIES = 5
@@ -54,15 +54,15 @@ _TIMEOUTS = (10.0, 60.0)
 # So long an answer may take in all, in seconds: as long as the largest honest page may need on a slow line.
 _DEADLINE = 180.0
 _QUICK_DEADLINE = 60.0
-_DEADLINE_FOR_A_PERSON = 12.0
+_INTERACTIVE_DEADLINE = 12.0
 # Where 429s don't say how long to wait, the waits grow no longer than this, in seconds.
-_LONGEST = 64.0
+_MAX_RATE_LIMIT_BACKOFF = 64.0
 # How long a person may have to wait for a connection, or for the rate limit, in seconds; an answer may take twice that.
-_A_MOMENT = 5.0
+_INTERACTIVE_TIMEOUT = 5.0
 # How long an answer may take that is one of few tries, in seconds: who asks has another way.
-_QUICK = 20.0
+_QUICK_TIMEOUT = 20.0
 # How long it counts what the API said of a token, in seconds: in a long sync it may be revoked.
-_STATUS_COUNTS = 60.0
+_TOKEN_STATUS_LIFETIME = 60.0
 
 
 class OneOriginSession(requests.Session):
@@ -102,7 +102,7 @@ class OneOriginSession(requests.Session):
             # Pinned by test_given_a_proxy_for_http_when_checked_then_it_never_sees_the_token.
             kwargs["proxies"] = {}
         try:
-            with one_answer():
+            with one_deadline():
                 self._budget.acquire_call(request)
                 answer = super().send(request, **kwargs)
                 self._budget.update_from_response(request, answer)
@@ -141,16 +141,16 @@ class TokenStatus:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._why: Failure | None = None
+        self._failure: Failure | None = None
         self._asked_at = 0.0
 
     def explain_403(self, ask: Callable[[], Failure]) -> Failure:
         """Return the row that a 403 stands for."""
         with self._lock:
-            if self._why is None or time.monotonic() - self._asked_at > _STATUS_COUNTS:
-                self._why = ask()
+            if self._failure is None or time.monotonic() - self._asked_at > _TOKEN_STATUS_LIFETIME:
+                self._failure = ask()
                 self._asked_at = time.monotonic()
-            return self._why
+            return self._failure
 
 
 @cache
@@ -279,10 +279,10 @@ class Requester:
 
     def __init__(self, access: Access, *, stream: str, endpoint: str, path: str, page: str) -> None:
         self._access = access
-        self._whose = {"stream": stream, "endpoint": endpoint}
+        self._labels = {"stream": stream, "endpoint": endpoint}
         self._path = path
         self._page = page
-        self.names_a_part = any(name not in {None, "endpoint"} for _, name, _, _ in Formatter().parse(path))
+        self.names_a_slice = any(name not in {None, "endpoint"} for _, name, _, _ in Formatter().parse(path))
         """Whether the address names one part of the stream, such as a segment."""
         self.api_clock = ApiClock()
         self.has_short_timeouts = False
@@ -290,7 +290,7 @@ class Requester:
         self._quick: dict[int, Requester] = {}
         self._warned = False
         self._lock = threading.Lock()
-        self._limit(_Limits(retries=_RETRIES, patience=access.patience, timeouts=_TIMEOUTS))
+        self._apply_limits(_Limits(retries=_RETRIES, patience=access.patience, timeouts=_TIMEOUTS))
 
     @property
     def token_key(self) -> bytes:
@@ -309,13 +309,13 @@ class Requester:
         :param retries: how often a request that fails is sent again
         """
         self.has_short_timeouts = True
-        self._limit(
+        self._apply_limits(
             _Limits(
                 retries=retries,
                 patience=0.0,
-                rate_patience=_A_MOMENT,
-                deadline=_DEADLINE_FOR_A_PERSON,
-                timeouts=(_A_MOMENT, 2 * _A_MOMENT),
+                rate_patience=_INTERACTIVE_TIMEOUT,
+                deadline=_INTERACTIVE_DEADLINE,
+                timeouts=(_INTERACTIVE_TIMEOUT, 2 * _INTERACTIVE_TIMEOUT),
             )
         )
 
@@ -323,13 +323,13 @@ class Requester:
         """Return the same requester, but that it sends a request so often at most, and waits for a shorter time."""
         if tries not in self._quick:
             quick = copy(self)
-            quick._limit(  # noqa: SLF001  # of its own kind
-                replace(self._limits, tries=tries, deadline=_QUICK_DEADLINE, timeouts=(_TIMEOUTS[0], _QUICK))
+            quick._apply_limits(  # noqa: SLF001  # of its own kind
+                replace(self._limits, tries=tries, deadline=_QUICK_DEADLINE, timeouts=(_TIMEOUTS[0], _QUICK_TIMEOUT))
             )
             self._quick.setdefault(tries, quick)
         return self._quick[tries]
 
-    def _limit(self, limits: _Limits) -> None:
+    def _apply_limits(self, limits: _Limits) -> None:
         self._limits = limits
         self._budget = self._access.budget(limits.rate_patience)
         self._session = OneOriginSession(self._budget)
@@ -369,18 +369,18 @@ class Requester:
             except _RateLimitedError as limited:
                 limits += 1
                 limited_since = limited_since or self._budget.now()
-                self._wait(wait_of(limited.answer) or _exponential(limits, _LONGEST), limited_since)
+                self._wait(wait_of(limited.answer) or _backoff(limits, _MAX_RATE_LIMIT_BACKOFF), limited_since)
             except RequestFailedError as error:
                 failures += 1
                 limits, limited_since = 0, None
                 if not error.failure.retried:
-                    raise RequestFailedError(error.verdict, self._whose["stream"], failures) from None
+                    raise RequestFailedError(error.verdict, self._labels["stream"], failures) from None
                 failing_since = failing_since or time.monotonic()
                 slow += error.is_too_slow
                 since = min(failing_since, self._budget.failing_since(time.monotonic()))
                 if slow == slow_tries or self._gives_up(failures, since, others_are_served):
                     raise RequestFailedError(
-                        error.verdict, self._whose["stream"], failures, time.monotonic() - failing_since
+                        error.verdict, self._labels["stream"], failures, time.monotonic() - failing_since
                     ) from None
                 self._sleep(error, failures, failing_since)
             else:
@@ -406,13 +406,13 @@ class Requester:
             met = self._session.send(request, timeout=self._limits.timeouts, **environment)
         except requests.RequestException as error:
             met = error
-        failure, facts = judge(met, self._page, of_a_part=self.names_a_part)
+        failure, facts = judge(met, self._page, of_a_slice=self.names_a_slice)
         if isinstance(met, requests.Response):
             self._log(met)
             if failure is None:
                 return met
             if failure.action is ResponseAction.RATE_LIMITED:
-                _print_that_it_is_limited(self._whose["stream"])
+                _print_rate_limited_status(self._labels["stream"])
                 raise _RateLimitedError(met)
         assert failure is not None  # noqa: S101  # an exception has a row
         raise self._failed(failure, facts, request)
@@ -445,11 +445,11 @@ class Requester:
         """Wait before the next try: as long as the answer asks for, if that isn't longer than it is worth."""
         left = self._limits.patience - (time.monotonic() - since)
         told = error.verdict.facts.get("wait") if self._limits.tries is None else None
-        wait = told if told and told <= left else _exponential(failures, _LONGEST_BETWEEN_TRIES)
+        wait = told if told and told <= left else _backoff(failures, _MAX_BACKOFF)
         while wait > 0:
             logger.info("%s Try %d follows in %.1f s.", error, failures + 1, wait)
-            time.sleep(min(wait, _LONGEST_BETWEEN_TRIES))
-            wait -= _LONGEST_BETWEEN_TRIES
+            time.sleep(min(wait, _MAX_BACKOFF))
+            wait -= _MAX_BACKOFF
 
     def _wait(self, seconds: float, limited_since: float) -> None:
         try:
@@ -463,9 +463,9 @@ class Requester:
     def _failed(
         self, failure: Failure, facts: Mapping[str, Any], request: requests.PreparedRequest | None
     ) -> RequestFailedError:
-        verdict = Verdict.of(failure, {**self._whose, **facts})
+        verdict = Verdict.of(failure, {**self._labels, **facts})
         told = self._classify_403(verdict, request) if failure is FORBIDDEN and request else verdict
-        return RequestFailedError(told, self._whose["stream"])
+        return RequestFailedError(told, self._labels["stream"])
 
     def _classify_403(self, verdict: Verdict, request: requests.PreparedRequest) -> Verdict:
         """Return what a 403 means: the API answers the same to a bad token and to one that may not read this."""
@@ -473,7 +473,9 @@ class Requester:
         if (request.url or "").partition("?")[0] == url:
             # Every valid token may ask this.
             return Verdict.of(TOKEN_REJECTED, verdict.facts)
-        told = Verdict.of(_token_status_of(self._budget, url).explain_403(lambda: self._ask(url)), verdict.facts)
+        told = Verdict.of(
+            _token_status_of(self._budget, url).explain_403(lambda: self._ask_token_status(url)), verdict.facts
+        )
         with self._lock:
             first = told.failure is FORBIDDEN and not self._warned
             self._warned = self._warned or first
@@ -481,7 +483,7 @@ class Requester:
             logger.warning("%s Until then it is left out of each sync; other streams aren't.", told.message)
         return told
 
-    def _ask(self, url: str) -> Failure:
+    def _ask_token_status(self, url: str) -> Failure:
         met: requests.Response | requests.RequestException
         try:
             met = self._session.get(
@@ -495,7 +497,7 @@ class Requester:
         return TOKEN_REJECTED if failure in (FORBIDDEN, TOKEN_REJECTED) else FORBIDDEN_OR_REJECTED
 
 
-def _print_that_it_is_limited(stream: str) -> None:
+def _print_rate_limited_status(stream: str) -> None:
     """Tell the platform at once that a stream waits for the rate limit: whatever is queued may follow much later."""
     reasons = [AirbyteStreamStatusReason(type=AirbyteStreamStatusReasonType.RATE_LIMITED)]
     status = as_airbyte_message(StreamDescriptor(name=stream), AirbyteStreamStatus.RUNNING, reasons)
@@ -504,6 +506,6 @@ def _print_that_it_is_limited(stream: str) -> None:
     print(f"{line}\n", end="", flush=True)  # noqa: T201
 
 
-def _exponential(tries: int, longest: float) -> float:
+def _backoff(tries: int, longest: float) -> float:
     wait = 2.0 ** min(tries - 1, 10)
     return min(wait, longest) * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311  # no secret hangs on it

@@ -142,7 +142,7 @@ def rows_of(page: Mapping[str, Any], repeats: Repeats) -> list[dict[str, Any]]:
     rows: list[Any] = page["data"]
     notes: Notes = page["notes"]
     if notes:
-        told = "; and ".join(notes.sentences(names_keys=not repeats.is_discreet))
+        told = "; and ".join(notes.sentences(names_keys=not repeats.hides_personal_data))
         repeats.warn(
             "values that couldn't be kept as they were sent",
             notes.number,

@@ -13,12 +13,12 @@ class Repeats:
     Why: a million activities with a key that repeats would put 5,000 lines into the log.
 
     :param stream: the stream's name
-    :param is_discreet: whether warnings may not name what may be personal
+    :param hides_personal_data: whether warnings may not name what may be personal
     """
 
-    def __init__(self, stream: str, *, is_discreet: bool = False) -> None:
+    def __init__(self, stream: str, *, hides_personal_data: bool = False) -> None:
         self._stream = stream
-        self.is_discreet = is_discreet
+        self.hides_personal_data = hides_personal_data
         self._lock = threading.Lock()
         self._pages: Counter[str] = Counter()
         self._more: Counter[str] = Counter()

@@ -79,7 +79,7 @@ class PageTransformation(Protocol):
     def select_columns(self, properties: Mapping[str, Any], cols: str) -> str:
         """Keep to the columns that a configured catalog selects, and return those of ``cols`` to ask for."""
 
-    def named(self, column: str) -> list[str]:
+    def columns_filled_by(self, column: str) -> list[str]:
         """Return which columns of the stream's schema a column of the API fills, where they are called otherwise."""
 
     def transform_page(self, records: list[dict[str, Any]], repeats: Repeats) -> None:
@@ -131,7 +131,7 @@ class PageRetriever:
     :param dedupe_across: the field of the partition whose slices may bring a record twice, because they overlap, or are
         in an order that changes meanwhile; it is left out the second time
     :param shape: what each page goes through at last; None for rows as they come
-    :param is_discreet: whether warnings leave out what may be personal
+    :param hides_personal_data: whether warnings leave out what may be personal
     """
 
     requester: Requester
@@ -147,11 +147,11 @@ class PageRetriever:
     slice_fields: Sequence[str] = ()
     dedupe_across: str = ""
     shape: PageTransformation | None = None
-    is_discreet: bool = False
+    hides_personal_data: bool = False
 
     def __post_init__(self) -> None:
         """Begin with no record seen."""
-        self.repeats = Repeats(self.name, is_discreet=self.is_discreet)
+        self.repeats = Repeats(self.name, hides_personal_data=self.hides_personal_data)
         self._seen: set[Any] = set()
         self._selected: Mapping[str, Any] | None = None
         self._asked_for: str | None = None
@@ -172,7 +172,7 @@ class PageRetriever:
         """Return the records that a page's rows become, changed in place: what a walk brings, made what is emitted."""
         stream_slice = stream_slice or _NO_SLICE
         if self.dedupe_across in stream_slice.partition:
-            rows = self._unseen(rows)
+            rows = self._deduplicate(rows)
         if self.field_mapping:
             rows = [{name: row.get(source) for name, source in self.field_mapping.items()} for row in rows]
         if self.slice_fields:
@@ -197,7 +197,7 @@ class PageRetriever:
             if error.failure.name == "invalid_request":
                 raise CountRefusedError("it refused the request") from error
             raise
-        return FirstPage(params, page, _counted(page))
+        return FirstPage(params, page, _count_in(page))
 
     def plain_page(self, stream_slice: StreamSlice) -> FirstPage:
         """Return the first page of a slice whose records nobody counts; the number is that of its own rows.
@@ -217,15 +217,15 @@ class PageRetriever:
         quick._is_quick = True  # noqa: SLF001  # of its own kind
         return quick
 
-    def unless(self, others_are_served: Callable[[], bool]) -> "PageRetriever":
+    def failing_early_if(self, others_are_served: Callable[[], bool]) -> "PageRetriever":
         """Return the same retriever, but that a request fails after the usual tries if others are served.
 
         For requests that may fail for a reason of their own: an outage is waited for, and that isn't.
         """
         self._columns()
-        choosy = copy(self)
-        choosy._others_are_served = others_are_served  # noqa: SLF001  # of its own kind
-        return choosy
+        early = copy(self)
+        early._others_are_served = others_are_served  # noqa: SLF001  # of its own kind
+        return early
 
     def serves(self, stream_slice: StreamSlice | None, order: Mapping[str, Any] | None = None) -> bool:
         """Tell whether the API serves the first record of a slice now, without a count."""
@@ -242,7 +242,7 @@ class PageRetriever:
         :raises CountFailedError: if the API fails although it was asked again
         :raises AirbyteTracedException: (config_error) if it refuses the token, or access
         """
-        return _counted(self._page_of_one(stream_slice, {}))
+        return _count_in(self._page_of_one(stream_slice, {}))
 
     def count_with_top(self, stream_slice: StreamSlice | None) -> Count:
         """Return how many records a list sorted by id has now, and the highest id of them: both of one answer.
@@ -267,12 +267,12 @@ class PageRetriever:
                 raise
         # What isn't a record is reported where it is read.
         row = page["data"][0] if page["data"] else None
-        return Count(_counted(page), number_of(row) if isinstance(row, dict) else None)
+        return Count(_count_in(page), number_of(row) if isinstance(row, dict) else None)
 
     def _page_of_one(self, stream_slice: StreamSlice | None, order: Mapping[str, str]) -> Mapping[str, Any]:
         params = {**self.params(stream_slice), **order, "cols": "recordCount", "limit": 1}
         # It may be the count that fails.
-        asks = self.unless(lambda: self.serves(stream_slice))
+        asks = self.failing_early_if(lambda: self.serves(stream_slice))
         try:
             return asks.page_of(params, stream_slice)
         except AirbyteTracedException as error:
@@ -282,7 +282,7 @@ class PageRetriever:
                 raise CountRefusedError("it refused the request") from error
             raise CountFailedError("it didn't answer the request") from error
 
-    def _unseen(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def _deduplicate(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         with self._lock:
             new = [row for row in rows if key_of(row) not in self._seen]
             self._seen.update(map(key_of, new))
@@ -308,7 +308,7 @@ class PageRetriever:
             if error.is_too_slow and may_shrink:
                 return self._smaller_page_of(params, stream_slice, error)
             if error.is_too_slow and is_smallest(size):
-                raise self._of_small_pages(error, params, size) from error
+                raise self._for_small_pages(error, params, size) from error
             self._raise_if_columns_are_refused(error, params, stream_slice)
             raise
         self.sizes.served(size)
@@ -349,7 +349,7 @@ class PageRetriever:
             else:
                 return self._smaller_unless_whole(params, stream_slice, page, size)
         self.sizes.are_in_vain(counted=_is_counted(params))
-        raise self._of_small_pages(error, params, sizes[-1])
+        raise self._for_small_pages(error, params, sizes[-1])
 
     def _smaller_unless_whole(
         self, params: Mapping[str, Any], stream_slice: StreamSlice | None, page: Mapping[str, Any], size: int
@@ -363,9 +363,9 @@ class PageRetriever:
         self.sizes.shrink_to(size)
         return {**page, "limit": size}
 
-    def _of_small_pages(self, error: RequestFailedError, params: Mapping[str, Any], size: int) -> RequestFailedError:
+    def _for_small_pages(self, error: RequestFailedError, params: Mapping[str, Any], size: int) -> RequestFailedError:
         cols = str(params.get("cols", "")).split(",")
-        return error.of_small_pages(size, [name for name in self.expensive if name in cols])
+        return error.for_small_pages(size, [name for name in self.expensive if name in cols])
 
     def _whole_page_of(
         self, params: Mapping[str, Any], stream_slice: StreamSlice | None, refused: RequestFailedError, size: int
@@ -406,12 +406,12 @@ class PageRetriever:
             return False
 
         if not is_refused([]) and (refused := list(_refused_of(columns, is_refused))):
-            names = [name for column in refused for name in self._named(column)]
+            names = [name for column in refused for name in self._column_names(column)]
             raise ColumnsRefusedError(self.name, names, error) from None
 
-    def _named(self, column: str) -> list[str]:
+    def _column_names(self, column: str) -> list[str]:
         """Return what a column of the API is called in the stream's schema."""
-        return (self.shape.named(column) if self.shape else []) or [column]
+        return (self.shape.columns_filled_by(column) if self.shape else []) or [column]
 
     def params(self, stream_slice: StreamSlice | None) -> Mapping[str, Any]:
         """Return the query of a slice, but for the cursor."""
@@ -419,7 +419,7 @@ class PageRetriever:
         params: dict[str, Any] = {**self.order, **(UPWARDS if self.both_ends and not self._refuses_direction else {})}
         if stream_slice:
             params.update(stream_slice.cursor_slice)
-            params.update({} if self.requester.names_a_part else stream_slice.partition)
+            params.update({} if self.requester.names_a_slice else stream_slice.partition)
         if is_paged(self.page):
             params["limit"] = self.sizes.now
         if cols := self._columns():
@@ -453,7 +453,7 @@ def _refused_of(columns: Sequence[str], is_refused: Callable[[Sequence[str]], bo
     yield from _refused_of(columns[half:], is_refused)
 
 
-def _counted(page: Mapping[str, Any]) -> int:
+def _count_in(page: Mapping[str, Any]) -> int:
     meta = page["meta"]
     records = meta.get("recordCount")
     if records is None and not page["data"] and meta.get("nextCursor") is None:

@@ -34,8 +34,8 @@ class PageCounts(NamedTuple):
     """Whether one was lower: something was deleted."""
 
 
-class _Asked(NamedTuple):
-    """A page of a walk: how it was asked for, and what came."""
+class _PageRead(NamedTuple):
+    """A page of a walk: how it was read for, and what came."""
 
     cursor: str | None
     limit: int | None
@@ -60,7 +60,7 @@ class Walk:
         self._sum = 0, (0, 0)
         self._confirmed = 0
         self._after = after
-        self._pages: list[_Asked] = []
+        self._pages: list[_PageRead] = []
         self._query: tuple[Mapping[str, Any], StreamSlice | None] = ({}, None)
         self.repeated = False
         """Whether a page came twice under two cursors, so that another one may not have come at all."""
@@ -88,7 +88,7 @@ class Walk:
         """How many records came, each counted once, and the sum of their keys: it tells them apart."""
         length, known = self._sum
         if length != len(self._seen):
-            # Kept, because each window is asked for it at its end by three who compare; with the length, because
+            # Kept, because each window is read for it at its end by three who compare; with the length, because
             # another thread may ask meanwhile.
             length = len(self._seen)
             known = distinct([self._seen])
@@ -114,11 +114,11 @@ class Walk:
         """Confirm all pages so far: what came is emitted, here or elsewhere."""
         self._confirmed = len(self._seen)
 
-    def brought(self, keys: Iterable[int]) -> set[int]:
+    def seen_among(self, keys: Iterable[int]) -> set[int]:
         """Return those of some keys whose records came."""
         return set(keys).intersection(self._seen)
 
-    def left_by(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def not_confirmed(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return those of some rows that aren't on a confirmed page; another thread may ask."""
         keys = hashes_of(rows)
         # For a few rows a look at all keys costs a fraction of what it costs to put them in order.
@@ -134,7 +134,7 @@ class Walk:
         self._seen.extend(kept)
         self._sum = 0, (0, 0)
 
-    def to_the_end(
+    def read_to_end(
         self, stream_slice: StreamSlice | None, first: FirstPage | None = None
     ) -> Iterator[list[dict[str, Any]]]:
         """Yield the rows of each page, and begin again once where the API refuses a cursor of its own.
@@ -187,8 +187,8 @@ class Walk:
         cursors: set[str] = set()
         contents: set[int] = set()
         border: set[int] = set()
-        barren = 0
-        start, look_at, known = len(self._seen), _PATIENCE, -1
+        empty_pages = 0
+        start, next_check, known = len(self._seen), _PATIENCE, -1
         while True:
             rows = rows_of(page, retriever.repeats)
             keys = hashes_of(rows)
@@ -198,21 +198,21 @@ class Walk:
             content = hash(tuple(keys))
             repeated = content in contents
             contents.add(content)
-            self._pages.append(_Asked(cursor, params.get("limit"), len(keys), content))
-            barren = 0 if rows and not repeated else barren + 1
-            if len(self._pages) > look_at:
-                look_at, known = 2 * look_at, self._grown(start, known)
+            self._pages.append(_PageRead(cursor, params.get("limit"), len(keys), content))
+            empty_pages = 0 if rows and not repeated else empty_pages + 1
+            if len(self._pages) > next_check:
+                next_check, known = 2 * next_check, self._check_progress(start, known)
             if not repeated and not border.isdisjoint(keys) and keys[0] not in border:
                 # More than a page of rows was inserted before this page, so that it holds some of earlier ones.
                 before = keys_of([*self._after, self])
-            yield self._repeated_page(rows) if repeated else self._new_of(rows, keys, border, before)
+            yield self._repeated_page(rows) if repeated else self._deduplicate(rows, keys, border, before)
             border = set(keys)
             cursor = page["meta"].get("nextCursor") if is_paged(retriever.page) else None
             if cursor is None:
                 return
             if cursor in cursors:
                 raise self._endless("the API answered with the same cursor twice")
-            if barren >= _PATIENCE:
+            if empty_pages >= _PATIENCE:
                 raise self._endless(f"{_PATIENCE} pages in a row brought nothing")
             cursors.add(cursor)
             page, params = self._page_at(cursor, params, stream_slice)
@@ -241,13 +241,13 @@ class Walk:
         if page.get("limit", size) < (size or 0):
             # If cursors number pages, this is another place, and what came comes again.
             keys = hashes_of(records_of(page))
-            if 2 * len(self.brought(keys)) > len(keys):
+            if 2 * len(self.seen_among(keys)) > len(keys):
                 raise CursorRefusedError
             sizes.free_cursors()
         return page, larger
 
     def has_moved(self) -> bool:
-        """Tell whether its first page, its last, or the one in the middle isn't what it was, asked for again.
+        """Tell whether its first page, its last, or the one in the middle isn't what it was, read for again.
 
         A page that came twice has moved, too.
 
@@ -262,7 +262,7 @@ class Walk:
             # The page that belongs there may be missing.
             return True
         last = len(self._pages) - 1
-        return last >= 0 and any(not self._is_still(place) for place in sorted({0, last // 2, last}, reverse=True))
+        return last >= 0 and any(not self._is_unchanged(place) for place in sorted({0, last // 2, last}, reverse=True))
 
     def _note_count(self, page: Mapping[str, Any]) -> None:
         records = page["meta"].get("recordCount") if isinstance(page["meta"], dict) else None
@@ -273,12 +273,12 @@ class Walk:
             rose, fell = counts.rose or records > before, counts.fell or records < before
             self.counts = PageCounts(counts.first, records, rose, fell)
 
-    def _is_still(self, place: int) -> bool:
-        asked = self._pages[place]
+    def _is_unchanged(self, place: int) -> bool:
+        read = self._pages[place]
         params, stream_slice = self._query
-        query = {**params, "limit": asked.limit} if asked.limit else params
-        if asked.cursor is not None:
-            query = {**query, "cursor": asked.cursor}
+        query = {**params, "limit": read.limit} if read.limit else params
+        if read.cursor is not None:
+            query = {**query, "cursor": read.cursor}
         try:
             page = self._retriever.page_of(query, stream_slice, as_large=True)
         except RequestFailedError:
@@ -286,8 +286,8 @@ class Walk:
             return False
         keys = hashes_of(records_of(page))
         if place == len(self._pages) - 1:
-            keys = keys[: asked.rows]
-        return hash(tuple(keys)) == asked.content
+            keys = keys[: read.rows]
+        return hash(tuple(keys)) == read.content
 
     def refused_again(self) -> AirbyteTracedException:
         """Return the error of a walk that was begun again, and came no further."""
@@ -299,7 +299,7 @@ class Walk:
             failure_type=FailureType.transient_error,
         )
 
-    def _new_of(
+    def _deduplicate(
         self, rows: list[dict[str, Any]], keys: list[int], border: set[int], before: Keys | None
     ) -> list[dict[str, Any]]:
         """Return the rows that haven't come before, and remember them all."""
@@ -320,7 +320,7 @@ class Walk:
             )
         return []
 
-    def _grown(self, start: int, known: int) -> int:
+    def _check_progress(self, start: int, known: int) -> int:
         """Return how many different records came since a place: more each time, or cursors go round and never repeat.
 
         Asked at twice as many pages each time, because it puts all of them in sets.

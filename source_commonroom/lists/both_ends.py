@@ -129,7 +129,7 @@ class ListFromBothEnds:
         if self._single and self._up_met:
             # The walk up ended at what looked like a meeting, before the order turned out not to hold.
             rest = Walk(self._retriever, walks)
-            yield from rest.to_the_end(self._part)
+            yield from rest.read_to_end(self._part)
             walks.append(rest)
         if self._count is not None and not self._is_bounded:
             yield from self._counts.verify(self._part, Count(self._count.records), walks)
@@ -155,7 +155,7 @@ class ListFromBothEnds:
     def _walk_up(self) -> Iterator[Rows]:
         try:
             self._count = self._counts.count_before(self._part)
-            for rows in self._up.to_the_end(self._part):
+            for rows in self._up.read_to_end(self._part):
                 new, met = self._claim_upwards(rows)
                 self._decide()
                 yield new
@@ -247,7 +247,7 @@ class ListFromBothEnds:
         if not self._down.confirmed:
             return rows
         if not self._single:
-            return self._down.left_by(rows)
+            return self._down.not_confirmed(rows)
         # The walk down has ended, and is compared with page after page.
         if self._keys_of_down is None:
             self._keys_of_down = self._down.confirmed_keys
@@ -263,7 +263,7 @@ class ListFromBothEnds:
         return known
 
     def _walk_down(self, first: FirstPage | None = None) -> Iterator[Rows]:
-        pages = self._down.to_the_end(self._downwards, first)
+        pages = self._down.read_to_end(self._downwards, first)
         while True:
             try:
                 rows = next(pages, None)
@@ -320,7 +320,7 @@ class ListFromBothEnds:
         if not _reach_down_to(self._up_to, numbers):
             # The walk up hasn't come so far.
             return rows
-        new = self._up.left_by(rows)
+        new = self._up.not_confirmed(rows)
         if len(new) == len(rows):
             self._walk_alone("doesn't sort by id in the same way from both ends")
             return None

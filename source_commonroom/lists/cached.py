@@ -30,7 +30,7 @@ def fetch_cached(retriever: PageRetriever, partition: Mapping[str, str] | None =
             part = StreamSlice(partition=dict(partition or {}), cursor_slice={})
             counts, walk = Counts(retriever), Walk(retriever)
             counted = counts.count_before(part)
-            rows = [row for page in walk.to_the_end(part) for row in page]
+            rows = [row for page in walk.read_to_end(part) for row in page]
             rows += [row for page in counts.verify(part, counted, [walk]) for row in page]
             _rows[key] = rows
         return _rows[key]

@@ -50,7 +50,7 @@ class Counts:
                 "%s: the API didn't count the records of %s (%s). They are read all the same, but what comes can't be "
                 "compared with a count this time.",
                 self._retriever.name,
-                _name(part) or "the list",
+                _describe_slice(part) or "the list",
                 failed,
             )
             return None
@@ -80,7 +80,7 @@ class Counts:
                 "%s: the API didn't count the records of %s (%s). They are read all the same, but what comes can't be "
                 "compared with a count this time.",
                 self._retriever.name,
-                _name(part) or "the list",
+                _describe_slice(part) or "the list",
                 refused,
             )
             return None
@@ -93,7 +93,7 @@ class Counts:
         newer: Collection[int] = (),
         *,
         doubtful: bool = False,
-        apart: bool = False,
+        counted_apart: bool = False,
     ) -> Iterator[list[dict[str, Any]]]:
         """Find out whether walks of a list brought all of it, and yield the rows that they missed.
 
@@ -109,9 +109,9 @@ class Counts:
         :param walks: that are over
         :param newer: the numbers in the ids of the records that came and are higher than the count's top
         :param doubtful: whether something may be missing in any case
-        :param apart: whether the count came of another answer than the first page, so that even a single page may hold
-            what arrived in between
-        :raises AirbyteTracedException: (transient_error) if records are missing; and as :meth:`Walk.to_the_end`
+        :param counted_apart: whether the count and the first page are two answers, so that even a single page may hold
+            records that arrived in between
+        :raises AirbyteTracedException: (transient_error) if records are missing; and as :meth:`Walk.read_to_end`
         """
         came = received(walks) - len(newer)
         if before is None:
@@ -119,19 +119,19 @@ class Counts:
                 return
             repeated = any(walk.repeated for walk in walks)
             reason = "a page came twice" if repeated else "pages that came have moved"
-            logger.warning("%s: %s while the list was read. It is read once more.", self._where(part), reason)
-            yield from self._read_again(part, None, None, walks, ())
+            logger.warning("%s: %s while the list was read. It is read once more.", self._describe_list(part), reason)
+            yield from self._reread(part, None, None, walks, ())
             return
         doubtful = doubtful or came < before.records
         if not doubtful and before.top is not None:
             return
         now: Count | None = None
         if not doubtful and all(walk.counts and walk.passes == 1 for walk in walks):
-            doubtful = _may_hide(walks[-1]) or any(walk.repeated for walk in walks)
+            doubtful = _may_hide_a_loss(walks[-1]) or any(walk.repeated for walk in walks)
         elif not doubtful:
-            now = self._count(part, bounded=False) if apart or _several(walks) else None
+            now = self._count(part, bounded=False) if counted_apart or _have_several_pages(walks) else None
             doubtful = (now is not None and came < now.records) or self._is_doubtful(walks)
-            doubtful = doubtful or any(map(_may_hide, walks))
+            doubtful = doubtful or any(map(_may_hide_a_loss, walks))
         if not doubtful:
             return
         now = now or self._count(part, bounded=before.top is not None)
@@ -139,20 +139,20 @@ class Counts:
         logger.log(
             logging.WARNING if is_short else logging.INFO,
             "%s%s. They are read once more.",
-            self._numbers(part, before.records, came),
+            self._describe_counts(part, before.records, came),
             f". It counts {now.records} now" if now else "",
         )
         # Without another count, what came and is newer than the first one stays newer.
-        yield from self._read_again(part, before.top, now or before, walks, () if now else newer)
+        yield from self._reread(part, before.top, now or before, walks, () if now else newer)
 
     @staticmethod
     def _is_doubtful(walks: Sequence[Walk]) -> bool:
         """Tell whether a record may have been skipped, though no number tells: pages are asked for again."""
         if any(walk.repeated for walk in walks):
             return True
-        return _several(walks) and any(walk.has_moved() for walk in walks)
+        return _have_several_pages(walks) and any(walk.has_moved() for walk in walks)
 
-    def _read_again(
+    def _reread(
         self,
         part: StreamSlice,
         top: int | None,
@@ -174,9 +174,9 @@ class Counts:
         for _ in range(_MOST_READINGS):
             again = Walk(self._retriever, earlier)
             new = 0
-            for rows in again.to_the_end(part, self._first_counted(part) if counted and not bounded else None):
-                new += len(rows) - len(_above(rows, top))
-                newer |= _above(rows, counted and counted.top)
+            for rows in again.read_to_end(part, self._first_counted(part) if counted and not bounded else None):
+                new += len(rows) - len(_newer_than(rows, top))
+                newer |= _newer_than(rows, counted and counted.top)
                 yield rows
             came = again.keys
             then = self._count(part, bounded=bounded) if counted else None
@@ -185,7 +185,7 @@ class Counts:
             verdict = _judge(again, counted, then, len(newer), new, gone)
             plausible = plausible + 1 if verdict is Verdict.PLAUSIBLE else 0
             if verdict is Verdict.WHOLE or plausible > 1:
-                logger.info("%s: read once more, all of it came.", self._where(part))
+                logger.info("%s: read once more, all of it came.", self._describe_list(part))
                 return
             if counted and then and then.records == counted.records and not new and not gone and not again.repeated:
                 # Nothing has changed, and so nothing would.
@@ -194,9 +194,10 @@ class Counts:
             if then:
                 top, counted, newer = counted and counted.top, then, set()
         numbers = (
-            f"{self._where(part)}: each reading of the list brought records that the ones before it didn't"
+            f"{self._describe_list(part)}: each reading of the list brought records that the ones before it didn't"
             if counted is None
-            else f"{self._numbers(part, counted.records, received([again]) - len(newer))} when they were read once more"
+            else self._describe_counts(part, counted.records, again.received - len(newer))
+            + " when they were read once more"
         )
         raise AirbyteTracedException(
             message=f"{numbers}. So records may be missing. Run the sync again; if it happens each time, tell Common "
@@ -227,24 +228,24 @@ class Counts:
         except CountRefusedError:
             return None
 
-    def _where(self, part: StreamSlice) -> str:
-        name = _name(part)
+    def _describe_list(self, part: StreamSlice) -> str:
+        name = _describe_slice(part)
         return f"{self._retriever.name}{name and f' ({name})'}"
 
-    def _numbers(self, part: StreamSlice, counted: int, came: int) -> str:
-        name = _name(part)
+    def _describe_counts(self, part: StreamSlice, counted: int, came: int) -> str:
+        name = _describe_slice(part)
         return (
             f"{self._retriever.name}: the API counted {counted} records{name and f' ({name})'} and answered {came} of "
             "them"
         )
 
 
-def _several(walks: Sequence[Walk]) -> bool:
+def _have_several_pages(walks: Sequence[Walk]) -> bool:
     """Tell whether there were several pages: one is one answer, in which nothing changes."""
     return sum(walk.pages_read for walk in walks) > 1
 
 
-def _may_hide(walk: Walk) -> bool:
+def _may_hide_a_loss(walk: Walk) -> bool:
     """Tell by the counts of its pages whether a walk to which as many came as were counted may have missed a record.
 
     The pages that follow a cursor which was refused carry none, so that such a walk isn't judged by them.
@@ -258,7 +259,7 @@ def _may_hide(walk: Walk) -> bool:
     return counts.fell or walk.received < counts.last
 
 
-def _name(part: StreamSlice) -> str:
+def _describe_slice(part: StreamSlice) -> str:
     """Name a list among those of its stream."""
     return ", ".join(f"{name} {value}" for name, value in {**part.partition, **part.cursor_slice}.items())
 
@@ -315,7 +316,7 @@ def _rose_and_fell(before: int, walk: Walk, after: int) -> bool:
     return rose and (counts.fell or counts.first < before or after < counts.last)
 
 
-def _above(rows: Sequence[dict[str, Any]], top: int | None) -> set[int]:
+def _newer_than(rows: Sequence[dict[str, Any]], top: int | None) -> set[int]:
     """Return the numbers in the ids of rows that are higher than a count's top: they were created after it."""
     if top is None:
         return set()

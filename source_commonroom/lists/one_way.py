@@ -53,7 +53,7 @@ class Lists(StreamSlicer):
             key = str(number)
             self._lists[key] = self._list(key, part)
             undecided += self._retriever.both_ends
-            yield _named(key, part)
+            yield _with_list_key(key, part)
             while undecided and not self._decided.empty():
                 undecided -= 1
                 yield from self._second_walk(self._decided.get())
@@ -72,7 +72,7 @@ class Lists(StreamSlicer):
     def _second_walk(self, key: str) -> Iterator[StreamSlice]:
         walk = self._lists[key].second_walk()
         if walk is not None:
-            yield _named(key, walk)
+            yield _with_list_key(key, walk)
 
     def _list(self, key: str, part: StreamSlice) -> "ListFromBothEnds | ListFromOneEnd":
         if self._retriever.both_ends:
@@ -89,7 +89,7 @@ class Lists(StreamSlicer):
         return self._lists[stream_slice.extra_fields[_LIST]].pages(stream_slice)
 
 
-def _named(key: str, walk: StreamSlice) -> StreamSlice:
+def _with_list_key(key: str, walk: StreamSlice) -> StreamSlice:
     return StreamSlice(partition=walk.partition, cursor_slice={}, extra_fields={**walk.extra_fields, _LIST: key})
 
 
@@ -117,5 +117,5 @@ class ListFromOneEnd:
         """
         counted = self._counts.count_before(self._part)
         walk = Walk(self._retriever)
-        yield from walk.to_the_end(self._part)
+        yield from walk.read_to_end(self._part)
         yield from self._counts.verify(self._part, counted, [walk])

@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeAlias
 from anyascii import anyascii
 
 from source_commonroom.api.exact_json import dumps
-from source_commonroom.records.values import MisfitError, as_boolean, as_integer, as_moment, as_number
+from source_commonroom.records.values import MisfitError, as_boolean, as_integer, as_number, as_timestamp
 
 Mode: TypeAlias = Literal["label", "id", "none"]
 Kind: TypeAlias = Literal["string", "integer", "number", "date-time", "boolean", "json"]
@@ -161,7 +161,7 @@ def _letter(character: str) -> str:
 def columns_from(properties: Mapping[str, Any]) -> list[Column]:
     """Return the columns that a stream's schema holds, so that a read needs no definitions.
 
-    Where a type was ``json``, it is ``string`` now: both hold text, and are filled alike.
+    Where a type was ``json``, it is ``string`` now: both fit_page text, and are filled alike.
 
     :param properties: ``properties`` of the JSON schema in a configured catalog
     """
@@ -259,7 +259,7 @@ _FITTING: Mapping[Kind, tuple[type | None, Callable[[Any], Any]]] = {
     # Not int as it is: it may be beyond 64 bits.
     "integer": (None, _small_or(_only(as_integer))),
     "number": (float, _only(as_number)),
-    "date-time": (None, _only(as_moment)),
+    "date-time": (None, _only(as_timestamp)),
     "boolean": (bool, _only(as_boolean)),
     "json": (str, _as_any_text),
 }

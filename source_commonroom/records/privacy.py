@@ -7,7 +7,7 @@ API adds could be anything. What it names and is of another type, such as an obj
 
 - Personal: names, e-mail addresses, phone numbers, pictures, profiles, and jobs of people; texts by them or on them;
   names and keys of custom objects, which may stand for people; and custom fields, unless
-  :func:`impersonal_fields` names them.
+  :func:`non_personal_fields` names them.
 - Not personal: ids, which joins need; what the workspace's own people set up, such as segments, tags, and sources;
   what a company says of itself; title, employer, and place of a contact.
 - An e-mail address is personal wherever it stands: a text that holds one is treated as personal. Of a visited page the
@@ -175,7 +175,7 @@ SHAPES: Mapping[str, Fields] = {
 
 Clean: TypeAlias = Callable[[Any], Any]
 
-# The streams whose records define custom fields, and where they hold values of theirs.
+# The streams whose records define custom fields, and where they fit_page values of theirs.
 _DEFINITIONS = {"custom_fields": "sampleValues", "contact_custom_fields": "values"}
 _FIELD_ID = re.compile(r"cf_[0-9]+")
 # Values of these types are no texts, so that a hash can't stand for them.
@@ -190,7 +190,7 @@ def make_cleaner(
     stream: str,
     mode: Pii,
     salt: str = "",
-    impersonal: Collection[str] = (),
+    non_personal: Collection[str] = (),
     columns: Iterable[Column] = (),
     removed: Counter[str] | None = None,
 ) -> Callable[[dict[str, Any]], object] | None:
@@ -199,7 +199,7 @@ def make_cleaner(
     :param stream: a name of ``SHAPES``, or that of a stream of one type of objects, ``object_…``
     :param mode: ``pii`` of the configuration
     :param salt: ``pii_salt``, the key of the hashes
-    :param impersonal: the ids of the custom fields that are known not to be personal
+    :param non_personal: the ids of the custom fields that are known not to be personal
     :param columns: the typed columns of custom fields; they are filled before
     :param removed: where fields that ``SHAPES`` doesn't name are counted, by stream; any thread may clean
     :raises LookupError: where the stream isn't known
@@ -212,9 +212,9 @@ def make_cleaner(
     shape = dict(_OBJECT if stream.startswith("object_") and stream not in SHAPES else SHAPES[stream])
     for column in columns:
         hashed = Rule.TEXT if column.type in {"string", "json"} else Rule.DROP
-        shape[column.name] = Rule.KEEP if column.field in impersonal else hashed
+        shape[column.name] = Rule.KEEP if column.field in non_personal else hashed
     text = _hasher(salt) if mode == "hash" else _drop
-    clean = _Compiler(stream, text, frozenset(impersonal), Counter() if removed is None else removed).compile(shape)
+    clean = _Compiler(stream, text, frozenset(non_personal), Counter() if removed is None else removed).compile(shape)
     if stream not in _DEFINITIONS:
         return clean
     values = _DEFINITIONS[stream]
@@ -230,10 +230,10 @@ def make_cleaner(
 class _Compiler:
     """Makes of a shape nested functions, each of which returns what becomes of a value."""
 
-    def __init__(self, stream: str, text: Clean, impersonal: Collection[str], removed: Counter[str]) -> None:
+    def __init__(self, stream: str, text: Clean, non_personal: Collection[str], removed: Counter[str]) -> None:
         self._stream = stream
         self._text = text
-        self._impersonal = impersonal
+        self._impersonal = non_personal
         self._removed = removed
         self._lock = Lock()
         self._rules: Mapping[Rule, Clean] = {
@@ -278,7 +278,7 @@ class _Compiler:
         return clean
 
     def _custom_fields(self) -> Clean:
-        impersonal = self._impersonal
+        non_personal = self._impersonal
         keep, text = _one_or_many(self._keep), _one_or_many(self._text)
         keep_entry = self._object({"type": self._rules[Rule.KEEP], "value": keep})
 
@@ -293,7 +293,7 @@ class _Compiler:
                 return None
             unknown = []
             for field_id, entry in value.items():
-                if field_id in impersonal:
+                if field_id in non_personal:
                     value[field_id] = keep_entry(entry)
                 elif _FIELD_ID.fullmatch(field_id):
                     value[field_id] = clean_entry(entry)
@@ -355,7 +355,7 @@ def _hasher(salt: str) -> Clean:
     return text
 
 
-def impersonal_fields(definitions: Iterable[Any]) -> frozenset[str]:
+def non_personal_fields(definitions: Iterable[Any]) -> frozenset[str]:
     """Return the ids of the custom fields that are known not to be personal; all others count as personal."""
     found: dict[str, bool] = {}
     for definition in definitions:
@@ -389,7 +389,7 @@ _LABEL_SAYS = re.compile(_PERSON)
 
 
 def is_personal_definition(definition: Mapping[str, Any]) -> bool:
-    """Tell whether a custom field may hold personal data, by its label, its description, and its type.
+    """Tell whether a custom field may fit_page personal data, by its label, its description, and its type.
 
     It can only go by words, so it takes rather too much for personal: a "Plan name" as well. A field without a label is
     personal, and one that is true or false is not.

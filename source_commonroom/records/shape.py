@@ -16,8 +16,8 @@ from source_commonroom.api.retriever import PageRetriever
 from source_commonroom.lists.cached import fetch_cached
 from source_commonroom.lists.partitions import identified, object_types_or_none
 from source_commonroom.records.columns import Column, columns_from, columns_of, custom_cols, make_filler
-from source_commonroom.records.privacy import impersonal_fields, make_cleaner
-from source_commonroom.records.values import ChangedRecord, Held, kind_of, make_holder
+from source_commonroom.records.privacy import make_cleaner, non_personal_fields
+from source_commonroom.records.values import ChangedRecord, PageChanges, kind_of, make_fitter
 
 logger = logging.getLogger("airbyte")
 
@@ -105,7 +105,7 @@ def custom_columns(stream: str, definitions: CustomFieldDefinitions | None, mode
     unknown = sorted({column.value_type for column in columns if column.type == "json"})
     if unknown:
         logger.warning(
-            "%s: there are custom fields of a type that this connector doesn't know (%s). Their columns hold text, "
+            "%s: there are custom fields of a type that this connector doesn't know (%s). Their columns fit_page text, "
             "in JSON where it isn't one. A newer version of the connector may know the type.",
             stream,
             ", ".join(unknown) or "unnamed",
@@ -180,7 +180,7 @@ class RecordShape:
         there = [column for column in columns if column.field in ids]
         return custom_cols(there, len(ids), whole_map=bool(there) and self.definitions.entity == "object")
 
-    def named(self, column: str) -> list[str]:
+    def columns_filled_by(self, column: str) -> list[str]:
         """Return the typed columns that a custom field fills, and the map of all where all are asked for."""
         if column == ALL_FIELDS:
             return [_MAP, *(["all columns custom_…"] if self._columns() else [])]
@@ -206,9 +206,9 @@ class RecordShape:
         if steps is None:
             with self._lock:
                 steps = self._steps = self._steps or self._make_steps()
-        misfits, left_out = steps.hold(records)
+        misfits, left_out = steps.fit_page(records)
         for name, number in left_out.items():
-            _tell_of(name, number, repeats)
+            _warn_of_left_out_field(name, number, repeats)
         # A map that isn't one fills no column.
         misfits += [(place, name) for place, column in misfits if column == _MAP for name in steps.custom]
         if steps.fill is not None:
@@ -217,10 +217,10 @@ class RecordShape:
             for record in records:
                 step(record)
         if misfits:
-            self._tell(misfits, records, repeats)
+            self._name_misfits(misfits, records, repeats)
         for key in self._keys:
             if keyless := [record.get(key) for record in records].count(None):
-                _tell_of_missing(key, keyless, repeats)
+                _warn_of_missing_keys(key, keyless, repeats)
         if self._removed:
             self._report_removed()
 
@@ -232,17 +232,19 @@ class RecordShape:
         last: list[Callable[[dict[str, Any]], object]] = []
         if self.definitions and self._selected is not None and _MAP not in self._selected:
             last.append(_without_map)
-        impersonal = impersonal_fields(self.definitions.get()) if self._pii != "keep" and self.definitions else ()
-        cleaner = make_cleaner(self.name, self._pii, self._salt, impersonal, columns, self._removed)
+        non_personal = non_personal_fields(self.definitions.get()) if self._pii != "keep" and self.definitions else ()
+        cleaner = make_cleaner(self.name, self._pii, self._salt, non_personal, columns, self._removed)
         return _Steps(
             # Personal data may stand in anything that is no text.
-            hold=make_holder(fixed, [column.name for column in columns], texts if self._pii == "keep" else ()),
+            fit_page=make_fitter(fixed, [column.name for column in columns], texts if self._pii == "keep" else ()),
             fill=make_filler(columns) if columns else None,
             custom=[column.name for column in columns],
             last=[*last, cleaner] if cleaner else last,
         )
 
-    def _tell(self, misfits: Sequence[tuple[int, str]], records: list[dict[str, Any]], repeats: Repeats) -> None:
+    def _name_misfits(
+        self, misfits: Sequence[tuple[int, str]], records: list[dict[str, Any]], repeats: Repeats
+    ) -> None:
         """Name the values that became null in their records, and, once a column, in the log; never what they were."""
         has_map = self._selected is None or _MAP in self._selected
         no_map = any(name == _MAP for _, name in misfits)
@@ -281,14 +283,14 @@ class RecordShape:
 class _Steps(NamedTuple):
     """What each page goes through, in this order."""
 
-    hold: Callable[[list[dict[str, Any]]], Held]
+    fit_page: Callable[[list[dict[str, Any]]], PageChanges]
     fill: Callable[[dict[str, Any]], Sequence[str]] | None
     custom: Sequence[str]
     """The names of the columns that it fills."""
     last: Sequence[Callable[[dict[str, Any]], object]]
 
 
-def _tell_of_missing(key: str, number: int, repeats: Repeats) -> None:
+def _warn_of_missing_keys(key: str, number: int, repeats: Repeats) -> None:
     """Warn of records that a destination can't tell apart."""
     repeats.warn(
         f"records without {key}",
@@ -298,7 +300,7 @@ def _tell_of_missing(key: str, number: int, repeats: Repeats) -> None:
     )
 
 
-def _tell_of(name: str, number: int, repeats: Repeats) -> None:
+def _warn_of_left_out_field(name: str, number: int, repeats: Repeats) -> None:
     """Warn of a field that was left out, because its name differs from a column's by case alone."""
     repeats.warn(
         f"values of {name[:_LONGEST_NAME]}, which are left out",
@@ -310,5 +312,5 @@ def _tell_of(name: str, number: int, repeats: Repeats) -> None:
 
 
 def _without_map(record: dict[str, Any]) -> None:
-    """Leave out the map of custom fields where only columns of it were selected: it would hold a part of them."""
+    """Leave out the map of custom fields where only columns of it were selected: it would fit_page a part of them."""
     record.pop(_MAP, None)

@@ -43,7 +43,7 @@ class ChangedRecord(dict[str, Any]):
         self.nulled = nulled
 
 
-class Held(NamedTuple):
+class PageChanges(NamedTuple):
     """What was changed in a page so that it fits its columns."""
 
     misfits: list[tuple[int, str]]
@@ -52,9 +52,9 @@ class Held(NamedTuple):
     """Fields that were left out, by name: how many records had each."""
 
 
-def make_holder(
+def make_fitter(
     properties: Mapping[str, Any], more: Iterable[str] = (), keys: Collection[str] = ()
-) -> Callable[[list[dict[str, Any]]], Held]:
+) -> Callable[[list[dict[str, Any]]], PageChanges]:
     """Return what makes the records of a page fit a schema, in place, and tells what of them didn't.
 
     An undocumented field whose name differs from a column's by case alone is left out: a destination that folds case
@@ -68,30 +68,32 @@ def make_holder(
     folded = {name.casefold() for name in (*kinds, *more)}
 
     @lru_cache(maxsize=_MOST_FORMS)
-    def told_by(names: tuple[str, ...], types: tuple[type, ...]) -> tuple[list[str], list[str]]:
+    def inspect_form(names: tuple[str, ...], types: tuple[type, ...]) -> tuple[list[str], list[str]]:
         """Return the columns of a record that have to be looked into, and its fields that are to be left out."""
         doubtful = [name for name, native in zip(names, types, strict=True) if _is_doubtful(kinds.get(name), native)]
         return doubtful, [name for name in names if name not in kinds and name.casefold() in folded]
 
-    def hold(records: list[dict[str, Any]]) -> Held:
+    def fit_page(records: list[dict[str, Any]]) -> PageChanges:
         # The names of a record and their types tell most, and many records have the same ones, so that they are looked
         # at once: that costs a fraction of looking at each value.
-        told = [told_by(*form) for form in {(tuple(record), tuple(map(type, record.values()))) for record in records}]
+        looked_into = [
+            inspect_form(*form) for form in {(tuple(record), tuple(map(type, record.values()))) for record in records}
+        ]
         left_out: Counter[str] = Counter()
-        for name in sorted({name for _, names in told for name in names}):
+        for name in sorted({name for _, names in looked_into for name in names}):
             left_out[name] = sum(name in record for record in records)
             for record in records:
                 record.pop(name, None)
-        doubtful = {name for names, _ in told for name in names}
+        doubtful = {name for names, _ in looked_into for name in names}
         misfits = []
         for name in [name for name in kinds if name in doubtful]:
             for place, value in _FITS[kinds[name]]([record.get(name) for record in records]):
                 records[place][name] = value
                 if value is None:
                     misfits.append((place, name))
-        return Held(misfits, left_out)
+        return PageChanges(misfits, left_out)
 
-    return hold
+    return fit_page
 
 
 def _is_doubtful(kind: str | None, native: type) -> bool:
@@ -145,17 +147,17 @@ def _integers(values: Sequence[Any]) -> Changes:
     return _fitted(values, {type(None)}, as_integer)
 
 
-def _moments(values: Sequence[Any]) -> Changes:
+def _timestamps(values: Sequence[Any]) -> Changes:
     passes = {type(None)}
     there = [value for value in values if value is not None]
-    return () if _are_moments_of_one_form(there) else _fitted(values, passes, as_moment)
+    return () if _are_timestamps_of_one_form(there) else _fitted(values, passes, as_timestamp)
 
 
 # Digits become 0.
 _FORM = bytes.maketrans(b"123456789", b"000000000")
 
 
-def _are_moments_of_one_form(values: list[Any]) -> bool:
+def _are_timestamps_of_one_form(values: list[Any]) -> bool:
     """Tell whether all values are date-times in UTC, written alike, as they are on nearly all pages."""
     try:
         form = f"{values[0]}\n".encode().translate(_FORM)
@@ -196,7 +198,7 @@ def as_number(value: Any) -> int | float:
     text = value.strip() if type(value) is str else ""
     if type(value) is int or re.fullmatch(r"[+-]?[0-9]{1,20}", text):
         whole = int(value)
-        # What a bigint couldn't hold is a number still, if not to the last digit.
+        # What a bigint couldn't fit_page is a number still, if not to the last digit.
         return whole if -(2**63) <= whole < 2**63 else float(whole)
     # Not whatever float() takes: "nan", "inf", "1_000", digits of other scripts.
     if _NUMBER.fullmatch(text):
@@ -243,7 +245,7 @@ _WITH_OFFSET = re.compile(
 )
 
 
-def as_moment(value: Any) -> str:
+def as_timestamp(value: Any) -> str:
     """Return a date-time as it is where it has an offset, as the API documents; else as one, in UTC.
 
     A day alone is what people enter and what v1 of the API takes; a column of type timestamp with time zone isn't sure
@@ -279,7 +281,7 @@ _FITS: Mapping[str, Callable[[Sequence[Any]], Changes]] = {
     "key": _one_by_one(str, lambda value: dumps(value).decode()),
     "integer": _integers,
     "number": _one_by_one(float, as_number),
-    "date-time": _moments,
+    "date-time": _timestamps,
     "boolean": _one_by_one(bool, as_boolean),
     "array": _one_by_one(list, _refuse),
     "object": _one_by_one(dict, _refuse),

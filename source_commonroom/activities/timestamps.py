@@ -5,33 +5,33 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-FIELD = "activityTime"
+CURSOR_FIELD = "activityTime"
 """The moment of an activity."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SECOND = 1000
 """In milliseconds."""
 # No longer than this is the span of an activity that can't be served, in milliseconds.
-_UNSERVED = 8
+_MAX_UNSERVED_SPAN = 8
 _MILLISECOND = timedelta(milliseconds=1)
 _FIRST = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MILLISECOND
 _LAST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MILLISECOND
 # A moment as the API writes it, but for February 29th. Two of them compare as texts do.
-_MOMENT = re.compile(
+_TIMESTAMP = re.compile(
     r"(?!0000)[0-9]{4}-"
     r"(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)|02-(?:0[1-9]|1[0-9]|2[0-8]))"
     r"T(?:[01][0-9]|2[0-3])(?::[0-5][0-9]){2}\.[0-9]{3}Z"
 )
 # Those of a page, each with a line of its own.
-_MOMENTS = re.compile(rf"(?:{_MOMENT.pattern}\n)*+")
+_TIMESTAMPS = re.compile(rf"(?:{_TIMESTAMP.pattern}\n)*+")
 
 
-def milliseconds(moment: datetime) -> int:
+def to_milliseconds(moment: datetime) -> int:
     """Return a moment as milliseconds, what is finer cut off."""
     return (moment - _EPOCH) // _MILLISECOND
 
 
-def parse(text: str) -> int:
+def parse_timestamp(text: str) -> int:
     """Return the milliseconds of a moment that is written in ISO 8601.
 
     :raises ValueError: if it is no moment, or has no time zone
@@ -39,60 +39,60 @@ def parse(text: str) -> int:
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError("a moment without a time zone")
-    return milliseconds(moment)
+    return to_milliseconds(moment)
 
 
-def text(moment: int) -> str:
+def format_timestamp(timestamp: int) -> str:
     """Return milliseconds as the API writes them; those before and after all years as the first and the last one."""
-    at = _EPOCH + min(max(moment, _FIRST), _LAST) * _MILLISECOND
+    at = _EPOCH + min(max(timestamp, _FIRST), _LAST) * _MILLISECOND
     return at.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
 
-def second_of(moment: int) -> int:
+def floor_to_second(moment: int) -> int:
     """Return the beginning of the second in which a moment lies."""
     return moment - moment % SECOND
 
 
-def seam_at(moment: int, low: int, high: int) -> int:
+def seam_near(moment: int, low: int, high: int) -> int:
     """Return where two windows should meet that are to meet at about a moment, between two others.
 
     At a whole second, unless they are shorter than that: if the API compares seconds, and neither bound of a window is
     inclusive, an activity at the beginning of a second would lie between windows that meet within it.
     """
-    whole = second_of(moment)
+    whole = floor_to_second(moment)
     return whole if whole > low and high - low > 2 * SECOND else moment
 
 
-def in_seconds(low: int, high: int, first: int, last: int) -> tuple[int, int]:
+def widen_to_seconds(low: int, high: int, first: int, last: int) -> tuple[int, int]:
     """Return a span widened to whole seconds, but not beyond a first and a last moment.
 
     What is beside it was read, so that what comes twice is less than a second of it. A span of some milliseconds stays
     as it is: the API couldn't serve it, and can serve its neighbors.
     """
-    if high - low <= _UNSERVED:
+    if high - low <= _MAX_UNSERVED_SPAN:
         return low, high
-    return max(second_of(low), first), min(second_of(high + SECOND - 1), last)
+    return max(floor_to_second(low), first), min(floor_to_second(high + SECOND - 1), last)
 
 
-def moment_of(row: Mapping[str, Any]) -> str:
+def timestamp_of(row: Mapping[str, Any]) -> str:
     """Return the moment of an activity as the API writes it; empty if it has none."""
-    moment = row.get(FIELD)
+    moment = row.get(CURSOR_FIELD)
     if not isinstance(moment, str):
         return ""
-    if _MOMENT.fullmatch(moment):
+    if _TIMESTAMP.fullmatch(moment):
         # To parse each would cost as much as all else.
         return moment
     try:
-        found = parse(moment)
+        found = parse_timestamp(moment)
     except ValueError:
         return ""
-    return text(found) if _FIRST <= found <= _LAST else ""
+    return format_timestamp(found) if _FIRST <= found <= _LAST else ""
 
 
-def moments_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the moment of each activity of a page, see :func:`moment_of`."""
-    found: list[Any] = [row.get(FIELD) for row in rows]
-    if set(map(type, found)) == {str} and _MOMENTS.fullmatch("\n".join([*found, ""])):
+def timestamps_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the moment of each activity of a page, see :func:`timestamp_of`."""
+    found: list[Any] = [row.get(CURSOR_FIELD) for row in rows]
+    if set(map(type, found)) == {str} and _TIMESTAMPS.fullmatch("\n".join([*found, ""])):
         # Most pages, in half the time.
         return found
-    return list(map(moment_of, rows))
+    return list(map(timestamp_of, rows))
