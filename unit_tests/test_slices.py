@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from source_commonroom.activities.slices import Look, SpanCount, plan, plan_without_counts, window_size
+from source_commonroom.activities.slices import PagePreview, SpanCount, plan, plan_without_counts, window_size
 
 YEAR = 365 * 24 * 3600 * 1000
 HOUR = 3600 * 1000
@@ -229,15 +229,15 @@ def test_given_probes_that_tell_the_last_moment_when_planned_then_the_probes_are
     assert len(asked) <= 1 + 2 * 26 + 40
 
 
-def looker(moments: list[int]) -> tuple[Callable[[int, int], Look], list[tuple[int, int]]]:
+def looker(moments: list[int]) -> tuple[Callable[[int, int], PagePreview], list[tuple[int, int]]]:
     moments = sorted(moments)
     asked: list[tuple[int, int]] = []
 
-    def look(low: int, high: int) -> Look:
+    def look(low: int, high: int) -> PagePreview:
         asked.append((low, high))
         found = moments[bisect_left(moments, low) : bisect_right(moments, high)]
         page = found[:200]
-        return Look(len(page), page[0] if page else None, page[-1] if page else None, len(found) > 200)
+        return PagePreview(len(page), page[0] if page else None, page[-1] if page else None, len(found) > 200)
 
     return look, asked
 
@@ -283,7 +283,7 @@ def test_given_240_000_records_that_nobody_counts_when_planned_then_windows_are_
 
 def test_given_looks_that_fail_from_some_time_on_when_planned_then_the_rest_is_one_window() -> None:
     """An API that is down: windows of seconds over years would never end."""
-    looks = iter([Look(200, 0, 0, more=True)] * 4)
+    looks = iter([PagePreview(200, 0, 0, more=True)] * 4)
 
     found = list(plan_without_counts(0, 20 * 365 * 24 * 3600 * 1000, lambda *_: next(looks, None), lambda _: 1_600))
 

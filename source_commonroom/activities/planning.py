@@ -9,7 +9,7 @@ from airbyte_cdk.sources.types import StreamSlice
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
 from source_commonroom.activities.progress import Window
-from source_commonroom.activities.slices import Look, SpanCount, plan, plan_without_counts, window_size
+from source_commonroom.activities.slices import PagePreview, SpanCount, plan, plan_without_counts, window_size
 from source_commonroom.activities.sums import SpanTotal
 from source_commonroom.activities.timestamps import format_timestamp, parse_timestamp, seam_near, timestamp_of
 from source_commonroom.api.errors import RequestFailedError
@@ -139,7 +139,7 @@ class Planner:
 
     def _by_parts(self, first: int, last: int) -> Iterator[Window]:
         """Plan a span whose first page and count weren't served together."""
-        seen = self._look(first, last)
+        seen = self._preview(first, last)
         self._plain_pages.clear()
         if seen and not self._is_too_long(first, last) and (alone := self._count_alone(first, last)):
             yield from self._by_count(first, last, SpanCount(alone.records, seen.earliest))
@@ -155,15 +155,16 @@ class Planner:
     def _by_calendar(self, begin: int, last: int, *, is_new: bool) -> Iterator[Window]:
         """Plan a span that couldn't be counted, in halves of halves, the newest first.
 
-        If the plain page of one can't be had either, it may hold a record that the API can't serve, or the API is down:
-        whoever reads the window finds out.
+        If the plain page of one isn't served either, it may contain a record that the API can't serve, or the API is
+        down: the reader of the window finds out.
 
         :param is_new: whether its count wasn't asked for alone before
         """
         failures = 0
-        todo = [(begin, last)]
-        while todo:
-            low, high = todo.pop()
+        ahead = [(begin, last)]
+        while ahead:
+            low, high = ahead.pop()
+            is_short = high - low <= _DAY
             if not self._is_too_long(low, high):
                 try:
                     found, served = self._probe_apart(low, high, is_new=is_new or (low, high) != (begin, last))
@@ -171,17 +172,18 @@ class Planner:
                     self._stop_counting(refused)
                     yield from self._by_pages(begin, high)
                     return
+                failures = 0 if found or served else failures + 1
                 if found is not None:
                     yield from self._by_count(low, high, found)
-                    failures = 0
                     continue
-                failures = 0 if served else failures + 1
-                if failures >= _DOWN or (not served and high - low <= _DAY):
-                    yield self._window(begin if failures >= _DOWN else low, high, None, None)
-                    if failures >= _DOWN:
-                        return
+                if failures >= _DOWN:
+                    # The API is down. The rest is one window.
+                    yield self._window(begin, high, None, None)
+                    return
+                if is_short and not served:
+                    yield self._window(low, high, None, None)
                     continue
-                if served and high - low <= _DAY:
+                if is_short:
                     # The next span may be counted: a count of so little that failed says nothing of others.
                     self._uncounted.append((begin, high))
                     yield from self._by_pages(begin, high)
@@ -189,15 +191,15 @@ class Planner:
                 if served:
                     self._uncountable_length = high - low
             middle = seam_near((low + high) // 2, low, high)
-            todo += [(low, middle), (middle, high)]
+            ahead += [(low, middle), (middle, high)]
 
     def _by_pages(self, first: int, last: int) -> Iterator[Window]:
         """Plan a span that nobody counts."""
 
-        def look(low: int, high: int) -> Look | None:
-            return self._look(low, high)
+        def preview(low: int, high: int) -> PagePreview | None:
+            return self._preview(low, high)
 
-        for low, high in plan_without_counts(first, last, look, lambda windows: self._size(windows, _UNKNOWN_REST)):
+        for low, high in plan_without_counts(first, last, preview, lambda windows: self._size(windows, _UNKNOWN_REST)):
             known = self._plain_pages.get((low, high))
             self._plain_pages.clear()
             yield self._window(low, high, known, None, counts=False)
@@ -243,7 +245,7 @@ class Planner:
         """
         if is_new and (found := self._probe(low, high, tries=1)) is not None:
             return found, True
-        served = self._look(low, high) is not None
+        served = self._preview(low, high) is not None
         self._plain_pages.clear()
         return self._count_alone(low, high) if served and is_new else None, served
 
@@ -258,7 +260,7 @@ class Planner:
             self._reason = self._reason or str(failed)
             return None
 
-    def _look(self, low: int, high: int) -> Look | None:
+    def _preview(self, low: int, high: int) -> PagePreview | None:
         """Return what the first page of a span tells; None if the API fails."""
         self._stop_if_output_closed()
         try:
@@ -270,8 +272,8 @@ class Planner:
         known = _timestamps_on(first)
         more = first.page["meta"].get("nextCursor") is not None
         if known != sorted(known) or not known:
-            return Look(first.records, None, None, more)
-        return Look(first.records, _earliest_within(known, low, high), parse_timestamp(known[-1]), more)
+            return PagePreview(first.records, None, None, more)
+        return PagePreview(first.records, _earliest_within(known, low, high), parse_timestamp(known[-1]), more)
 
     def _raise_unless_transient(self, error: AirbyteTracedException) -> None:
         """Note what the API answered, and raise what won't pass by itself."""
@@ -280,7 +282,7 @@ class Planner:
         self._reason = f"it answered {error.verdict.facts['met']}"
 
     @staticmethod
-    def _earliest(seen: Look | None, first: int, last: int) -> int:
+    def _earliest(seen: PagePreview | None, first: int, last: int) -> int:
         """Return the moment of the first activity of a span, if its plain page tells; else its first moment."""
         if seen is None or (seen.earliest is None and seen.rows):
             return first

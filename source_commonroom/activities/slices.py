@@ -45,7 +45,7 @@ class SpanCount:
 
 
 @dataclass(frozen=True)
-class Look:
+class PagePreview:
     """What the first page of a span tells where nobody counts: between which moments its rows lie, and what follows."""
 
     rows: int
@@ -57,11 +57,12 @@ class Look:
 
 @dataclass(frozen=True)
 class _Span:
-    """A span of time from where the plan has come to: its last moment, and how many records lie in it."""
+    """A span of time that lies ahead of the plan: its last millisecond, and how many records lie in it."""
 
     high: int
     records: int
     probed: bool
+    """Whether that is what a probe counted; else it is what is left of a larger span."""
 
 
 Size = Callable[[int, int], int]
@@ -71,61 +72,93 @@ Size = Callable[[int, int], int]
 def plan(first: int, last: int, probe: Callable[[int, int], SpanCount | None], size: Size) -> Iterator[tuple[int, int]]:
     """Cut a span into windows, each of which begins where the one before ends, as soon as it is known.
 
-    The end of each window is guessed by how close the records lay in the one before, and the guess is probed. So a
-    probe nearly always is of just the window that follows, and where it was its first page it has cost nothing. Only
-    guesses that are far too large are lost: some ten at each burst, because a span where the guess failed is halved.
+    ::
+
+        first ═ window ═╪═ window ═╪═ begin ─ probed ─┤─ not probed ─┤─ not probed ───────────── last
+                                              └────────── the spans ahead, the nearest first ─────┘
+
+    Each round takes the nearest span ahead, and
+
+    1. joins it with the one behind it, as long as it is too small for a window and wasn't probed as it is;
+    2. makes a window of it, if it isn't too large, or can't be cut any more;
+    3. else cuts it in two: the end of the next window is guessed by how close the records lay in the one before, the
+       guess is probed, and what lies behind it is the rest.
+
+    So a probe nearly always is of just the window that follows, and costs nothing if it was its first page. Only
+    guesses that are far too large are lost: some ten at each burst, because a span in which the guess failed is halved.
     An empty decade costs nothing, because a probe tells when its first record was.
 
     A window is a millisecond long at least. A burst in one millisecond is a window that ends behind it, because a
     boundary within the burst would have both its windows read it.
 
-    Records that come or go meanwhile make windows larger or smaller than they should be, and nothing else: the windows
-    cover the span whatever the probes say. If they are of no use, as in an API that sorts in another order, the rest of
-    the span is cut into windows of equal time.
+    Records that are created or deleted meanwhile make windows larger or smaller than they should be, and nothing else:
+    the windows cover the span whatever the probes say. If those are of no use, as in an API that sorts in another
+    order, they run out, and the rest of the span is cut into windows of equal time.
 
-    :param first: the first moment of the span, in milliseconds
-    :param last: its last moment
+    :param first: the first millisecond of the span
+    :param last: its last one
     :param probe: tells what lies in a span, both ends inclusive; asked while the plan is being read. None if it can't
-        be told now: the guess stands then, and whoever reads the window meets what was wrong
+        be told now: the guess stands then, and the reader of the window meets what was wrong
     :param size: see :data:`Size`
-    :return: the windows, first and last moment, in order
+    :return: the windows, first and last millisecond, in order
     """
     whole = probe(first, last) or SpanCount(0, None)
     begin, windows, left = first, 0, whole.records
     probes = _PROBES + _PROBES_A_PAGE * -(-whole.records // _PAGE)
-    earliest, pace = whole.earliest, None
-    spans = [_Span(last, whole.records, probed=True)]
-    while spans:
-        span = spans.pop()
+    earliest: int | None = whole.earliest
+    pace: float | None = None
+    ahead = [_Span(last, whole.records, probed=True)]
+    while ahead:
         wanted = size(windows, left)
-        passed = windows > 0 and span.high <= begin
-        if spans and (passed or (not span.probed and span.records < wanted * _ENOUGH)):
-            following = spans.pop()
-            spans.append(_Span(following.high, span.records + following.records, probed=False))
-            continue
-        if passed:
+        span = _join_small(ahead, begin if windows else None, wanted)
+        if windows and span.high <= begin:
             return
         start = min(max(earliest or begin, begin), span.high) if span.probed else begin
-        large = span.records > wanted * _TOO_MUCH
-        if large and span.high - begin > 1 and not probes:
-            yield from _of_equal_time(begin, last, -(-left // wanted))
-            return
-        if not large or span.high - begin <= 1:
-            high = min(span.high + _PAST_A_BURST, last) if large else span.high
+        is_large = span.records > wanted * _TOO_MUCH
+        if not is_large or span.high - begin <= 1:
+            high = min(span.high + _PAST_A_BURST, last) if is_large else span.high
             yield begin, high
             # Of an empty window as of one with a record, so that a rest that claims too many is cut more coarsely.
             pace = (high - start + 1) / max(span.records, 1)
             begin, windows, left = high, windows + 1, max(left - span.records, 0)
-            continue
-        if pace is None:
-            middle = start + int((span.high - start) / span.records * wanted)
+        elif not probes:
+            yield from _of_equal_time(begin, last, -(-left // wanted))
+            return
         else:
-            middle = min(start + int(pace * wanted), begin + (span.high - begin) // 2)
-        middle = seam_near(max(min(middle, span.high - 1), begin + 1), begin, middle)
-        probes -= 1
-        found = probe(begin, middle) or SpanCount(wanted, None)
-        records, earliest = min(found.records, span.records), found.earliest
-        spans += [_Span(span.high, span.records - records, probed=False), _Span(middle, records, probed=True)]
+            middle = _guess(begin, start, span, wanted, pace)
+            probes -= 1
+            found = probe(begin, middle) or SpanCount(wanted, None)
+            records, earliest = min(found.records, span.records), found.earliest
+            ahead += [_Span(span.high, span.records - records, probed=False), _Span(middle, records, probed=True)]
+
+
+def _join_small(ahead: list[_Span], begin: int | None, wanted: int) -> _Span:
+    """Take the nearest span ahead, joined with those behind it until it is large enough for a window.
+
+    :param ahead: the nearest one last
+    :param begin: where the last window ended, which may lie behind the span; None if there was none
+    """
+    span = ahead.pop()
+    while ahead and (
+        (begin is not None and span.high <= begin) or (not span.probed and span.records < wanted * _ENOUGH)
+    ):
+        following = ahead.pop()
+        span = _Span(following.high, span.records + following.records, probed=False)
+    return span
+
+
+def _guess(begin: int, start: int, span: _Span, wanted: int, pace: float | None) -> int:
+    """Return where the next window should end, within a span that is too large for it.
+
+    :param begin: where it begins
+    :param start: when the first record of the span was
+    :param pace: milliseconds a record, in the window before; None if there was none
+    """
+    if pace is None:
+        end = start + int((span.high - start) / span.records * wanted)
+    else:
+        end = min(start + int(pace * wanted), begin + (span.high - begin) // 2)
+    return seam_near(max(min(end, span.high - 1), begin + 1), begin, end)
 
 
 def _of_equal_time(first: int, last: int, windows: int) -> Iterator[tuple[int, int]]:
@@ -136,11 +169,11 @@ def _of_equal_time(first: int, last: int, windows: int) -> Iterator[tuple[int, i
 
 
 def plan_without_counts(
-    first: int, last: int, look: Callable[[int, int], Look | None], size: Callable[[int], int]
+    first: int, last: int, preview: Callable[[int, int], PagePreview | None], size: Callable[[int], int]
 ) -> Iterator[tuple[int, int]]:
     """Cut a span into windows by how close the rows lie, because nobody counts: on its first page, and further on.
 
-    :param look: tells what the first page of a span tells; None if it can't be had now
+    :param preview: tells what the first page of a span tells; None if it can't be had now
     :param size: tells how many records the next window should have, by how many windows there were
     :return: as :func:`plan`
     """
@@ -149,17 +182,17 @@ def plan_without_counts(
     while True:
         wanted = size(windows)
         high = last if length is None else min(seam_near(begin + max(length, _SHORTEST), begin, last), last)
-        seen = look(begin, high)
+        seen = preview(begin, high)
         failures = failures + 1 if seen is None else 0
         if failures >= _DOWN:
             # Whoever reads the rest meets what is wrong. Windows of seconds would be planned for ever.
             high = last
         for _ in range(_GUESSES):
-            end = _end_of(begin, high, seen, wanted, look)
+            end = _end_of(begin, high, seen, wanted, preview)
             if end is None:
                 break
             high = min(seam_near(max(end, begin + _SHORTEST), begin, high), high)
-            seen = look(begin, high)
+            seen = preview(begin, high)
         yield begin, high
         if high == last:
             return
@@ -168,7 +201,7 @@ def plan_without_counts(
 
 
 def _end_of(
-    begin: int, high: int, seen: Look | None, wanted: int, look: Callable[[int, int], Look | None]
+    begin: int, high: int, seen: PagePreview | None, wanted: int, preview: Callable[[int, int], PagePreview | None]
 ) -> int | None:
     """Return where a window that is too long should end; None if it isn't, or if that can't be told."""
     if seen is None or not seen.more or seen.earliest is None or seen.latest is None or high - begin <= _SHORTEST:
@@ -178,18 +211,18 @@ def _end_of(
     if high - start > long * _TOO_MUCH:
         return start + long
     # A history grows: what the first page tells may be wrong further on.
-    later = look(high - (high - start) // 4, high) if seen.rows < wanted else None
+    later = preview(high - (high - start) // 4, high) if seen.rows < wanted else None
     if later is None or not later.more or high - start <= _length(later, wanted) * _GROWS:
         return None
     return max(start + _length(later, wanted), begin + 1)
 
 
-def _length(seen: Look, wanted: int) -> int:
+def _length(seen: PagePreview, wanted: int) -> int:
     """Return how long a span is that holds so many records, at the pace of a page."""
     return int(max((seen.latest or 0) - (seen.earliest or 0), 0) / seen.rows * wanted) + 1 + _PAST_A_BURST
 
 
-def _length_after(seen: Look | None, length: int, wanted: int) -> int | None:
+def _length_after(seen: PagePreview | None, length: int, wanted: int) -> int | None:
     """Return how long the next window should be; None for all that is left, whose first page tells where it begins."""
     if seen is None:
         return length * _LONGER
