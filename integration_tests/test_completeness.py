@@ -14,7 +14,7 @@ def test_given_a_server_that_holds_rows_back_when_read_then_it_is_loud(
 
     there, came = len(generated.records("contacts")), len(result.records("contacts"))
     assert 0.95 * there < came < there
-    said = f"contacts: the API counted {there} records and answered {came} of them"
+    said = f"contacts: the API counted {there} records and returned {came} of them"
     assert [text for text in result.warnings() if text.startswith(said)]
     assert result.status("contacts") == AirbyteStreamStatus.INCOMPLETE
     (error,) = result.errors("contacts")

@@ -61,7 +61,7 @@ class Findings:
 
 @dataclass
 class SharedList(PageRetriever):
-    """A list that names the parts of several streams. Nobody waits twice for one that fails: it fails for all.
+    """A list that names the slices of several streams. If it fails, it fails for all of them at once.
 
     :param whole: whether the pages after the first one are asked for; one has a part of a stream to ask for
     :param failures: how lists have failed so far, by address
@@ -88,7 +88,7 @@ class SharedList(PageRetriever):
 
 
 def refusal_of(status: StreamProbe) -> str | None:
-    """Return why the token isn't accepted, or can't be asked about, in a sentence; None where it may read its status.
+    """Return why the token isn't accepted, or can't be asked about, in a sentence; None if it may read its status.
 
     Asked twice at the most: for this, a check waits.
     """
@@ -100,7 +100,7 @@ def refusal_of(status: StreamProbe) -> str | None:
 def ask_for_each(probes: Sequence[StreamProbe]) -> Findings:
     """Ask for one record of each stream, all at once and each once: of a stream in parts, of its first part.
 
-    Of what others are read by, such as segments, the first page is asked for, once for all; and all of them where the
+    Of what others are read by, such as segments, the first page is asked for, once for all; and all of them if the
     configuration names some, so that they can be looked up. The rate limit holds.
     """
     shared = _share_parents(probes)
@@ -122,7 +122,7 @@ def ask_for_each(probes: Sequence[StreamProbe]) -> Findings:
 
 
 def _without_definitions(probes: Sequence[StreamProbe]) -> list[str]:
-    """Say what fails where the definitions of custom fields are refused, although no stream of them is selected."""
+    """Say what fails if the definitions of custom fields are refused, although no stream of them is selected."""
     named, hidden = [], []
     for retriever in (probe.retriever for probe in probes):
         if isinstance(retriever.shape, RecordShape):
@@ -137,7 +137,7 @@ def _without_definitions(probes: Sequence[StreamProbe]) -> list[str]:
         )
     if hidden:
         sentences.append(
-            f"Without {_DEFINITIONS} nobody can tell which custom fields of {', '.join(hidden)} are personal, so that "
+            f"Without {_DEFINITIONS} it isn't known which custom fields of {', '.join(hidden)} are personal, so that "
             "these streams fail unless personal data is kept: have the token widened, or deselect them."
         )
     return sentences
@@ -210,7 +210,7 @@ def status_of(findings: Findings, expiry: str) -> AirbyteConnectionStatus:
     """Return the status of a check whose token was accepted, and log as a warning what it says.
 
     :param expiry: what is to be said of the token's end
-    :return: FAILED only where the configuration is wrong: a token may well be meant for some of the streams
+    :return: FAILED only if the configuration is wrong: a token may well be meant for some of the streams
     """
     if findings.unanswered:
         logger.warning(
@@ -234,28 +234,28 @@ def status_of(findings: Findings, expiry: str) -> AirbyteConnectionStatus:
 
 
 def expiry_of(token: str) -> datetime | None:
-    """Return when a token expires; None where it doesn't say, or is no JWT. Its signature isn't checked."""
+    """Return when a token expires; None if it doesn't say, or is no JWT. Its signature isn't checked."""
     parts = token.strip().split(".")
     try:
         claims = orjson.loads(base64.urlsafe_b64decode(parts[1] + "=="))
-        moment = claims["exp"]
-        if isinstance(moment, bool) or not math.isfinite(moment):
+        expires_at = claims["exp"]
+        if isinstance(expires_at, bool) or not math.isfinite(expires_at):
             return None
-        return datetime.fromtimestamp(moment, UTC)
+        return datetime.fromtimestamp(expires_at, UTC)
     except (LookupError, TypeError, ValueError, OverflowError, OSError):
         return None
 
 
 def sentence_of_expiry(token: str) -> tuple[str, bool]:
-    """Say that a token has expired, or will within 14 days; empty where there is nothing to say.
+    """Say that a token has expired, or will within 14 days; empty if there is nothing to say.
 
     :return: the sentence, and whether it is over
     """
-    moment = expiry_of(token)
-    left = moment - datetime.now(UTC) if moment else None
-    if moment is None or left is None or left >= _SOON:
+    expires_at = expiry_of(token)
+    left = expires_at - datetime.now(UTC) if expires_at else None
+    if expires_at is None or left is None or left >= _SOON:
         return "", False
-    day = f"{moment:%Y-%m-%d} (UTC)"
+    day = f"{expires_at:%Y-%m-%d} (UTC)"
     if left <= timedelta(0):
         return f"The API token expired on {day}. {MAKE_ANOTHER}", True
     days = "less than a day" if left.days == 0 else "one day" if left.days == 1 else f"{left.days} days"

@@ -19,8 +19,8 @@ from jsonschema import Draft7Validator, ValidationError
 
 _ADVICE = {
     "api_token": "Enter the token that Common Room shows under Settings | API tokens.",
-    "start_date": "Enter a moment in UTC, such as 2024-01-01T00:00:00Z, or leave it empty for the whole history.",
-    "end_date": "Enter a moment in UTC, such as 2025-01-01T00:00:00Z, or leave it empty to read up to now.",
+    "start_date": "Enter a time in UTC, such as 2024-01-01T00:00:00Z, or leave it empty for the whole history.",
+    "end_date": "Enter a time in UTC, such as 2025-01-01T00:00:00Z, or leave it empty to read up to now.",
     "lookback_window_days": "Enter a whole number of days from 0 to 365.",
     "custom_field_columns": "Choose label, id or none.",
     "segment_ids": "List ids of segments, such as s_12, each once.",
@@ -56,7 +56,7 @@ _NO_PORT = "names a port that can't be; ports go from 1 to 65535"
 # A surrogate: JSON can name it alone, and no encoding can write it.
 _HALF = re.compile(r"[\ud800-\udfff]")
 _VERSION = re.compile(r"/v[0-9]+(/|$)")
-# Python writes the years before it with fewer digits, so that nobody could read them back.
+# Python writes the years before it with fewer digits, so that they couldn't be parsed again.
 _FIRST_YEAR = 1000
 
 
@@ -115,7 +115,7 @@ def _mistake(error: ValidationError, name: str) -> str:
     if error.validator == "pattern":
         if name == "api_url":
             return _why_unsafe(str(error.instance)) or _NO_CHARACTER
-        return f"{what} is no id of a segment" if name == "segment_ids" else "isn't a moment of the form asked for"
+        return f"{what} is no id of a segment" if name == "segment_ids" else "isn't a time of the form asked for"
     return _MISTAKES.get(str(error.validator), "isn't what it should be")
 
 
@@ -127,7 +127,7 @@ def _mistakes_of_numbers(config: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _why_unsafe(address: str) -> str | None:
-    """Say what is wrong with an address, whether or not the spec's pattern lets it pass; None where nothing is."""
+    """Say what is wrong with an address, whether or not the spec's pattern lets it pass; None if nothing is."""
     try:
         parts = urlsplit(address)
         host = parts.hostname or ""
@@ -195,15 +195,15 @@ def _mistakes_of_token(token: Any) -> Iterator[str]:
 
 
 def _mistakes_of_dates(config: Mapping[str, Any]) -> Iterator[str]:
-    moments: dict[str, datetime] = {}
+    dates: dict[str, datetime] = {}
     for name in ("start_date", "end_date"):
         if name in config:
             try:
-                moments[name] = datetime.fromisoformat(config[name])
+                dates[name] = datetime.fromisoformat(config[name])
             except ValueError:
                 yield f"{name} names a day or an hour that doesn't exist. {_ADVICE[name]}"
-    for name, moment in moments.items():
-        if moment.year < _FIRST_YEAR:
+    for name, date in dates.items():
+        if date.year < _FIRST_YEAR:
             yield f"{name} lies before the year {_FIRST_YEAR}. {_ADVICE[name]}"
-    if {"start_date", "end_date"} == set(moments) and moments["start_date"] > moments["end_date"]:
+    if {"start_date", "end_date"} == set(dates) and dates["start_date"] > dates["end_date"]:
         yield "start_date lies after end_date, so that there is nothing to read. Swap them, or empty one."

@@ -90,7 +90,7 @@ class Endpoints:
         return self._list("object_types", stream)
 
     def summarize(self) -> None:
-        """Say how often was warned of what."""
+        """Log how often the same warnings occurred."""
         for retriever in self._retrievers:
             retriever.repeats.summarize()
 

@@ -1,4 +1,4 @@
-"""Secrets: the token and the salt stand in nothing that the command prints, whoever wrote the text.
+"""Secrets: nothing that the command prints contains the token or the salt, whatever wrote the text.
 
 airbyte-cdk masks its logs and some of its messages. It doesn't mask the internal message and the stack trace of an
 error of a stream, nor what is printed to stderr; it learns of the secrets late; and it knows them only as they were
@@ -85,7 +85,7 @@ class MaskedStderr:
         self._stderr = stderr
 
     def write(self, text: str) -> int:
-        """Write a text, masked; nothing if nobody can read it: a closed stderr is no reason for a command to fail."""
+        """Write a text, masked; nothing if stderr is closed: that is no reason for a command to fail."""
         with contextlib.suppress(OSError, ValueError):
             self._stderr.write(filter_secrets(text))
         return len(text)
@@ -106,7 +106,7 @@ def masked_stderr() -> TextIO:
 
 
 def report_crash(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Report an exception that nobody caught as a line of the log and an error trace; a ``sys.excepthook``.
+    """Report an uncaught exception as a line of the log and an error trace; a ``sys.excepthook``.
 
     Why not the CDK's: it masks the line of JSON.
     """

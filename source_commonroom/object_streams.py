@@ -1,7 +1,7 @@
 """The streams of one type of objects each: ``object_<slug of the type's name>_<number of its id>``.
 
 Why not ``dynamic_streams`` in the manifest: the CDK's resolver asks for the types on every read, also of other streams,
-and ends the whole sync where it may not list them.
+and ends the whole sync if it may not list them.
 """
 
 import logging
@@ -14,7 +14,7 @@ from source_commonroom.records.columns import slug_of
 logger = logging.getLogger("airbyte")
 
 _TYPE_ID = re.compile(r"cot_([0-9]+)")
-# Postgres cuts the names of tables at 63 bytes, which is where the number stands. So many are left for a prefix.
+# Postgres cuts the names of tables at 63 bytes, and the number stands at their end. 25 are left for a prefix.
 _LONGEST = 63 - 25
 _STREAM = re.compile(r"object_[a-z0-9_]+_([0-9]+)")
 

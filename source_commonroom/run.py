@@ -37,8 +37,8 @@ _LAST_SECONDS = 5
 def run() -> None:
     """Run the command line of an Airbyte source; the console script ``source-commonroom`` and ``main.py`` call it.
 
-    Every line on stdout is an Airbyte message. The exit code is 0; 1 where the command, or a stream, failed; 2 where
-    the command line can't be read; and 143 where SIGTERM ended a read.
+    Every line on stdout is an Airbyte message. The exit code is 0; 1 if the command, or a stream, failed; 2 if the
+    command line can't be read; and 143 if SIGTERM ended a read.
     """
     _write_utf8()
     stderr = sys.stderr = masked_stderr()
@@ -92,7 +92,7 @@ def _require_temporary_files() -> None:
 
 
 def _arguments(words: list[str]) -> argparse.Namespace:
-    """Return the command line, read; where that fails, say so without a word of it: any may be a token, or hold one."""
+    """Return the parsed command line; the error of a wrong one doesn't quote it, because any word may be a token."""
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
@@ -124,9 +124,9 @@ def _make_source(arguments: argparse.Namespace, backlog: Backlog) -> SourceCommo
 
 
 def _read(arguments: argparse.Namespace, what: str, reader: Callable[[str], T], likely: str) -> T | None:
-    """Return the file that ``--config``, ``--catalog`` or ``--state`` names, read; None where it isn't given.
+    """Return the file that ``--config``, ``--catalog`` or ``--state`` names, read; None if it isn't given.
 
-    :raises AirbyteTracedException: (config_error) where it can't be read; with no word of its content, which may hold
+    :raises AirbyteTracedException: (config_error) if it can't be read; with no word of its content, which may hold
         the token
     """
     path = getattr(arguments, what, None)
@@ -174,7 +174,7 @@ def _wait_for_the_end() -> None:
         overdue = threading.Timer(_LAST_SECONDS, _end)
         overdue.daemon = True
         overdue.start()
-        # Whoever writes to stdout holds the lock for whole lines, and nobody writes after this.
+        # Each writer to stdout holds the lock for whole lines, and none writes after this.
         with PRINT_BUFFER.lock:
             # Not by the logger: another thread may hold its lock and wait for this one.
             PRINT_BUFFER.write(line)

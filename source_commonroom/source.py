@@ -50,7 +50,7 @@ from source_commonroom.output.pages import Backlog
 from source_commonroom.output.partitions import AsPages, PagePartitions, Pages, as_records
 from source_commonroom.table import StreamRow, load_manifest, rows
 
-# How long a request is tried that fails, in seconds, where a person waits for the schemas.
+# How long a failing request is tried, in seconds, while a person waits for the schemas.
 _PATIENCE_WITHOUT_A_CATALOG = 30.0
 # As many messages as the CDK's own sources let wait.
 _MOST_QUEUED = 10_000
@@ -71,16 +71,15 @@ _OF_OBJECTS = partial(
 class SourceCommonroom(Source):
     """A Common Room workspace as an Airbyte source, whose streams ``manifest.yaml`` lists.
 
-    Configuration, catalog and state may come here, as from the command line and from PyAirbyte, or with each call, as
-    from ``airbyte-cdk connector test``. Without a configuration no request is made.
+    Configuration, catalog and state may be given here, as the command line and PyAirbyte do, or with each call, as
+    ``airbyte-cdk connector test`` does. Without a configuration no request is made.
 
     :param catalog: the configured catalog of a read; None for spec, check and discover
     :param config: the configuration, as spec describes it; None for spec
     :param state: the state of the last sync, one message a stream
-    :param backlog: where the messages of a read go to a
-        :class:`~source_commonroom.output.entrypoint.PageEntrypoint`, its backlog, and each page is one message then;
-        without it, every record is one, as in any Airbyte source
-    :raises AirbyteTracedException: (config_error) where the configuration isn't valid, or the state can't be read
+    :param backlog: if a :class:`~source_commonroom.output.entrypoint.PageEntrypoint` writes the messages, its backlog;
+        each page is one message then. Without it, every record is one, as in any Airbyte source
+    :raises AirbyteTracedException: (config_error) if the configuration isn't valid, or the state can't be read
     """
 
     def __init__(
@@ -124,7 +123,7 @@ class SourceCommonroom(Source):
         )
 
     def check(self, logger: logging.Logger, config: Mapping[str, Any]) -> AirbyteConnectionStatus:  # noqa: ARG002  # the CDK's signature
-        """Return SUCCEEDED where the token may read its own status, and say what else it may not read, or until when.
+        """Return SUCCEEDED if the token may read its own status, and say what else it may not read, or until when.
 
         The CDK's ``CheckStream`` tries for half a minute, and answers with the ``repr`` of "Stream … is not available:
         …"; a person in Airbyte's UI waits for seconds, and gets the sentence alone.
@@ -147,7 +146,7 @@ class SourceCommonroom(Source):
     def discover(self, logger: logging.Logger, config: Mapping[str, Any]) -> AirbyteCatalog:  # noqa: ARG002  # the CDK's signature
         """Return the catalog: the manifest's streams, and one for each type of objects.
 
-        :raises AirbyteTracedException: where the definitions of custom fields can't be read
+        :raises AirbyteTracedException: if the definitions of custom fields can't be read
         """
         config = self._adopt(config)
         clear_cache()
@@ -173,8 +172,8 @@ class SourceCommonroom(Source):
     ) -> Iterator[AirbyteMessage]:
         """Read the streams of the catalog, whatever its order, the longest chains of pages first.
 
-        The manifest lists them first. Streams in windows come last: the CDK's pool takes work in the order in which it
-        comes, and a chain that waits behind windows would end long after them.
+        The manifest lists them first. Streams in windows come last: the CDK's pool works in the order of
+        submission, and a chain that waits behind windows would end long after them.
         """
         config = self._adopt(config)
         _refuse_repeated(catalog)
@@ -295,7 +294,7 @@ class _Engine:
     def stream(self, row: StreamRow, schema: Mapping[str, Any] | None) -> DefaultStream:
         """Return a stream.
 
-        :param schema: that of the catalog, at a read; None where the columns of custom fields are to be found out
+        :param schema: that of the catalog, at a read; None to find out the columns of custom fields
         """
         retriever = self.endpoints.retriever(row)
         if schema and schema.get("properties"):
@@ -357,5 +356,5 @@ class _Engine:
             pool.shutdown(wait=False, cancel_futures=True)
 
     def summarize(self) -> None:
-        """Say how often was warned of what."""
+        """Log how often the same warnings occurred."""
         self.endpoints.summarize()

@@ -46,7 +46,7 @@ class StreamRow:
     field_mapping: Mapping[str, str] = field(default_factory=dict)
     """The only fields of its records, and what a row calls each; empty for all."""
     dedupe_across: str = ""
-    """The field of slices that may bring a record twice."""
+    """The field of slices that may contain a record twice."""
     primary_key: Sequence[str] = ("id",)
     cursor_field: str = ""
     """The timestamp by which it is read incrementally; empty if it is always read in full."""

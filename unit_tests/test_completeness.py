@@ -156,7 +156,7 @@ def test_given_deletions_meanwhile_when_read_then_it_is_complete_and_said(ends: 
 
     assert output.status("contacts") == AirbyteStreamStatus.COMPLETE
     assert len(output.records("contacts")) < 1_499
-    assert any("the API counted 1499 records and answered" in text for text in output.warnings())
+    assert any("the API counted 1499 records and returned" in text for text in output.warnings())
     assert {row["id"] for row in api.workspace.records("contacts")} <= {row["id"] for row in output.records("contacts")}
 
 

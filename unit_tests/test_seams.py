@@ -78,7 +78,7 @@ def test_given_bounds_and_a_resolution_of_any_kind_when_read_then_each_activity_
     assert output.status("activities") == AirbyteStreamStatus.COMPLETE
     # Windows of less than a second can't meet so that nothing lies between: the sum shows it.
     shown = style.endswith("seconds, exclusive") and within < timedelta(minutes=1)
-    assert all("looked for" in text and shown for text in output.warnings())
+    assert all("searched for" in text and shown for text in output.warnings())
 
 
 @pytest.mark.parametrize("style", TRAITS)
@@ -111,7 +111,7 @@ def test_given_activities_at_whole_seconds_and_bounds_that_exclude_theirs_when_r
 
     assert len(seams(api)) >= 2
     assert Counter(ids(output)) == Counter(row["id"] for row in api.workspace.records("activities"))
-    assert not any("looked for" in text for text in output.warnings())
+    assert not any("searched for" in text for text in output.warnings())
 
 
 def test_given_bounds_that_exclude_their_second_when_read_again_then_nothing_lies_between_two_syncs(

@@ -3,13 +3,13 @@
 from collections.abc import Iterable, Iterator
 
 Span = tuple[int, int]
-"""The first and the last moment, in milliseconds. Spans that are read one after the other share a boundary."""
+"""The first and the last millisecond since 1970. Spans that are read one after the other share a boundary."""
 
 
 class Coverage:
     """Spans apart from each other and in order. Those that meet, or lie a millisecond apart, are one.
 
-    :param spans: in any order; those of one moment are none
+    :param spans: in any order; those of one millisecond are left out
     """
 
     def __init__(self, spans: Iterable[Span] = ()) -> None:
@@ -27,7 +27,7 @@ class Coverage:
 
     @property
     def end(self) -> int | None:
-        """The last moment of all; None if there is none."""
+        """The last millisecond of all; None if there is none."""
         return self._spans[-1][1] if self._spans else None
 
     def without(self, low: int, high: int) -> "Coverage":
@@ -36,9 +36,9 @@ class Coverage:
             part for start, end in self._spans for part in ((start, min(end, low)), (max(start, high), end))
         )
 
-    def until(self, moment: int) -> "Coverage":
-        """Return what lies before a moment."""
-        return Coverage((low, min(high, moment)) for low, high in self._spans)
+    def until(self, end: int) -> "Coverage":
+        """Return what lies before an end."""
+        return Coverage((low, min(high, end)) for low, high in self._spans)
 
     def gaps(self, low: int, high: int) -> list[Span]:
         """List what of a span isn't covered, each between the boundaries of what is."""

@@ -38,9 +38,9 @@ from source_commonroom.lists.estimates import Estimates
 
 logger = logging.getLogger("airbyte")
 
-# As far as the API's clock and this machine's may be apart without a word, in seconds.
+# How far the API's clock and this machine's may differ without a warning, in seconds.
 _APART = 60
-# The extra field of a slice that tells which window it is.
+# The extra field of a slice that names its window.
 _WINDOW = "window"
 
 
@@ -48,8 +48,8 @@ _WINDOW = "window"
 class TimeRange:
     """What a sync of activities is to read.
 
-    :param start: the first moment, in milliseconds since 1970
-    :param end: the last one; None for the moment at which the sync begins
+    :param start: the first millisecond since 1970
+    :param end: the last one; None for the time at which the sync begins
     :param lookback: how much before the last sync's end is read again
     """
 
@@ -71,22 +71,22 @@ class TimeRange:
 class WindowCursor(Cursor):
     """A cursor whose slices are planned by the API's count, and whose state is a list of what is done.
 
-    Why not the CDK's ``ConcurrentCursor``: its slices are of equal time, so that a year of history holds back a worker
-    and an hour's burst another; and its state is one moment, so that a slice that is done counts for nothing as long as
-    an earlier one isn't. States of that kind are read, too.
+    Why not the CDK's ``ConcurrentCursor``: its slices are of equal time, so that a burst holds back one worker and
+    quiet years another; and its state is one timestamp, so that a finished slice doesn't count until all earlier ones
+    are finished. States of that kind are read, too.
 
-    A window begins where the one before ends: the moment in which they meet is asked for twice, and what comes twice is
-    left out. So it doesn't matter whether the API's bounds are inclusive, nor how finely it compares. Pinned by
-    unit_tests/test_seams.py.
+    A window begins where the one before ends: the time at which they meet is asked for twice, and what is received
+    twice is left out. So it doesn't matter whether the API's bounds are inclusive, nor how finely it compares.
+    Pinned by unit_tests/test_seams.py.
 
-    Where the API refuses a cursor in the middle of a window, the rest is read from the last moment seen.
+    If the API refuses a cursor in the middle of a window, the rest is read from the last timestamp seen.
     Pinned by unit_tests/test_walk.py.
 
     The state: ``{"state_type": "date-range", "slices": [{"start": …, "end": …}, …]}``, merged where two meet; and as
     long as some of it isn't done, or some was done in an earlier sync than the last one, ``lookback_from``, the end of
     the earliest sync of which something in it stems, and ``in_progress``. A sync that begins with one in progress goes
-    on, and reads nothing that is done; only after one that came to its end, the lookback is read again. So a sync that
-    is killed again and again gets there, and what arrives late meanwhile comes with the next one.
+    on, and reads nothing that is done; only after one that reached its end, the lookback is read again. So a sync that
+    is killed again and again gets there, and the next one reads what arrived late meanwhile.
     Pinned by unit_tests/test_progress.py.
 
     :param time_range: what is to be read
@@ -94,8 +94,8 @@ class WindowCursor(Cursor):
     :param messages: takes the states
     :param retriever: walks the pages of a window
     :param workers: how many windows are read at once
-    :param estimates: takes what the API counts
-    :param output_closed: tells whether the output is closed, so that the planning doesn't wait for it
+    :param estimates: receives what the API counts
+    :param output_closed: whether the output is closed, so that the planning doesn't wait for it
     """
 
     def __init__(
@@ -118,9 +118,9 @@ class WindowCursor(Cursor):
         self._end: int | None = None
         """The end of this sync; None as long as it hasn't begun."""
         self._planned_end = 0
-        """The same, whatever the API's clock shows."""
+        """The same by this machine's clock, whatever the API's shows."""
         self._ends_before_now = False
-        """Whether it is an end date, and not the moment at which the sync began."""
+        """Whether it is an end date, and not the time at which the sync began."""
         self._load_state(manager.get_stream_state(self._stream_name, None))
         self._unserved = Coverage()
         self._warned_of_clock = False
@@ -138,8 +138,8 @@ class WindowCursor(Cursor):
         if CURSOR_FIELD in state:
             spans = [(self._start, parse_timestamp(state[CURSOR_FIELD]))]
         self._done = Coverage(spans)
-        told = state.get(LOOKBACK_FROM)
-        self._lookback_from = parse_timestamp(told) if told else max((high for _, high in spans), default=None)
+        since = state.get(LOOKBACK_FROM)
+        self._lookback_from = parse_timestamp(since) if since else max((high for _, high in spans), default=None)
         self._was_in_progress = bool(state.get(IN_PROGRESS))
 
     @property
@@ -165,10 +165,10 @@ class WindowCursor(Cursor):
         return any(low < high for low, high in Coverage([*self._done, *self._unserved]).gaps(self._start, self._end))
 
     def observe(self, record: Record) -> None:
-        """Do nothing: the state tells of windows that are done, and not of records that were seen."""
+        """Do nothing: the state holds the windows that are done, not the records that were seen."""
 
     def should_be_synced(self, record: Record) -> bool:  # noqa: ARG002  # the CDK's signature
-        """Return True: what a window brings belongs to it."""
+        """Return True: what a window returns belongs to it."""
         return True
 
     def stream_slices(self) -> Iterable[StreamSlice]:
@@ -188,8 +188,8 @@ class WindowCursor(Cursor):
     def _gaps(self) -> list[Span]:
         """Return the spans that are still to be read, each between the boundaries of what is done.
 
-        After a sync that came to its end, the lookback is one of them; and once in the time that it is long, even if
-        none comes to its end, because one window fails each time. Pinned by
+        After a sync that reached its end, the lookback is one of them. If no sync does, because one window fails each
+        time, it is one of them once in a period as long as the lookback. Pinned by
         test_given_syncs_in_progress_for_longer_than_the_lookback_when_read_then_the_lookback_is_read_again.
 
         It is taken out of what is done: else a window of it that fails would leave no gap behind, and what arrived late
@@ -219,7 +219,7 @@ class WindowCursor(Cursor):
     def pages(self, stream_slice: StreamSlice) -> Iterator[list[dict[str, Any]]]:
         """Yield the pages of a window; and if it is the last one, what the sum of the windows shows to be missing.
 
-        :raises AirbyteTracedException: (transient_error) if the API answered fewer activities than it counts, or can't
+        :raises AirbyteTracedException: (transient_error) if the API returned fewer activities than it counts, or can't
             serve some of them; and what :meth:`PageRetriever.pages` raises
         """
         window = self._windows[stream_slice.extra_fields[_WINDOW]]
@@ -237,7 +237,7 @@ class WindowCursor(Cursor):
                 # What can't be served is the stream's error.
                 logger.error("%s", error.message)  # noqa: TRY400  # a sentence, and no stack trace
         except BaseException:
-            # Nobody closes it.
+            # The CDK doesn't close it.
             del self._windows[window.number]
             raise
         if window.unserved:
@@ -286,7 +286,7 @@ class WindowCursor(Cursor):
             logger.error("%s", other.message)  # noqa: TRY400  # a sentence, and no stack trace
 
     def _compare_runs(self, whole: SpanTotal | None, tally: Tally | None) -> Iterator[list[dict[str, Any]]]:
-        """Compare all windows that a tally leaves to be compared; no state covers where something may be missing."""
+        """Compare all windows that a tally leaves to be compared; no state covers spans that may lack something."""
         failed: AirbyteTracedException | None = None
         for run in whole.window_done(tally) if whole else ():
             assert whole  # noqa: S101  # for the type checker
@@ -304,27 +304,27 @@ class WindowCursor(Cursor):
             raise failed
 
     def close_partition(self, partition: Partition) -> None:
-        """Take a window for done, and tell the platform."""
+        """Mark a window as done, and emit the state."""
         stream_slice = partition.to_slice()
         assert isinstance(stream_slice, StreamSlice)  # noqa: S101  # stream_slices makes no others
         window = self._windows.pop(stream_slice.extra_fields[_WINDOW])
         self._checkpoint((window.low, window.high))
 
     def ensure_at_least_one_state_emitted(self) -> None:
-        """Tell the platform at the end, whatever that was."""
+        """Emit the state at the end, whatever that was."""
         with self._lock:
             self._checkpoint_spans([])
 
     def _checkpoint(self, span: Span) -> None:
-        """Take a span for done, and tell the platform.
+        """Mark a span as done, and emit the state.
 
-        Whatever thread closes a window does the same, so that states come in their order, each behind its pages.
+        The thread that closes a window does the same, so that states follow in order, each behind its pages.
         """
         with self._lock:
             self._checkpoint_spans([span])
 
     def _checkpoint_spans(self, spans: Iterable[Span]) -> None:
-        """Take spans for done, and tell the platform; whoever calls it holds the lock.
+        """Mark spans as done, and emit the state; called with the lock held.
 
         What lies after the API's own time can't have been read, whatever this machine's clock says. Pinned by
         test_given_a_clock_that_is_ahead_when_read_then_the_state_ends_with_the_clock_of_the_api.
@@ -359,7 +359,7 @@ class WindowCursor(Cursor):
     def _slice_for(self, low: int, high: int) -> StreamSlice:
         """Return the slice that asks for a span.
 
-        It begins a millisecond before its first moment, so that windows overlap even if neither bound is inclusive. The
+        It begins a millisecond early, so that windows overlap even if neither bound is inclusive. The
         first one begins so long before the second of the start date, and the last one ends with the second of the end
         date, because the API may compare no finer. What lies there is left out.
         """

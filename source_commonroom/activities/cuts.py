@@ -19,7 +19,7 @@ from source_commonroom.lists.completeness import Counts
 logger = logging.getLogger("airbyte")
 
 # So many parts may fail one after the other, as long as nothing has been served: the halves of a window, and those of
-# one of them. And so many later, where several records fail.
+# one of them. And so many later, if several records fail.
 _MOST_AT_FIRST = 4
 _MOST = 12
 # Parts that are no longer, in milliseconds, meet within a second.
@@ -35,12 +35,12 @@ class Cut:
 
     What fails is cut in two again and again, until only a millisecond and its neighbors are left; or a second, if the
     API compares no finer, because an activity may lie between two parts then that meet within it. If nothing is served,
-    the API is down, and no record is the cause.
+    the API is down, and not a record to blame.
 
     :param retriever: asks for the pages
     :param counts: compares each part with its count
-    :param slice_for: makes the slice that asks for a span, from the first moment to the last
-    :param bounds: the first and the last moment of the sync
+    :param slice_for: makes the slice that asks for a span
+    :param bounds: the first and the last millisecond of the sync
     :param window: the window; its ``done`` and ``unserved`` say in the end what was read and what wasn't
     :param drop_repeated: returns of a page's rows those that no other window was first with
     """
@@ -68,7 +68,7 @@ class Cut:
         """How many parts failed one after the other."""
         self._served = False
         self._known_timestamp = window.reached
-        """The moment of an activity that came."""
+        """The timestamp of an activity that was received."""
         self._has_milliseconds: bool | None = None
 
     def pages(self, error: RequestFailedError) -> Iterator[Rows]:
@@ -126,9 +126,9 @@ class Cut:
         except RequestFailedError as again:
             if not again.failure.retried:
                 raise
-            brought = any(walk.pages_read for walk in part.walks)
-            self._served = self._served or brought
-            self._failures = 1 if brought else self._failures + 1
+            has_pages = any(walk.pages_read for walk in part.walks)
+            self._served = self._served or has_pages
+            self._failures = 1 if has_pages else self._failures + 1
             if self._failures >= _MOST_AT_FIRST and not self._served:
                 self._served = self._serves_others()
             if self._failures >= (_MOST if self._served else _MOST_AT_FIRST):
@@ -168,7 +168,7 @@ class Cut:
         return self._drop_repeated(new)
 
     def _complete_until(self, part: Window) -> int:
-        """Return up to where a part has been read whole although it failed, and take that for done."""
+        """Return until when a part is complete although it failed, and mark that as done."""
         reached = part.read_until()
         if reached is not None and part.since == part.complete_until and self._is_complete(part, *reached):
             part.complete_until = reached[0]
@@ -179,11 +179,11 @@ class Cut:
     def _is_complete(self, part: Window, high: int, after: int) -> bool:
         """Tell whether the API counts no more in what was read of a part than it has answered.
 
-        :param high: the last moment of that
-        :param after: how many activities came since then
+        :param high: the last millisecond of that
+        :param after: how many activities were received since then
         """
         walk = part.walks[-1]
-        # What was deleted after it came must not stand for what a cursor that counts rows skipped for it.
+        # A received record that was deleted must not make up for one that a cursor which counts rows then skipped.
         if (walk.counts and walk.counts.fell) or walk.has_moved():
             return False
         if part.expected is None:
@@ -196,17 +196,17 @@ class Cut:
         return counted <= part.received_until(after)
 
     def _compares_milliseconds(self) -> bool:
-        """Tell whether a span of a few milliseconds brings what lies in it, and nothing else.
+        """Tell whether a span of a few milliseconds returns what lies in it, and nothing else.
 
-        By an activity that came or lies near: the span around it brings it, and the one behind it doesn't.
+        By an activity that was received or lies near: the span around it returns it, and the one behind it doesn't.
         """
         if self._has_milliseconds is None:
-            moments = (
+            timestamps = (
                 [self._known_timestamp]
                 if self._known_timestamp
                 else filter(None, map(self._first_timestamp_of, self._neighbors()))
             )
-            at = next(iter(moments), "")
+            at = next(iter(timestamps), "")
             self._has_milliseconds = bool(
                 at
                 and self._first_timestamp_of((parse_timestamp(at), parse_timestamp(at) + 1))
@@ -215,7 +215,7 @@ class Cut:
         return self._has_milliseconds
 
     def _serves_others(self) -> bool:
-        """Tell whether the API serves an activity after the window, before it, or at its beginning, or says of none."""
+        """Tell whether the API answers for the time after the window, before it, or at its beginning."""
         window = self._window
         spans = [*self._neighbors(), (window.low, window.high)]
         return any(self._first_timestamp_of(span) is not None for span in spans)
@@ -227,7 +227,7 @@ class Cut:
         return [(low, high) for low, high in spans if low < high]
 
     def _first_timestamp_of(self, span: Span) -> str | None:
-        """Return the moment of the first activity of a span, empty if it has none; None if it isn't served."""
+        """Return the timestamp of the first activity of a span, empty if it has none; None if it isn't served."""
         retriever, part = self._retriever.quick(_TRIES), self._slice_for(*span)
         try:
             page = retriever.page_of({**retriever.params(part), "limit": 1}, part)
@@ -237,10 +237,10 @@ class Cut:
 
 
 def verify_window(counts: Counts, window: Window) -> Iterator[Rows]:
-    """Find out whether the walks of a window brought all of it, and yield the rows that they missed.
+    """Find out whether the walks of a window received all of it, and yield the rows that they missed.
 
-    If it couldn't be counted before, it is counted now and read once more: the sum of the windows doesn't tell what is
-    missing within one.
+    If it couldn't be counted before, it is counted now and read once more: the sum of the windows doesn't show what
+    is missing within one.
 
     :raises AirbyteTracedException: as :meth:`Counts.verify`
     """
@@ -253,11 +253,11 @@ def verify_window(counts: Counts, window: Window) -> Iterator[Rows]:
 
 
 def first_page_counted_apart(retriever: PageRetriever, window: Window, error: RequestFailedError) -> FirstPage:
-    """Return the first page of a window that the API didn't serve together with a count, counted if that can be had.
+    """Return the first page of a window that the API didn't serve together with a count, counted if that is possible.
 
     It may have been the page that failed, and pages may have become smaller since. So the count is asked for alone, and
-    then the page once more: what is deleted in between may not stand for what is missing. If the page has changed
-    meanwhile, the count may be of other activities.
+    then the page once more: a record that is deleted in between may not make up for a missing one. If the page has
+    changed meanwhile, the count may be of other activities.
 
     :param error: what the request for both met
     :raises RequestFailedError: that, if the page isn't served without a count either
@@ -287,6 +287,6 @@ def unserved_message(name: str, spans: Iterable[Span]) -> str:
     more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
     return (
         f"{name}: the API can't serve the activities of {', '.join(named[:_NAMED])}{more}: each request for them "
-        "failed, and those beside them didn't. All others came, and the next sync asks for these alone. Tell Common "
-        "Room's support, with these moments: one of its records is broken."
+        "failed, and those beside them didn't. All others were read, and the next sync asks for these alone. "
+        "Tell Common Room's support, with these times: one of its records is broken."
     )

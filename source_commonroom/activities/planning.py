@@ -21,9 +21,9 @@ logger = logging.getLogger("airbyte")
 _DAY = 24 * 3600 * 1000
 # How often a probe is sent that has the first page of a window's reader behind it.
 _TRIES = 2
-# So many spans may fail one after the other, counted or not, before the API is taken for down.
+# After so many spans in a row that fail, counted or not, the API counts as down.
 _DOWN = 3
-# So many records are taken to be left where nobody counts.
+# How many records are assumed to be left if the API doesn't count.
 _UNKNOWN_REST = 10**9
 
 
@@ -37,10 +37,10 @@ class Planner:
     the newest first, as long as it takes; and if days can't be counted either, nothing is.
 
     :param retriever: asks for the first pages
-    :param slice_for: makes the slice that asks for a span, from the first moment to the last
+    :param slice_for: makes the slice that asks for a span
     :param workers: how many windows are read at once
-    :param estimates: takes what the API counts
-    :param output_closed: tells whether the output is closed, so that the planning doesn't wait for it
+    :param estimates: receives what the API counts
+    :param output_closed: whether the output is closed, so that the planning doesn't wait for it
     """
 
     def __init__(
@@ -90,23 +90,23 @@ class Planner:
         """Say what couldn't be compared, once all is planned."""
         if not self._counts:
             logger.warning(
-                "%s: the API doesn't count records (%s). They are read all the same, but nothing tells whether what "
-                "comes is all that there is.",
+                "%s: the API doesn't count records (%s). They are read all the same, but nothing shows whether what "
+                "is received is all that there is.",
                 self._name,
                 self._reason,
             )
         elif self._uncounted:
             logger.warning(
                 "%s: the API failed to count the records of the spans %s (%s). They are read all the same, but what "
-                "comes of them can't be compared with a count this time.",
+                "is received can't be compared with a count this time.",
                 self._name,
                 ", ".join(f"{format_timestamp(low)} to {format_timestamp(high)}" for low, high in self._uncounted),
                 self._reason,
             )
         elif self._uncountable_length is not None:
             logger.warning(
-                "%s: the API didn't count the records of a long span (%s). Shorter ones were counted, and what came is "
-                "compared with the count of each; the count of the whole isn't known.",
+                "%s: the API didn't count the records of a long span (%s). Shorter ones were counted, and what was "
+                "received is compared with the count of each; the count of the whole isn't known.",
                 self._name,
                 self._reason,
             )
@@ -194,7 +194,7 @@ class Planner:
             ahead += [(low, middle), (middle, high)]
 
     def _by_pages(self, first: int, last: int) -> Iterator[Window]:
-        """Plan a span that nobody counts."""
+        """Plan a span that the API doesn't count."""
 
         def preview(low: int, high: int) -> PagePreview | None:
             return self._preview(low, high)
@@ -217,7 +217,7 @@ class Planner:
         return Window(self._windows, low, high, self._slice_for(low, high), first, of, counts=counts)
 
     def _stop_if_output_closed(self) -> None:
-        """Do nothing, unless nobody reads any more.
+        """Do nothing, unless the output is closed.
 
         :raises RuntimeError: if the output is closed, so that the sync ends within the request under way
         """
@@ -225,7 +225,7 @@ class Planner:
             raise RuntimeError("the output was closed before all windows were planned")
 
     def _probe(self, low: int, high: int, tries: int = _TRIES) -> SpanCount | None:
-        """Return what the first page and the count of a span tell; None if the API fails."""
+        """Return what the first page and the count of a span show; None if the API fails."""
         self._stop_if_output_closed()
         try:
             first = self._retriever.quick(tries).first_page(self._slice_for(low, high))
@@ -239,7 +239,7 @@ class Planner:
         return SpanCount(first.records, _earliest_within(known, low, high) if known == sorted(known) else None)
 
     def _probe_apart(self, low: int, high: int, *, is_new: bool) -> tuple[SpanCount | None, bool]:
-        """Return what a count of a span tells, None if the API fails, and whether it serves the first page.
+        """Return what a count of a span shows, None if the API fails, and whether it serves the first page.
 
         :param is_new: whether the count wasn't asked for alone before
         """
@@ -250,9 +250,9 @@ class Planner:
         return self._count_alone(low, high) if served and is_new else None, served
 
     def _count_alone(self, low: int, high: int) -> SpanCount | None:
-        """Return what the count of a span tells, asked for without a page; None if the API doesn't answer.
+        """Return what the count of a span shows, asked for without a page; None if the API doesn't answer.
 
-        Where page and count failed together, it may have been the page.
+        If page and count failed together, it may have been the page.
         """
         try:
             return SpanCount(self._retriever.quick(1).count(self._slice_for(low, high)), None)
@@ -261,7 +261,7 @@ class Planner:
             return None
 
     def _preview(self, low: int, high: int) -> PagePreview | None:
-        """Return what the first page of a span tells; None if the API fails."""
+        """Return what the first page of a span shows; None if the API fails."""
         self._stop_if_output_closed()
         try:
             first = self._retriever.quick(_TRIES).plain_page(self._slice_for(low, high))
@@ -283,7 +283,7 @@ class Planner:
 
     @staticmethod
     def _earliest(seen: PagePreview | None, first: int, last: int) -> int:
-        """Return the moment of the first activity of a span, if its plain page tells; else its first moment."""
+        """Return the timestamp of the first activity of a span, if its plain page shows it; else the span's start."""
         if seen is None or (seen.earliest is None and seen.rows):
             return first
         # An empty span is one window.
@@ -298,10 +298,10 @@ class Planner:
 
 def _timestamps_on(first: FirstPage) -> list[str]:
     rows: list[Mapping[str, Any]] = [row for row in first.page["data"] if isinstance(row, dict)]
-    return [moment for moment in map(timestamp_of, rows) if moment]
+    return list(filter(None, map(timestamp_of, rows)))
 
 
 def _earliest_within(known: list[str], low: int, high: int) -> int | None:
-    """Return the first of some moments, if it lies in its span; a wrong one makes the plan worse, and nothing else."""
+    """Return the first of some timestamps, if it lies in its span; a wrong one only makes the plan worse."""
     earliest = parse_timestamp(known[0]) if known else None
     return earliest if earliest is not None and low - 1000 <= earliest <= high + 1000 else None

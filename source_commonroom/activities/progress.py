@@ -1,4 +1,4 @@
-"""Progress: a window of activities, and how far the reading of it has come."""
+"""Progress: a window of activities, and how far it has been read."""
 
 import time
 from array import array
@@ -21,19 +21,19 @@ from source_commonroom.api.walk import Walk, sum_of
 
 Rows = list[dict[str, Any]]
 
-# So many activities may come again where a walk is left and another one goes on; and so many, if fewer can be had.
+# How many activities may be read twice if another walk continues; and how many if fewer isn't possible.
 _FEW_AGAIN = 20
 _MOST_AGAIN = 100
-# A moment up to its second.
+# The length of a timestamp up to its second.
 _SECOND = len("2026-01-01T00:00:00")
 
 
 class Window:
-    """A window that is planned, and how far the reading of it has come.
+    """A window that is planned, and how far it has been read.
 
-    :param number: tells it from all others of the sync
-    :param low: its first moment, in milliseconds, which is the last one of the window before
-    :param high: its last moment
+    :param number: identifies it within the sync
+    :param low: its first millisecond since 1970, which is the last one of the window before
+    :param high: its last millisecond
     :param part: the slice that asks for it
     :param first: its first page, if it has been read already
     :param counts: whether the API is asked how many activities it has
@@ -61,38 +61,38 @@ class Window:
         self.is_counted = counts
         """Whether the API counts windows, even if it didn't count this one before its first page."""
         self.counted_apart = False
-        """Whether the count came of another answer than the first page."""
+        """Whether the count and the first page are two answers."""
         self.records: int | None = None
         """How many activities the API counted before the first page."""
         self.walks: list[Walk] = []
-        """The walks that read it, one after the other: each but the first begins where the one before was left."""
+        """The walks that read it, one after the other: each but the first continues the one before."""
         self.since = low
-        """Where the last of them begins."""
+        """The start of the last of them."""
         self.expected: int | None = None
         """How many activities the API counted from there on, before its first page."""
         self.complete_until = low
-        """Up to where the walks before it brought all that the API counts."""
+        """Until when the walks before it received all that the API counts."""
         self.in_order = True
-        """Whether no activity came after one of a later moment."""
+        """Whether the activities were received in the order of their timestamps."""
         self.reached = ""
-        """The moment of the last activity; there may be more of it on the next page."""
+        """The timestamp of the last activity; the next page may contain it as well."""
         self.reached_before = ""
-        """The same, a page before: where the API doesn't count, only a page tells that the one before was in order."""
-        self.without_moment = 0
-        """How many activities came that have none."""
+        """The same, a page before: if the API doesn't count, only the next page shows that a page was in order."""
+        self.without_timestamp = 0
+        """How many received activities have no timestamp."""
         self.latest: list[str] = []
-        """The moments of the last page."""
+        """The timestamps of the last page."""
         self._latest_keys: tuple[list[str], list[int]] = [], []
-        """The moments of all activities of the last page, and their keys."""
+        """The timestamps of all activities of the last page, and their keys."""
         self._repeats_until = ""
         self._overlap: set[int] = set()
         self._overlap_ends = ""
         self.checkpointed_at = time.monotonic()
         """When the state was last kept."""
         self.reread_keys: array[int] = array("q")
-        """The activities that came when it was read once more."""
+        """The keys of the activities that were received when it was read once more."""
         self.left_out_low = self.left_out_high = 0
-        """How many came that a window before it, or after it, was first with."""
+        """How many received activities the window before it, or after it, had received first."""
         self.is_doubtful = False
         """Whether something may be missing of what was read, whatever the counts say in the end."""
         self.is_split = False
@@ -102,43 +102,45 @@ class Window:
         self.unserved: list[tuple[int, int]] = []
         """The parts that the API can't serve."""
 
-    def track_page(self, rows: Rows, moments: list[str]) -> None:
-        """Follow a page: its activities, and their moments."""
-        known = [moment for moment in moments if moment] if "" in moments else moments
+    def track_page(self, rows: Rows, timestamps: list[str]) -> None:
+        """Note a page: its activities, and their timestamps."""
+        known = [timestamp for timestamp in timestamps if timestamp] if "" in timestamps else timestamps
         if self._repeats_until:
-            further = [moment for moment in known if moment >= self._repeats_until]
+            further = [timestamp for timestamp in known if timestamp >= self._repeats_until]
             if further and further[-1] > self._repeats_until:
                 self._repeats_until = ""
             known = further
-        self.without_moment += moments.count("")
+        self.without_timestamp += timestamps.count("")
         so_far = [self.reached, *known]
         self.in_order = self.in_order and so_far == sorted(so_far)
         self.reached_before, self.reached = self.reached, so_far[-1]
         self.latest = known
-        self._latest_keys = moments, hashes_of(rows)
+        self._latest_keys = timestamps, hashes_of(rows)
 
     def read_until(self) -> tuple[int, int] | None:
-        """Return a moment before which all has been read, if nothing is missing, and how many activities came since.
+        """Return a time before which all has been read, if nothing is missing, and how many activities follow it.
 
         It is a whole second, and if there is one, a second in which no activity lies. So whether bounds are inclusive,
-        and how finely the API compares, doesn't matter: what it counts up to that moment is all that came before it,
-        and no less. Of the moment itself more may come. None if there is no such moment near the last activity.
+        and how finely the API compares, doesn't matter: it counts up to that time exactly what was received
+        before it. Of that time itself there may be more. None if there is no such time near the last activity.
         """
         if not self.in_order:
             return None
         if self.records is None:
-            # Of the last page nobody knows whether the next one belongs before it.
+            # The next page may turn out to belong before the last one.
             found = (floor_to_second(parse_timestamp(self.reached_before)), 0) if self.reached_before else None
         else:
             found = self._last_second()
         return found if found and self.since < found[0] < self.high else None
 
     def _last_second(self) -> tuple[int, int] | None:
-        """Return the second of the last activity, or an earlier one that is followed by few, and how many came since.
+        """Return the second of the last activity, or an earlier one that is followed by few, and how many follow.
 
-        All of them came on the last page.
+        All of those are on the last page.
         """
-        seconds = [moment[:_SECOND] for moment in [self.reached_before or format_timestamp(self.low), *self.latest]]
+        seconds = [
+            timestamp[:_SECOND] for timestamp in [self.reached_before or format_timestamp(self.low), *self.latest]
+        ]
         last: tuple[int, int] | None = None
         for place in range(len(seconds) - 1, 0, -1):
             after = len(seconds) - place
@@ -153,46 +155,46 @@ class Window:
         return last
 
     def expect_repeats_until(self, reached: str) -> None:
-        """Take what comes now, up to a moment, for read again: what is new of it doesn't break the order."""
+        """Expect rows up to a timestamp to be read again: new ones among them don't break the order."""
         self._repeats_until = reached
 
     def is_short(self) -> bool:
-        """Tell whether the last walk brought fewer activities than were counted before its first page.
+        """Tell whether the last walk received fewer activities than were counted before its first page.
 
-        What arrived late, and came in a walk before it, must not stand for what it lacks.
+        What arrived late in a walk before it must not make up for what it lacks.
         """
         return self.expected is not None and self.walks[-1].received < self.expected
 
     def received_until(self, after: int) -> int:
-        """Return how many activities the last walk brought up to the moment since when so many came.
+        """Return how many activities the last walk received up to the time that so many follow.
 
-        Those without a moment aren't counted in any span.
+        Those without a timestamp aren't counted in any span.
         """
-        return self.walks[-1].received - self.without_moment - after
+        return self.walks[-1].received - self.without_timestamp - after
 
     def overlaps_as_expected(self, high: int, first: str, again: set[int]) -> bool:
-        """Tell whether what comes again, from a moment on, is all that came since: nothing is gone or withheld.
+        """Tell whether the rows read again from a time on are all that were received since: none is gone or withheld.
 
-        If something of the second before comes as well, the API compares seconds, and all of that second has to come.
+        If one of the second before is among them, the API compares seconds, and all of that second must be.
 
-        :param high: the moment, a whole second
-        :param first: the moment of the first activity that is answered now
-        :param again: the keys of those that came before
+        :param high: the time, a whole second
+        :param first: the timestamp of the first activity that is returned now
+        :param again: the keys of those that were received before
         """
         begin = format_timestamp(high if first >= format_timestamp(high) else high - SECOND)
-        return again == {key for moment, key in zip(*self._latest_keys, strict=True) if moment >= begin}
+        return again == {key for timestamp, key in zip(*self._latest_keys, strict=True) if timestamp >= begin}
 
     def continue_with(self, walk: Walk, high: int, expected: int, overlap: set[int]) -> None:
-        """Go on with another walk, which begins at a moment up to which all has been read.
+        """Go on with another walk, which begins at a time up to which all has been read.
 
-        :param overlap: the keys of the activities that come again
+        :param overlap: the keys of the activities that are read again
         """
         self._overlap, self._overlap_ends = overlap, self.reached
         self.walks.append(walk)
         self.since, self.expected = high, expected
 
     def drop_overlap(self, rows: Rows) -> Rows:
-        """Return the rows of a page that didn't come in the walk before."""
+        """Return the rows of a page that the walk before didn't receive."""
         if not self._overlap:
             return rows
         new = [row for row in rows if hash_of(row) not in self._overlap]
@@ -201,7 +203,7 @@ class Window:
         return new
 
     def tally(self) -> Tally:
-        """Return what came of it, in a few numbers."""
+        """Return what was received of it, in a few numbers."""
         number, checksum = sum_of(self.walks, self.reread_keys)
         return Tally(
             self.low, self.high, number, self.left_out_low, self.left_out_high, checksum, is_whole=not self.is_split

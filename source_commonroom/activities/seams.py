@@ -1,4 +1,4 @@
-"""Seams: the moments at which windows meet, and what comes twice there."""
+"""Seams: the times at which windows meet, and the records that both windows receive there."""
 
 import threading
 from collections import Counter
@@ -9,13 +9,13 @@ from source_commonroom.activities.timestamps import format_timestamp, parse_time
 from source_commonroom.api.keys import hash_of
 
 # Whatever the API's resolution is, up to this, and whether its bounds are inclusive: so close to a seam, in
-# milliseconds, a record may come in both windows.
+# milliseconds, both windows may receive a record.
 _NEAR = 1_100
 # As far as the second of a record near a seam may lie from it.
 _FAR = 3_000
-# So many records of one second are remembered, and so many without a moment. What comes twice beyond is emitted twice.
+# How many records of one second are remembered, and how many without a timestamp. Repeated ones beyond are emitted.
 _MOST = 2**16
-# A moment up to its second.
+# The length of a timestamp up to its second.
 _SECOND = len("2026-01-01T00:00:00")
 
 Row = Mapping[str, Any]
@@ -24,8 +24,8 @@ Row = Mapping[str, Any]
 class Edges:
     """The bounds of a window, and which records of it lie near them.
 
-    :param low: the first moment of the window, in milliseconds
-    :param high: its last moment
+    :param low: the first millisecond of the window
+    :param high: its last millisecond
     """
 
     def __init__(self, low: int, high: int) -> None:
@@ -34,27 +34,35 @@ class Edges:
         self._high_from, self._high_to = format_timestamp(high - _NEAR), format_timestamp(high + _NEAR)
 
     def may_hold(self, first: str, last: str) -> bool:
-        """Tell whether records of the moments between two may lie near an edge."""
+        """Tell whether records from one timestamp to another may lie near an edge."""
         return first <= self._low_to or last >= self._high_from
 
-    def outside(self, moments: Sequence[str], first: int, last: int) -> set[int]:
-        """Return the places of records that lie before the sync's first moment or after its last one, and near it.
+    def outside(self, timestamps: Sequence[str], first: int, last: int) -> set[int]:
+        """Return the places of records that lie before the sync's start or after its end, and near it.
 
-        It is asked for up to a second more than belongs to it. What lies far outside came for a reason that only the
-        API knows, and is left out by nobody.
+        The API is asked for up to a second more than belongs to the sync. What lies far outside isn't left out: the API
+        has a reason of its own to return it.
         """
         begin = format_timestamp(first) if self._low <= first else ""
         end = format_timestamp(last) if self._high >= last else "9999"
         far = format_timestamp(self._low - _FAR), format_timestamp(self._high + _FAR)
-        return {place for place, moment in enumerate(moments) if far[0] <= moment < begin or end < moment <= far[1]}
+        return {
+            place
+            for place, timestamp in enumerate(timestamps)
+            if far[0] <= timestamp < begin or end < timestamp <= far[1]
+        }
 
-    def are_near(self, moment: str) -> bool:
-        """Tell whether a record lies near an edge; one without a moment may."""
-        return not moment or self._low_from <= moment <= self._low_to or self._high_from <= moment <= self._high_to
+    def are_near(self, timestamp: str) -> bool:
+        """Tell whether a record lies near an edge; one without a timestamp may."""
+        return (
+            not timestamp
+            or self._low_from <= timestamp <= self._low_to
+            or self._high_from <= timestamp <= self._high_to
+        )
 
 
 class Seams:
-    """Keeps of what windows read near their seams who was first; any thread may ask.
+    """Remembers which window was the first to receive each record near a seam; any thread may ask.
 
     It holds the records near the seams of windows that are planned or being read, and no others: their number doesn't
     grow with the sync.
@@ -71,7 +79,7 @@ class Seams:
             self._pending[seam] += windows
 
     def window_done(self, *seams: int) -> None:
-        """Learn that a window with these edges isn't read any more."""
+        """Note that a window with these edges isn't read any more."""
         with self._lock:
             for seam in seams:
                 self._pending[seam] -= 1
@@ -82,28 +90,28 @@ class Seams:
                 self._first_window.clear()
 
     def _drop_near(self, seam: int) -> None:
-        """Forget what lies near a seam, and near no other one."""
+        """Drop what lies near a seam, and near no other one."""
         low, high = format_timestamp(seam - _FAR), format_timestamp(seam + _FAR)
         for second in [second for second in self._first_window if low <= second <= high]:
-            moment = parse_timestamp(f"{second}Z")
-            if not any(abs(other - moment) <= _FAR for other in self._pending):
+            timestamp = parse_timestamp(f"{second}Z")
+            if not any(abs(other - timestamp) <= _FAR for other in self._pending):
                 del self._first_window[second]
 
-    def read_before(self, window: int, rows: Sequence[Row], moments: Sequence[str], edges: Edges) -> dict[int, str]:
-        """Take the records of a page that lie near an edge, and return those that came in another window before.
+    def read_before(self, window: int, rows: Sequence[Row], timestamps: Sequence[str], edges: Edges) -> dict[int, str]:
+        """Note the records of a page that lie near an edge, and return those that another window received before.
 
         :param window: the number of the window that reads them
-        :return: the places of those that came before, and their moments
+        :return: the places of those, and their timestamps
         """
         before: dict[int, str] = {}
         with self._lock:
-            for place, (row, moment) in enumerate(zip(rows, moments, strict=True)):
-                if not edges.are_near(moment):
+            for place, (row, timestamp) in enumerate(zip(rows, timestamps, strict=True)):
+                if not edges.are_near(timestamp):
                     continue
-                first = self._first_window.setdefault(moment[:_SECOND], {})
+                first = self._first_window.setdefault(timestamp[:_SECOND], {})
                 key = hash_of(row)
                 if len(first) < _MOST:
                     first.setdefault(key, window)
                 if first.get(key, window) != window:
-                    before[place] = moment
+                    before[place] = timestamp
         return before

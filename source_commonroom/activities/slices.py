@@ -19,16 +19,15 @@ _LARGEST = 50
 # How many milliseconds a window reaches past a burst in its last one. The next begins one before that end.
 _PAST_A_BURST = 2
 # So many probes a page of the span, and so many beside those. An API in another order than the one that was asked for,
-# or moments outside their span, would take any number; so few are left over by no other plan.
+# or timestamps outside their span, would take any number; all other plans need fewer.
 _PROBES_A_PAGE = 2
 _PROBES = 40
 # At most so many windows of equal time.
 _EQUAL = 1_000
-# If nobody counts, a window is guessed anew so often, and the next is at most so many times as long.
+# If the API doesn't count, a window is guessed anew so often, and the next is at most so many times as long.
 _GUESSES = 3
 _LONGER = 8
-# As short a window may be, in milliseconds: nobody would notice if something lay between windows that meet within a
-# second.
+# The shortest window, in milliseconds: without counts nothing shows a record between windows that meet within a second.
 _SHORTEST = 2_001
 # If so many looks fail one after the other, the API is down.
 _DOWN = 3
@@ -38,7 +37,7 @@ _GROWS = 3
 
 @dataclass(frozen=True)
 class SpanCount:
-    """What one request tells of a span: how many records lie in it, and the moment of the first of them."""
+    """What one request shows of a span: how many records lie in it, and the timestamp of the first of them."""
 
     records: int
     earliest: int | None
@@ -46,7 +45,7 @@ class SpanCount:
 
 @dataclass(frozen=True)
 class PagePreview:
-    """What the first page of a span tells where nobody counts: between which moments its rows lie, and what follows."""
+    """What the first page of a span shows if the API doesn't count: the times of its rows, and whether more follow."""
 
     rows: int
     earliest: int | None
@@ -86,7 +85,7 @@ def plan(first: int, last: int, probe: Callable[[int, int], SpanCount | None], s
 
     So a probe nearly always is of just the window that follows, and costs nothing if it was its first page. Only
     guesses that are far too large are lost: some ten at each burst, because a span in which the guess failed is halved.
-    An empty decade costs nothing, because a probe tells when its first record was.
+    An empty decade costs nothing, because a probe shows when its first record was.
 
     A window is a millisecond long at least. A burst in one millisecond is a window that ends behind it, because a
     boundary within the burst would have both its windows read it.
@@ -97,8 +96,8 @@ def plan(first: int, last: int, probe: Callable[[int, int], SpanCount | None], s
 
     :param first: the first millisecond of the span
     :param last: its last one
-    :param probe: tells what lies in a span, both ends inclusive; asked while the plan is being read. None if it can't
-        be told now: the guess stands then, and the reader of the window meets what was wrong
+    :param probe: returns what lies in a span, both ends inclusive; called while the plan is being read. None if the
+        API fails: the guess stands then, and the reader of the window meets what was wrong
     :param size: see :data:`Size`
     :return: the windows, first and last millisecond, in order
     """
@@ -171,10 +170,10 @@ def _of_equal_time(first: int, last: int, windows: int) -> Iterator[tuple[int, i
 def plan_without_counts(
     first: int, last: int, preview: Callable[[int, int], PagePreview | None], size: Callable[[int], int]
 ) -> Iterator[tuple[int, int]]:
-    """Cut a span into windows by how close the rows lie, because nobody counts: on its first page, and further on.
+    """Cut a span into windows by how close the rows lie on its first page, and further on, without counts.
 
-    :param preview: tells what the first page of a span tells; None if it can't be had now
-    :param size: tells how many records the next window should have, by how many windows there were
+    :param preview: returns what the first page of a span shows; None if the API fails
+    :param size: returns how many records the next window should have, by how many windows there were
     :return: as :func:`plan`
     """
     begin, windows, failures = first, 0, 0
@@ -185,7 +184,7 @@ def plan_without_counts(
         seen = preview(begin, high)
         failures = failures + 1 if seen is None else 0
         if failures >= _DOWN:
-            # Whoever reads the rest meets what is wrong. Windows of seconds would be planned for ever.
+            # The reader of the rest meets what is wrong. Windows of seconds would be planned for ever.
             high = last
         for _ in range(_GUESSES):
             end = _end_of(begin, high, seen, wanted, preview)
@@ -203,14 +202,14 @@ def plan_without_counts(
 def _end_of(
     begin: int, high: int, seen: PagePreview | None, wanted: int, preview: Callable[[int, int], PagePreview | None]
 ) -> int | None:
-    """Return where a window that is too long should end; None if it isn't, or if that can't be told."""
+    """Return where a window that is too long should end; None if it isn't, or if that isn't known."""
     if seen is None or not seen.more or seen.earliest is None or seen.latest is None or high - begin <= _SHORTEST:
         return None
     start = max(seen.earliest, begin)
     long = _length(seen, wanted)
     if high - start > long * _TOO_MUCH:
         return start + long
-    # A history grows: what the first page tells may be wrong further on.
+    # A history grows: what the first page shows may be wrong further on.
     later = preview(high - (high - start) // 4, high) if seen.rows < wanted else None
     if later is None or not later.more or high - start <= _length(later, wanted) * _GROWS:
         return None
@@ -223,7 +222,7 @@ def _length(seen: PagePreview, wanted: int) -> int:
 
 
 def _length_after(seen: PagePreview | None, length: int, wanted: int) -> int | None:
-    """Return how long the next window should be; None for all that is left, whose first page tells where it begins."""
+    """Return how long the next window should be; None for all that is left, whose first page shows where it begins."""
     if seen is None:
         return length * _LONGER
     if seen.more and seen.earliest is not None and seen.latest is not None:
@@ -234,7 +233,7 @@ def _length_after(seen: PagePreview | None, length: int, wanted: int) -> int | N
 def window_size(workers: int) -> Size:
     """Return the size of windows for so many workers, to give to :func:`plan`.
 
-    Small at first, so that there is a state soon, and a sync that is killed early has not read in vain; some 50 pages
+    Small at first, so that there is a state soon, and a sync that is killed early loses little; some 50 pages
     in the middle, because each window costs half a page at its end; and smaller again towards the end, so that all
     workers end at about the same time. Some of the workers don't count: the rate limit keeps them waiting.
     """

@@ -1,4 +1,4 @@
-"""The state that comes in: which is understood, which is refused, and what is never usable."""
+"""The saved state: which is understood, which is refused, and what of it is never used."""
 
 import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -24,7 +24,7 @@ _RANGES = "date-range"
 LOOKBACK_FROM = "lookback_from"
 """The end of the earliest sync of which something in the state stems; absent for the end of its last span."""
 IN_PROGRESS = "in_progress"
-"""Whether a sync has begun that hasn't come to its end."""
+"""Whether a sync has begun that hasn't reached its end."""
 # Python writes the years before it with fewer digits.
 _FIRST_YEAR = 1000
 
@@ -36,16 +36,16 @@ class _UnreadableError(Exception):
 def usable_state(
     state: Sequence[AirbyteStateMessage], streams: Collection[str] | None, lookback: timedelta
 ) -> list[AirbyteStateMessage]:
-    """Return of a state what can be usable, in the form in which the CDK reads it.
+    """Return what is usable of a state, in the form in which the CDK reads it.
 
-    Why not the CDK alone: an unknown form counts for it as no state at all, a moment that doesn't parse as a crash, and
+    Why not the CDK alone: it treats an unknown form as no state at all, crashes at an invalid timestamp, and treats
     what lies in the future as read. Pinned by unit_tests/test_state.py.
 
     :param state: as the platform sends it, a message a stream
-    :param streams: what the configured catalog names; None where nobody knows
+    :param streams: what the configured catalog names; None if that isn't known
     :param lookback: how much a sync reads again before its state
     :return: the state of activities, or nothing; no other stream has one
-    :raises AirbyteTracedException: (config_error) where it can't be read
+    :raises AirbyteTracedException: (config_error) if it can't be read
     """
     found: Any = None
     others = set()
@@ -76,20 +76,20 @@ def usable_state(
 
 def _unreadable_state(what: str) -> AirbyteTracedException:
     return AirbyteTracedException(
-        message=f"{what} Another connector or another version of this one may have written it, or somebody edited it. "
+        message=f"{what} Another connector or another version of this one may have written it, or it was edited. "
         "Clear the state, by a refresh of the stream, and run the sync again: everything is read anew, and nothing is "
         "lost.",
-        internal_message="the state that came in is of an unknown form",
+        internal_message="the saved state is of an unknown form",
         failure_type=FailureType.config_error,
     )
 
 
 def _drop_future_spans(state: Mapping[str, Any], lookback: timedelta) -> dict[str, Any] | None:
-    """Return the state without what lies in the future, or None where nothing is left."""
+    """Return the state without what lies in the future, or None if nothing is left."""
     now = datetime.now(UTC)
     if set(state) == {_CURSOR}:
-        moment = _clamp_to_now(_parse_timestamp(state[_CURSOR]), now, lookback)
-        return None if moment is None else {_CURSOR: _format_timestamp(moment)}
+        timestamp = _clamp_to_now(_parse_timestamp(state[_CURSOR]), now, lookback)
+        return None if timestamp is None else {_CURSOR: _format_timestamp(timestamp)}
     if set(state) - {LOOKBACK_FROM, IN_PROGRESS} != {"state_type", "slices"} or state["state_type"] != _RANGES:
         raise _UnreadableError("it is of an unknown form")
     # Neither is taken for absent if it can't be read: then what arrived late meanwhile could be missed.
@@ -109,7 +109,7 @@ def _drop_future_spans(state: Mapping[str, Any], lookback: timedelta) -> dict[st
 
 
 def _clamp_to_now(end: datetime, now: datetime, lookback: timedelta) -> datetime | None:
-    """Return up to when something was read, as far as that can be; None where it can't be usable at all."""
+    """Return up to when something was read, as far as that can be; None if it isn't usable at all."""
     if end <= now:
         return end
     if end - now <= lookback:
@@ -142,17 +142,17 @@ def _spans(slices: Any) -> Iterator[tuple[datetime, datetime]]:
 
 
 def _parse_timestamp(text: Any) -> datetime:
-    """Return a moment, cut to the millisecond as the API's are."""
+    """Return a timestamp, cut to the millisecond as the API's are."""
     try:
-        moment = datetime.fromisoformat(text)
-        known = moment.tzinfo is not None and moment.year >= _FIRST_YEAR
-        moment = moment.astimezone(UTC)
+        timestamp = datetime.fromisoformat(text)
+        known = timestamp.tzinfo is not None and timestamp.year >= _FIRST_YEAR
+        timestamp = timestamp.astimezone(UTC)
     except (TypeError, ValueError, OverflowError):
         known = False
     if not known:
-        raise _UnreadableError("it holds something that is no moment in time")
-    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+        raise _UnreadableError("it holds something that is no timestamp")
+    return timestamp.replace(microsecond=timestamp.microsecond // 1000 * 1000)
 
 
-def _format_timestamp(moment: datetime) -> str:
-    return moment.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+def _format_timestamp(timestamp: datetime) -> str:
+    return timestamp.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"

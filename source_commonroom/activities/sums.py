@@ -1,4 +1,4 @@
-"""Sums: what the windows of a span brought together, compared with what the API counted of the whole span."""
+"""Sums: what the windows of a span received together, compared with what the API counted of the whole span."""
 
 import logging
 import threading
@@ -22,19 +22,19 @@ Rows = list[dict[str, Any]]
 # So often the parts of a span are counted, until nothing changes meanwhile; and so many at once.
 _COUNTS = 5
 _AT_ONCE = 8
-# So close to where windows meet, in milliseconds, an activity may lie that neither brings.
+# So close to where windows meet, in milliseconds, an activity may lie that neither receives.
 _NEAR = 1_100
 
 
 class Tally(NamedTuple):
-    """What came of a window, in a few numbers."""
+    """What was received of a window, in a few numbers."""
 
     low: int
     high: int
     received: int
-    """How many activities came, each counted once."""
+    """How many activities were received, each counted once."""
     left_out_low: int
-    """How many of them a window before it was first with."""
+    """How many of them a window before it had received first."""
     left_out_high: int
     """The same of a window after it."""
     checksum: int
@@ -44,7 +44,7 @@ class Tally(NamedTuple):
 
     @property
     def own(self) -> int:
-        """How many activities came that no other window was first with."""
+        """How many activities this window was the first to receive."""
         return self.received - self.left_out_low - self.left_out_high
 
 
@@ -64,8 +64,8 @@ class Reader(Protocol):
 class SpanTotal:
     """The windows of a span that was counted as a whole. The planner adds them, and worker threads read them.
 
-    :param low: the first moment of the span
-    :param high: its last moment
+    :param low: the first millisecond of the span
+    :param high: its last one
     :param records: how many activities the API counted before it was planned
     """
 
@@ -80,7 +80,7 @@ class SpanTotal:
         self._tallies: list[Tally] = []
 
     def add(self, high: int) -> None:
-        """Add the window that follows, up to a moment."""
+        """Add the window that follows, up to a time."""
         with self._lock:
             self._pending += 1
             self._planned = self._planned or high >= self.high
@@ -91,7 +91,7 @@ class SpanTotal:
             self._whole = False
 
     def window_done(self, tally: Tally | None) -> Sequence[Sequence[Tally]]:
-        """Take what came of a window, and return the windows to compare if it was the last one.
+        """Note what was received of a window, and return the windows to compare if it was the last one.
 
         :param tally: None if the window couldn't be read
         :return: all windows of the span, in their order; or those between the ones that couldn't be read
@@ -119,38 +119,38 @@ class NotAllCameError(AirbyteTracedException):
     :param name: the stream's name
     :param spans: where they are, as closely as is known
     :param counted: how many activities the API counts
-    :param came: how many of those came
+    :param received: how many of those were received
     """
 
-    def __init__(self, name: str, spans: Sequence[Span], counted: int, came: int) -> None:
+    def __init__(self, name: str, spans: Sequence[Span], counted: int, received: int) -> None:
         super().__init__(
-            message=f"{name}: the API counted {counted} activities, and {came} of them were returned in windows of "
+            message=f"{name}: the API counted {counted} activities, and {received} of them were returned in windows of "
             "time that follow each other without a gap. Those that are missing lie in "
             f"{_format_spans(spans)}. The next sync reads that again. If it happens each time, tell Common Room's "
             "support: the API counts more in a span than in its parts.",
-            internal_message=f"recordCount {counted}, {came} received",
+            internal_message=f"recordCount {counted}, {received} received",
             failure_type=FailureType.transient_error,
         )
         self.spans = spans
 
 
 class NotComparedError(AirbyteTracedException):
-    """Fewer activities came than were counted, and the API doesn't count them once more.
+    """Fewer activities were received than counted, and the API doesn't count them once more.
 
     :param name: the stream's name
     :param run: the windows
     :param counted: how many activities the API counted before
-    :param came: how many came
+    :param received: how many were received
     :param why: what became of the count
     """
 
-    def __init__(self, name: str, run: Sequence[Tally], counted: int, came: int, why: CountRefusedError) -> None:
+    def __init__(self, name: str, run: Sequence[Tally], counted: int, received: int, why: CountRefusedError) -> None:
         super().__init__(
             message=f"{name}: the API counted {counted} activities from {format_timestamp(run[0].low)} to "
-            f"{format_timestamp(run[-1].high)}, returned {came}, and didn't count them once more ({why}). So it isn't "
-            "known whether the others were deleted meanwhile, or lie between two windows of time. What was returned is "
-            "kept, and the next sync asks for the times between the windows again.",
-            internal_message=f"recordCount {counted}, {came} received, no other count",
+            f"{format_timestamp(run[-1].high)}, returned {received}, and didn't count them once more ({why}). So it "
+            "isn't known whether the others were deleted meanwhile, or lie between two windows of time. What was "
+            "returned is kept, and the next sync asks for the times between the windows again.",
+            internal_message=f"recordCount {counted}, {received} received, no other count",
             failure_type=FailureType.transient_error,
         )
 
@@ -161,39 +161,39 @@ def seams_of(run: Sequence[Tally]) -> list[Span]:
 
 
 def compare(name: str, run: Sequence[Tally], records: int | None, reader: Reader) -> Iterator[Rows]:
-    """Compare what windows that follow each other brought with what the API counts of all, and yield what is missing.
+    """Compare what windows that follow each other received with what the API counts of all, and yield what is missing.
 
     Each window alone was compared with a count of its own, or a warning says that it couldn't be. So what is missing
-    here lies between two. One count of all, taken now, is all that it costs if as many came, and none of them has been
-    deleted. Else counts are compared with counts: what the windows hold now, with what they hold together. So neither
-    an activity that arrived late nor one that was deleted stands for one that is missing. Neighbors that hold less than
-    what they hold together are read as one.
+    here lies between two. One count of all, taken now, is all that it costs if as many were received, and none of them
+    has been deleted. Else counts are compared with counts: what the windows hold now, with what they hold together. So
+    neither an activity that arrived late nor one that was deleted makes up for a missing one. Neighbors that hold less
+    than what they hold together are read as one.
 
     An activity that arrived late in a window which had been read already is none that is missing: the next sync reads
     the lookback.
 
     :param run: the windows
     :param records: how many activities the API counted before they were planned; None if there were others among them
-    :raises NotAllCameError: if the rest doesn't come either
+    :raises NotAllCameError: if the rest isn't returned either
     :raises NotComparedError: if it can't be known whether something is missing
     :raises AirbyteTracedException: (config_error) if the API refuses the token, or access
     """
-    came = _received(run)
+    received = _received(run)
     low, high = run[0].low, run[-1].high
-    counted = came if records is None else records
-    # What came of a part of the span can't be compared with what was counted before: it may have been deleted.
+    counted = received if records is None else records
+    # What was received of a part of the span can't be compared with what was counted before: it may have been deleted.
     whole = records is not None and all(one.is_whole for one in run)
     try:
         now = reader.count(low, high)
-        if whole and came == now >= counted:
+        if whole and received == now >= counted:
             return
-        still = whole and now >= max(came, counted)
+        still = whole and now >= max(received, counted)
         gaps = list(_find_gaps(run, now, reader, still=still)) if still or not _add_up(run, now, reader) else []
     except CountRefusedError as refused:
-        if came < counted and whole:
-            raise NotComparedError(name, run, counted, came, refused) from refused
+        if received < counted and whole:
+            raise NotComparedError(name, run, counted, received, refused) from refused
         logger.warning(
-            "%s: the API didn't count the activities from %s to %s once more (%s). Each window of them brought what "
+            "%s: the API didn't count the activities from %s to %s once more (%s). Each window of them returned what "
             "was counted of it, but what lies between two can't be compared with a count this time.",
             name,
             format_timestamp(low),
@@ -217,7 +217,7 @@ def compare(name: str, run: Sequence[Tally], records: int | None, reader: Reader
 
 
 class _StillMissingError(Exception):
-    """Windows that were read again as one still bring less than the API counts."""
+    """Windows that were read again as one still return less than the API counts."""
 
 
 class _Gap(NamedTuple):
@@ -231,7 +231,7 @@ class _Gap(NamedTuple):
 
 
 def _received(run: Sequence[Tally]) -> int:
-    """Return how many activities came of windows that follow each other, each counted once."""
+    """Return how many activities windows that follow each other received, each counted once."""
     return sum(one.own for one in run) + run[0].left_out_low + run[-1].left_out_high
 
 
@@ -243,7 +243,7 @@ def _find_gaps(run: Sequence[Tally], now: int, reader: Reader, *, still: bool) -
     """Yield where something is missing, by counts of halves.
 
     :param now: how many activities the API counts of all
-    :param still: whether nothing seems to have been deleted, so that nothing is missing where as many came as there are
+    :param still: whether nothing seems to have been deleted, so that nothing is missing if all were received
     """
     if len(run) == 1 or (still and now == _received(run)):
         return
@@ -256,28 +256,28 @@ def _find_gaps(run: Sequence[Tally], now: int, reader: Reader, *, still: bool) -
 
 
 def _add_up(run: Sequence[Tally], now: int, reader: Reader) -> bool:
-    """Tell whether windows hold together what they hold alone, whatever came of them."""
+    """Tell whether windows hold together what they hold alone, whatever was received of them."""
     return _missing_between([[one] for one in run], now, reader)[0] <= 0
 
 
 def _missing_between(parts: Sequence[Sequence[Tally]], now: int, reader: Reader) -> tuple[int, Sequence[int]]:
     """Return how many activities are counted of parts together and of none alone, and the counts of the parts.
 
-    The whole is counted before and after its parts, because what arrives in between, or is deleted, must not stand for
-    what is missing. If it changes all the time, something is missing only if each count says so.
+    The whole is counted before and after its parts, because what arrives in between, or is deleted, must not make up
+    for what is missing. If it changes all the time, something is missing only if each count says so.
 
     :param now: the count of the whole before
     """
     missing, counts = now, list[int]()
     seams = [part[-1].high for part in parts[:-1]]
-    came_twice = sum(first[-1].left_out_high + second[0].left_out_low for first, second in pairwise(parts))
+    received_twice = sum(first[-1].left_out_high + second[0].left_out_low for first, second in pairwise(parts))
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="counts") as pool:
         for _ in range(_COUNTS):
             before = now
             counts = list(pool.map(lambda part: reader.count(part[0].low, part[-1].high), parts))
-            twice = came_twice
+            twice = received_twice
             if twice and before > sum(counts) - twice:
-                # What came twice may have been deleted.
+                # What was received twice may have been deleted.
                 twice = sum(pool.map(lambda seam: reader.count(seam, seam), seams))
             now = reader.count(parts[0][0].low, parts[-1][-1].high)
             missing = min(missing, min(before, now) - (sum(counts) - twice))
@@ -289,14 +289,14 @@ def _missing_between(parts: Sequence[Sequence[Tally]], now: int, reader: Reader)
 
 
 def _read_gaps(name: str, gaps: Sequence[_Gap], now: int, reader: Reader) -> Iterator[Rows]:
-    """Read neighbors as one, gap after gap, and yield what didn't come.
+    """Read neighbors as one, gap after gap, and yield what wasn't received before.
 
     :param now: how many activities the API counts of all
     """
     missing = [gap.missing for gap in gaps]
     spans = [(gap.windows[0].low, gap.windows[-1].high) for gap in gaps]
     logger.warning(
-        "%s: of %d activities that the API counts, %d haven't come, in %s. Where the others are is looked for.",
+        "%s: of %d activities that the API counts, %d weren't returned, in %s. They are searched for.",
         name,
         now,
         sum(missing),
@@ -311,14 +311,14 @@ def _read_gaps(name: str, gaps: Sequence[_Gap], now: int, reader: Reader) -> Ite
 
 
 def _read_gap(gap: _Gap, reader: Reader, found: set[int]) -> Iterator[Rows]:
-    """Read a gap as one, and yield what didn't come.
+    """Read a gap as one, and yield what wasn't received before.
 
-    What came isn't kept, because it would take memory for each record of the sync. So each window is read again alone:
-    if that brings what it brought before, all of it is known, and else it is emitted twice rather than never.
+    What was received isn't kept, because it would take memory for each record of the sync. So each window is read again
+    alone: if that returns what it returned before, all of it is known, and else it is emitted twice rather than never.
 
     :param found: takes the keys of what was between windows
     :raises _StillMissingError: if something is missing all the same
-    :raises CountRefusedError: if that can't be told
+    :raises CountRefusedError: if that isn't known
     """
     alone = [reader.keys(one.low, one.high) for one in gap.windows]
     known = [keys for keys, one in zip(alone, gap.windows, strict=True) if sum(keys) == one.checksum]

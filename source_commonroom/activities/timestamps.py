@@ -1,4 +1,4 @@
-"""Moments: as milliseconds since 1970, and as the API and the state write them."""
+"""Timestamps: as milliseconds since 1970, and as the API and the state write them."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 CURSOR_FIELD = "activityTime"
-"""The moment of an activity."""
+"""The timestamp of an activity."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SECOND = 1000
@@ -16,7 +16,7 @@ _MAX_UNSERVED_SPAN = 8
 _MILLISECOND = timedelta(milliseconds=1)
 _FIRST = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MILLISECOND
 _LAST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MILLISECOND
-# A moment as the API writes it, but for February 29th. Two of them compare as texts do.
+# A timestamp as the API writes it, but for February 29th. Two of them compare as texts do.
 _TIMESTAMP = re.compile(
     r"(?!0000)[0-9]{4}-"
     r"(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)|02-(?:0[1-9]|1[0-9]|2[0-8]))"
@@ -26,20 +26,20 @@ _TIMESTAMP = re.compile(
 _TIMESTAMPS = re.compile(rf"(?:{_TIMESTAMP.pattern}\n)*+")
 
 
-def to_milliseconds(moment: datetime) -> int:
-    """Return a moment as milliseconds, what is finer cut off."""
-    return (moment - _EPOCH) // _MILLISECOND
+def to_milliseconds(timestamp: datetime) -> int:
+    """Return a date-time as milliseconds since 1970, rounded down."""
+    return (timestamp - _EPOCH) // _MILLISECOND
 
 
 def parse_timestamp(text: str) -> int:
-    """Return the milliseconds of a moment that is written in ISO 8601.
+    """Return the milliseconds since 1970 of a timestamp in ISO 8601.
 
-    :raises ValueError: if it is no moment, or has no time zone
+    :raises ValueError: if it is invalid, or has no time zone
     """
-    moment = datetime.fromisoformat(text)
-    if moment.tzinfo is None:
-        raise ValueError("a moment without a time zone")
-    return to_milliseconds(moment)
+    timestamp = datetime.fromisoformat(text)
+    if timestamp.tzinfo is None:
+        raise ValueError("a timestamp without a time zone")
+    return to_milliseconds(timestamp)
 
 
 def format_timestamp(timestamp: int) -> str:
@@ -48,25 +48,25 @@ def format_timestamp(timestamp: int) -> str:
     return at.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
 
-def floor_to_second(moment: int) -> int:
-    """Return the beginning of the second in which a moment lies."""
-    return moment - moment % SECOND
+def floor_to_second(timestamp: int) -> int:
+    """Return milliseconds rounded down to a whole second."""
+    return timestamp - timestamp % SECOND
 
 
-def seam_near(moment: int, low: int, high: int) -> int:
-    """Return where two windows should meet that are to meet at about a moment, between two others.
+def seam_near(timestamp: int, low: int, high: int) -> int:
+    """Return where two windows should meet that are to meet near a timestamp, between two others.
 
     At a whole second, unless they are shorter than that: if the API compares seconds, and neither bound of a window is
     inclusive, an activity at the beginning of a second would lie between windows that meet within it.
     """
-    whole = floor_to_second(moment)
-    return whole if whole > low and high - low > 2 * SECOND else moment
+    whole = floor_to_second(timestamp)
+    return whole if whole > low and high - low > 2 * SECOND else timestamp
 
 
 def widen_to_seconds(low: int, high: int, first: int, last: int) -> tuple[int, int]:
-    """Return a span widened to whole seconds, but not beyond a first and a last moment.
+    """Return a span widened to whole seconds, but not beyond a first and a last millisecond.
 
-    What is beside it was read, so that what comes twice is less than a second of it. A span of some milliseconds stays
+    What is beside it was read, so that less than a second of it is received twice. A span of some milliseconds stays
     as it is: the API couldn't serve it, and can serve its neighbors.
     """
     if high - low <= _MAX_UNSERVED_SPAN:
@@ -75,22 +75,22 @@ def widen_to_seconds(low: int, high: int, first: int, last: int) -> tuple[int, i
 
 
 def timestamp_of(row: Mapping[str, Any]) -> str:
-    """Return the moment of an activity as the API writes it; empty if it has none."""
-    moment = row.get(CURSOR_FIELD)
-    if not isinstance(moment, str):
+    """Return the timestamp of an activity as the API writes it; empty if it has none."""
+    timestamp = row.get(CURSOR_FIELD)
+    if not isinstance(timestamp, str):
         return ""
-    if _TIMESTAMP.fullmatch(moment):
+    if _TIMESTAMP.fullmatch(timestamp):
         # To parse each would cost as much as all else.
-        return moment
+        return timestamp
     try:
-        found = parse_timestamp(moment)
+        found = parse_timestamp(timestamp)
     except ValueError:
         return ""
     return format_timestamp(found) if _FIRST <= found <= _LAST else ""
 
 
 def timestamps_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the moment of each activity of a page, see :func:`timestamp_of`."""
+    """Return the timestamp of each activity of a page, see :func:`timestamp_of`."""
     found: list[Any] = [row.get(CURSOR_FIELD) for row in rows]
     if set(map(type, found)) == {str} and _TIMESTAMPS.fullmatch("\n".join([*found, ""])):
         # Most pages, in half the time.

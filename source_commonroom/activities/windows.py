@@ -1,4 +1,4 @@
-"""Windows: the activities of a span of time, read page by page, and cut where the API can't serve one of them."""
+"""Windows: the activities of a span of time, read page by page, and cut if the API can't serve one of them."""
 
 import logging
 import time
@@ -46,9 +46,9 @@ class WindowReader:
     """Reads windows, each by one thread.
 
     :param retriever: asks for the pages
-    :param seams: knows what came in other windows
-    :param slice_for: makes the slice that asks for a span, from the first moment to the last
-    :param bounds: tells the first and the last moment of the sync
+    :param seams: knows what other windows received
+    :param slice_for: makes the slice that asks for a span
+    :param bounds: returns the first and the last millisecond of the sync
     :param keep: keeps in the state what has been read of a window; called when all pages of it are on the queue
     """
 
@@ -71,11 +71,11 @@ class WindowReader:
         self._started_at: float | None = None
 
     def pages(self, window: Window) -> Iterator[Rows]:
-        """Yield the pages of a window, less what other windows were first with.
+        """Yield the pages of a window, less what other windows received first.
 
         If the API can't serve a page, the window is cut, and what is left over in the end stands in its ``unserved``.
 
-        :raises AirbyteTracedException: (transient_error) if the API answered fewer activities than it counts, and what
+        :raises AirbyteTracedException: (transient_error) if the API returned fewer activities than it counts, and what
             :meth:`PageRetriever.pages` raises
         """
         self._started_at = self._started_at or time.monotonic()
@@ -164,7 +164,7 @@ class WindowReader:
             return first_page_counted_apart(self._retriever, window, error)
 
     def _walk_pages(self, window: Window, first: FirstPage | None) -> Iterator[Rows]:
-        """Yield the pages of a window; where a cursor is refused, go on at the last moment seen, or begin again."""
+        """Yield the pages of a window; if a cursor is refused, go on at the last timestamp seen, or begin again."""
         rest, begin = window.part, window.since
         stuck_at: str | None = None
         restart_points: list[int] = []
@@ -200,7 +200,7 @@ class WindowReader:
                 rest = self._slice_for(begin, window.high)
 
     def _leave_at_refused_cursor(self, window: Window) -> FirstPage | None:
-        """Leave a walk whose cursor was refused as at a checkpoint, so that what it brought is compared with counts.
+        """Leave a walk whose cursor was refused as at a checkpoint, so that what it received is compared with counts.
 
         :return: the first page of the rest; None if that can't be done
         """
@@ -222,7 +222,7 @@ class WindowReader:
         """Keep in the state what of a window has been read, if that wasn't done for some time.
 
         That must not be more than has been read, so that the API is asked for the rest of the window with its count,
-        in place of the page that follows: what came and that make what was counted before. Pinned by
+        in place of the page that follows: what was received and the rest add up to the count before. Pinned by
         test_given_rows_held_back_in_a_window_that_takes_minutes_when_read_then_no_state_covers_them.
 
         :return: the first page of the rest; None to go on with the page that follows
@@ -239,7 +239,7 @@ class WindowReader:
         high, after = reached
         window.checkpointed_at = now
         if window.expected is None:
-            # Where nobody counts, pages that have moved tell that something may have been skipped. What can be counted
+            # If the API doesn't count, pages that have moved show that something may be skipped. What can be counted
             # is kept once it has been.
             if not window.is_counted and not walk.has_moved():
                 self._checkpoint_span((window.since, high - 1))
@@ -247,10 +247,10 @@ class WindowReader:
         return self._leave_walk_at(window, high, after)
 
     def _leave_walk_at(self, window: Window, high: int, after: int) -> FirstPage | None:
-        """Leave a walk, keep what it brought if nothing is missing, and return the first page of the rest.
+        """Leave a walk, checkpoint it if nothing is missing, and return the first page of the rest.
 
-        :param high: the moment from which on the rest is asked for
-        :param after: how many activities came since then
+        :param high: the time from which on the rest is asked for
+        :param after: how many activities were received since then
         :return: None if the walk has to go on
         """
         walk = window.walks[-1]
@@ -263,11 +263,11 @@ class WindowReader:
         keys = hashes_of(rows)
         again = walk.seen_among(keys)
         if not keys or keys[-1] in again:
-            # More of what came before may follow, so that nobody knows how many the two have in common.
+            # More of what was received before may follow, so that it isn't known how many the two have in common.
             return None
         known: int | None = walk.received + first.records - len(again)
         if not window.overlaps_as_expected(high, min(timestamps_of(rows)), again):
-            # Nobody knows how many of those that are counted came already.
+            # It isn't known how many of those that are counted were received already.
             known = None
         if self._is_complete(window, high, known, after):
             window.complete_until = high if window.complete_until == window.since else window.complete_until
@@ -278,27 +278,27 @@ class WindowReader:
         return first
 
     def _is_complete(self, window: Window, high: int, known: int | None, after: int) -> bool:
-        """Tell whether what came of a window up to a moment is all that the API counts of it.
+        """Tell whether what was received of a window up to a time is all that the API counts of it.
 
-        :param known: how many activities came, or are counted from that moment on; None if that isn't known
-        :param after: how many came since that moment
+        :param known: how many activities were received, or are counted from that time on; None if that isn't known
+        :param after: how many were received since that time
         """
         due, counts = window.expected or 0, window.walks[-1].counts
         if known is not None and known < due:
             return False
-        # Without counts of its own pages, nobody knows what arrived since it was counted.
+        # Without counts of its own pages, it isn't known what arrived since it was counted.
         if known == due and counts and not (counts.rose or self._has_risen(window, counts)):
             return True
-        # What arrived late must not stand for what is missing, nor what was deleted after it came.
+        # Neither late arrivals nor what was deleted after it was received may make up for what is missing.
         try:
             return not (counts and counts.fell) and self.count(window.since, high) <= window.received_until(after)
         except CountRefusedError:
             return False
 
     def _has_risen(self, window: Window, counts: PageCounts) -> bool:
-        """Tell whether an activity arrived since the last page, which would stand for one that was skipped.
+        """Tell whether an activity arrived since the last page, which would make up for one that was skipped.
 
-        If cursors count rows, one is skipped where another one is deleted.
+        If cursors count rows, one is skipped if another one is deleted.
         """
         try:
             return counts.fell and self.count(window.since, window.high) > counts.last
@@ -306,42 +306,42 @@ class WindowReader:
             return True
 
     def _drop_repeated(self, window: Window, rows: Rows, *, follow: bool = False) -> Rows:
-        """Return the rows that no other window was first with, and report those without a moment."""
-        moments = timestamps_of(rows)
+        """Return the rows that no other window received first, and report those without a timestamp."""
+        timestamps = timestamps_of(rows)
         if follow:
-            window.track_page(rows, moments)
+            window.track_page(rows, timestamps)
         else:
             window.reread_keys.extend(hashes_of(rows))
-        if "" in moments:
+        if "" in timestamps:
             self._retriever.repeats.warn(
                 f"activities that have no valid {CURSOR_FIELD}",
-                moments.count(""),
-                f"{moments.count('')} of {len(rows)} activities of a page have no valid {CURSOR_FIELD}. They are "
+                timestamps.count(""),
+                f"{timestamps.count('')} of {len(rows)} activities of a page have no valid {CURSOR_FIELD}. They are "
                 "emitted all the same, but can't be found again by their time. Tell Common Room's support.",
             )
         # Most pages are in order already: that is half as much as to look for the least and the greatest.
-        order = sorted(moments)
+        order = sorted(timestamps)
         if not rows or not window.edges.may_hold(order[0], order[-1]):
             return rows
-        before = self._seams.read_before(window.number, rows, moments, window.edges)
-        outside = window.edges.outside(moments, *self._bounds())
+        before = self._seams.read_before(window.number, rows, timestamps, window.edges)
+        outside = window.edges.outside(timestamps, *self._bounds())
         if not before and not outside:
             return rows
         middle = format_timestamp((window.low + window.high) // 2)
-        early = sum(moment <= middle for moment in before.values())
+        early = sum(timestamp <= middle for timestamp in before.values())
         window.left_out_low += early
         window.left_out_high += len(before) - early
         return [row for place, row in enumerate(rows) if place not in before and place not in outside]
 
 
 def _restart_points(window: Window, begin: int, reached: str) -> list[int]:
-    """Return from where on a window may be read after the API refused a cursor, the surest one first.
+    """Return from where on a window may be read after the API refused a cursor, the safest one first.
 
-    Where nobody counts, all that this cursor brought is read again, because a record may have been skipped meanwhile.
-    Else the second is, because the API may compare no finer; and if that brings nothing further, what is left of it.
+    If the API doesn't count, all that this cursor returned is read again, because a record may have been skipped.
+    Else the second is, because the API may compare no finer; and if that returns nothing new, what is left of it.
 
     :param begin: where the walk began
-    :param reached: the moment of the last activity; empty if they don't come in their order
+    :param reached: the timestamp of the last activity; empty if they aren't in order
     """
     if not reached:
         return [window.since]

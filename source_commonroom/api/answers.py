@@ -15,10 +15,10 @@ import urllib3
 from airbyte_cdk.sources.http_config import MAX_CONNECTION_POOL_SIZE
 from airbyte_cdk.sources.streams.http.tcp_keepalive import TcpKeepaliveHTTPAdapter
 
-# So many bytes are read at once, at the least: requests asks for 10 KB, and each time costs as much as half a record.
+# At least so many bytes are read at once: requests asks for 10 KB, and each time costs as much as half a record.
 # With 64 KB a sync takes 8 MB more of memory.
 _MIN_CHUNK_BYTES = 2**14
-# So many bytes the largest page may have, unpacked; honest ones have some hundred thousand.
+# The largest answer, unpacked; real pages have some hundred thousand bytes.
 MAX_BYTES = 256 * 2**20
 
 
@@ -27,25 +27,25 @@ class AnswerTooLargeError(requests.RequestException):
 
 
 class _Deadline:
-    """A moment by which one answer has to be there."""
+    """A time by which one answer has to be complete."""
 
     def __init__(self, at: float) -> None:
         self.at = at
         self.has_passed = False
-        """Whether the moment has come, and the answer hadn't."""
+        """Whether it passed before the answer was complete."""
         self._lock = threading.Lock()
         self._sock: Any = None
         self._closed = False
 
     def watch(self, sock: Any) -> None:
-        """Watch the connection over which the answer comes."""
+        """Watch the connection over which the answer arrives."""
         with self._lock:
             self._sock = sock
             if self.has_passed:
                 _shut(sock)
 
     def close(self) -> None:
-        """Watch it no more: the answer is there, or won't come."""
+        """Stop watching: the answer is complete, or has failed."""
         with self._lock:
             self._closed, self._sock = True, None
 
@@ -60,7 +60,7 @@ class _Deadline:
 
 
 def _shut(sock: Any) -> None:
-    # Whoever reads from it gets what is the end of it, or an error. It may be closed already.
+    # The reader meets the end of it, or an error. It may be closed already.
     with suppress(OSError):
         sock.shutdown(socket.SHUT_RDWR)
 
@@ -149,7 +149,7 @@ def within(seconds: float, request: requests.PreparedRequest) -> Iterator[None]:
         _current.deadline = None
         deadline.close()
     if deadline.has_passed:
-        # What came looks like the end of an answer.
+        # The end of the connection looks like the end of an answer.
         raise _timed_out(seconds, request)
 
 
@@ -158,7 +158,7 @@ def _timed_out(seconds: float, request: requests.PreparedRequest) -> requests.Re
 
 
 class _Bounded:
-    """The body of an answer, which ends where it gets larger than any page; all else is as it was."""
+    """The body of an answer, which ends if it gets larger than any page; all else is as it was."""
 
     def __init__(self, raw: urllib3.BaseHTTPResponse, request: requests.PreparedRequest) -> None:
         self._raw = raw

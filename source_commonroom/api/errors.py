@@ -1,4 +1,4 @@
-"""Errors: one table of all that can be met in place of a page, and what becomes of each."""
+"""Errors: one table of what a request may meet in place of a page, and how the connector reacts."""
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -19,7 +19,7 @@ from source_commonroom.api.answers import AnswerTooLargeError
 from source_commonroom.api.page import NotAPageError, parse_page
 from source_commonroom.api.rate_limit import RateLimitLastsError, retry_after_of
 
-# So long a request is tried, in seconds, that its error says how long.
+# If a request was tried for longer, in seconds, its error says how long.
 _MINUTES = 90.0
 _SLUG = re.compile(r"[a-z0-9_-]{1,64}")
 # What a page that is too large for the API, or for a gateway before it, is answered with.
@@ -42,13 +42,13 @@ class Failure:
     """RETRY, RATE_LIMITED, or FAIL at once; never IGNORE, which would let the state pass what is missing."""
     statuses: Collection[int] = ()
     not_json: bool = False
-    """Only where there is a body and it isn't JSON, so that the API itself didn't answer."""
+    """Only if there is a body and it isn't JSON, so that the API itself didn't answer."""
     of_a_slice: bool = False
-    """Only where the address names one part of the stream, such as a segment."""
+    """Only if the address names one slice of the stream, such as a segment."""
     exceptions: tuple[type[BaseException], ...] = ()
-    """Where requests raises one of these, or one that wraps one of these."""
+    """If requests raises one of these, or one that wraps one of these."""
     words: str = ""
-    """Only where the exception's text has this in it, a regular expression: the class doesn't tell."""
+    """Only if the exception's text matches this regular expression: its class isn't enough."""
 
     @property
     def retried(self) -> bool:
@@ -83,12 +83,12 @@ FORBIDDEN = Failure(
 )
 FORBIDDEN_OR_REJECTED = Failure(
     name="forbidden_or_rejected",
-    means="A token that is no longer valid, or one that may not read this: the API didn't tell which.",
+    means="A token that is no longer valid, or one that may not read this: the API didn't say which.",
     action=ResponseAction.FAIL,
     failure_type=FailureType.config_error,
     message="{stream}: Common Room refused access to /{endpoint}, and didn't answer whether the API token is valid. "
     "Either it is no longer valid, or it, or the plan of the workspace, doesn't include this stream. Test the "
-    "connection: where the test passes, the token is valid; then deselect this stream, or have an admin of Common Room "
+    "connection: if the test passes, the token is valid; then deselect this stream, or have an admin of Common Room "
     "widen what the token may read.",
 )
 RATE_LIMIT_LASTS = Failure(
@@ -123,7 +123,7 @@ FAILURES = (
     # Refusals.
     Failure(
         name="invalid_request",
-        means="The API takes a parameter, a column, or a cursor for invalid.",
+        means="The API refuses a parameter, a column, or a cursor as invalid.",
         statuses=(400, 422),
         action=ResponseAction.FAIL,
         failure_type=FailureType.system_error,
@@ -138,7 +138,7 @@ FAILURES = (
         not_json=True,
         action=ResponseAction.FAIL,
         failure_type=FailureType.config_error,
-        message="{stream}: a request to /{endpoint} was blocked before it came to Common Room's API: {host} answered "
+        message="{stream}: a request to /{endpoint} was blocked before it reached Common Room's API: {host} answered "
         "{status} with a page that isn't the API's. A firewall or a proxy in between answers so; have it let the "
         "connector pass.",
     ),
@@ -179,12 +179,12 @@ FAILURES = (
         action=ResponseAction.FAIL,
         failure_type=FailureType.system_error,
         message="{stream}: Common Room says that /{endpoint} is gone for good. Look for a newer version of the "
-        "connector, and deselect the stream until then; where there is none, " + _REPORT,
+        "connector, and deselect the stream until then; if there is none, " + _REPORT,
     ),
     Failure(
         name="redirected",
         means="A proxy's login page, or an API that has moved. The connector doesn't follow, because it would show the "
-        "token to whoever answers there.",
+        "token to another server.",
         statuses=(301, 302, 303, 307, 308),
         action=ResponseAction.FAIL,
         failure_type=FailureType.config_error,
@@ -199,7 +199,7 @@ FAILURES = (
         action=ResponseAction.FAIL,
         failure_type=FailureType.config_error,
         message="{stream}: {host} redirected a request to /{endpoint} time and again. Is the API address of the "
-        "configuration right? If it isn't set, ask whoever runs the proxy between the connector and Common Room.",
+        "configuration right? If it isn't set, ask the people who run the proxy between the connector and Common Room.",
     ),
     # The rate limit.
     Failure(
@@ -257,7 +257,7 @@ FAILURES = (
         action=ResponseAction.FAIL,
         failure_type=FailureType.config_error,
         message="{stream}: the proxy between the connector and {host} wants a user and a password. They stand in its "
-        "address, in the environment of the connector (HTTPS_PROXY); have it set right.",
+        "address, in the environment of the connector (HTTPS_PROXY); have it corrected.",
     ),
     Failure(
         name="proxy_invalid",
@@ -267,8 +267,8 @@ FAILURES = (
         action=ResponseAction.FAIL,
         failure_type=FailureType.config_error,
         message="{stream}: the proxy between the connector and {host} can't be used: its address isn't one, or is "
-        "neither http nor https. It stands in the environment of the connector (HTTPS_PROXY or ALL_PROXY); have it set "
-        "right.",
+        "neither http nor https. It stands in the environment of the connector (HTTPS_PROXY or ALL_PROXY); have it "
+        "corrected.",
     ),
     Failure(
         name="proxy_failed",
@@ -279,7 +279,7 @@ FAILURES = (
         message="{stream}: the proxy between the connector and {host} can't be reached, or doesn't connect. Is it up, "
         "and is its address in the environment of the connector (HTTPS_PROXY) right? " + _LATER,
     ),
-    # Other refusals, and what nobody has thought of.
+    # Other refusals, and what this table doesn't know.
     Failure(
         name="refused",
         means="A refusal that the API doesn't document.",
@@ -301,7 +301,7 @@ FAILURES = (
         failure_type=FailureType.config_error,
         message="{stream}: the certificate of {host} can't be checked, because the file of trusted certificate "
         "authorities isn't there, or holds none. The environment of the connector names it (REQUESTS_CA_BUNDLE or "
-        "CURL_CA_BUNDLE); have it set right, or remove it.",
+        "CURL_CA_BUNDLE); have it corrected, or remove it.",
     ),
     Failure(
         name="tls_untrusted",
@@ -360,7 +360,7 @@ FAILURES = (
     Failure(
         name="connect_timeout",
         means="The host doesn't accept the connection in time.",
-        # The second is the system's own, which may lose patience first. Reading is told apart above.
+        # The second is the system's own, which may lose patience first. Time-outs while reading have a row above.
         exceptions=(requests.ConnectTimeout, TimeoutError),
         action=ResponseAction.RETRY,
         failure_type=FailureType.transient_error,
@@ -389,7 +389,7 @@ FAILURES = (
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What becomes of a request that brought no page."""
+    """The row for a request that returned no page, with its message."""
 
     failure: Failure
     message: str
@@ -404,7 +404,7 @@ class Verdict:
 
 
 class RequestFailedError(AirbyteTracedException):
-    """A request that brought no page, at once or although it was sent again; it holds no request and no answer.
+    """A request that returned no page, at once or although it was sent again; it holds no request and no answer.
 
     :param verdict: what the table says of it
     :param stream: the stream's name
@@ -463,7 +463,7 @@ def judge(
 
     :param page: the kind of page that is asked for, see :func:`parse_page`
     :param of_a_slice: whether the address names one part of the stream
-    :return: no row where the answer is a whole page
+    :return: no row if the answer is a whole page
     """
     if not isinstance(met, requests.Response):
         return _row_of_exception(met), _facts_of_exception(met)
@@ -538,7 +538,7 @@ def _host_of(url: str | None) -> str:
 
 
 def _target_of(answer: requests.Response) -> str:
-    """Return where an answer redirects to, without path and query."""
+    """Return the address that an answer redirects to, without path and query."""
     location = answer.headers.get("Location")
     if location is None:
         return "nowhere"

@@ -1,11 +1,12 @@
-"""Exact JSON: values as a text says them, and notes of those that can't be kept so.
+"""Exact JSON: values exactly as a document has them, and notes of those that can't be kept so.
 
-orjson reads four times as fast as the standard library, but says nothing where it changes a value: of an integer beyond
-64 bits it makes a float, and of keys that repeat it keeps the last. And it refuses a text that holds half of a
-character, as JavaScript cuts emoji, so that one such text would hold back all that comes after it. So what it read is
-written again: where that is what came, byte for byte, nothing was changed. That takes 0.3 to 2 µs a record. Where a
-server writes JSON otherwise, two counts tell as much, in some 6 to 15 µs; what they leave open is read by the standard
-library. Pinned by unit_tests/test_exact_json.py.
+orjson reads four times as fast as the standard library, but changes values silently: integers beyond 64 bits become
+floats, and of keys that repeat it keeps the last. And it refuses a lone surrogate, as JavaScript leaves one when it
+cuts emoji, so that one such text would hold back all pages after it. So the value is serialized again: if that equals
+the document, byte for byte, nothing was changed. That takes 0.3 to 2 µs a record. If a server formats JSON otherwise,
+two counts
+show as much, in some 6 to 15 µs; in all other cases the standard library reads the document. Pinned by
+unit_tests/test_exact_json.py.
 """
 
 import json
@@ -17,7 +18,7 @@ from typing import Any
 
 import orjson
 
-# An escape, whole, so that the next one begins where it ends: both halves of a character, one alone, or any other.
+# An escape, whole, so that the next one begins where it ends: a surrogate pair, a lone surrogate, or any other.
 _ESCAPE = re.compile(
     r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
 )
@@ -34,7 +35,7 @@ _MOST_NAMES = 5
 _LONGEST_NAME = 40
 
 
-# So deep orjson writes; and what calls itself for each level of a value is safe with it.
+# The depth that orjson can write; recursion is safe with it.
 DEEPEST = 254
 
 
@@ -44,14 +45,14 @@ class TooDeepError(ValueError):
 
 @dataclass
 class Notes:
-    """What a text says that no destination could hold, and so can't be kept as it is."""
+    """What a document contains that no destination could hold, and so can't be kept as it is."""
 
     repeated: Counter[str] = field(default_factory=Counter)
-    """How often a key came once more in one object, by key. The last value counts, as for other readers of JSON."""
+    """How often a key repeats in one object, by key. The last value counts, as for other readers of JSON."""
     numbers: int = 0
     """How many numbers are beyond the range of 64-bit floats, some 1.8e308. They are null."""
     halves: int = 0
-    """How many halves of characters stand alone. Each is U+FFFD, the replacement character."""
+    """How many surrogates stand alone. Each becomes U+FFFD, the replacement character."""
 
     def __bool__(self) -> bool:
         """Tell whether there is anything to say."""
@@ -87,8 +88,8 @@ def loads(text: bytes) -> tuple[Any, Notes]:
     for JavaScript.
 
     :param text: JSON in UTF-8
-    :raises orjson.JSONDecodeError: where it isn't JSON, as NaN and Infinity aren't
-    :raises TooDeepError: where lists and objects are nested so deep that they couldn't be written again
+    :raises orjson.JSONDecodeError: if it isn't JSON, as NaN and Infinity aren't
+    :raises TooDeepError: if lists and objects are nested so deep that they couldn't be written again
     """
     try:
         value = orjson.loads(text)

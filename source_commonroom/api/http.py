@@ -1,4 +1,4 @@
-"""Retries: how often, and how long to wait in between; and where requests may go."""
+"""HTTP: how often a request is tried, how long it waits in between, and to which host it may go."""
 
 import logging
 import random
@@ -43,25 +43,25 @@ from source_commonroom.api.rate_limit import PATIENCE, RateLimitLastsError, Requ
 logger = logging.getLogger("airbyte")
 
 _API_URL = "https://api.commonroom.io/community"
-# The waits before the second try to the sixth are 1, 2, 4, 8 and 16 s, each ± 25 % so that the workers that one outage
-# stopped don't come back in one instant; and later ones no longer than this, in seconds.
+# The waits before the second try to the sixth are 1, 2, 4, 8 and 16 s, each ± 25 %, so that the workers that one outage
+# stopped don't all return at once; later ones are no longer than this, in seconds.
 _JITTER = 0.25
 _MAX_BACKOFF = 30.0
-# So often a request that fails is sent again at least; and so long a connection may take, and the time between two
-# bytes of an answer, in seconds.
+# How often a failing request is sent again at least; how long a connection may take, and the time between two bytes of
+# an answer, in seconds.
 _RETRIES = 5
 _TIMEOUTS = (10.0, 60.0)
-# So long an answer may take in all, in seconds: as long as the largest honest page may need on a slow line.
+# How long an answer may take in all, in seconds: as long as the largest real page may need on a slow line.
 _DEADLINE = 180.0
 _QUICK_DEADLINE = 60.0
 _INTERACTIVE_DEADLINE = 12.0
-# Where 429s don't say how long to wait, the waits grow no longer than this, in seconds.
+# If 429s don't say how long to wait, the waits grow no longer than this, in seconds.
 _MAX_RATE_LIMIT_BACKOFF = 64.0
 # How long a person may have to wait for a connection, or for the rate limit, in seconds; an answer may take twice that.
 _INTERACTIVE_TIMEOUT = 5.0
-# How long an answer may take that is one of few tries, in seconds: who asks has another way.
+# The read time-out of a request that has an alternative, in seconds.
 _QUICK_TIMEOUT = 20.0
-# How long it counts what the API said of a token, in seconds: in a long sync it may be revoked.
+# How long the API's word on a token counts, in seconds: in a long sync it may be revoked.
 _TOKEN_STATUS_LIFETIME = 60.0
 
 
@@ -73,7 +73,7 @@ class OneOriginSession(requests.Session):
     answer stays what it is, a redirect, and is a row of the table.
     Pinned by test_given_a_redirect_elsewhere_when_read_then_nothing_is_asked_there.
 
-    :param budget: is asked before each request, and told of each answer
+    :param budget: is asked before each request, and learns from each answer
     """
 
     def __init__(self, budget: RequestBudget) -> None:
@@ -94,8 +94,8 @@ class OneOriginSession(requests.Session):
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
         """Return the answer to a request, or to the last one that redirects lead to.
 
-        :raises requests.RequestException: where there is none, whatever raised it below: what the environment says of
-            proxies and certificates may be anything, and requests doesn't wrap all that comes of it
+        :raises requests.RequestException: if there is none, whatever was raised below: the environment's proxies and
+            certificates may be anything, and requests doesn't wrap all errors that they cause
         """
         if urlsplit(request.url).scheme == "http":
             # The loopback. A proxy of the environment would see the token as it is.
@@ -120,7 +120,7 @@ class OneOriginSession(requests.Session):
         """
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
-        """Return where to go on; None for an answer that is the last."""
+        """Return the address to follow; None for an answer that is the last."""
         try:
             target = super().get_redirect_target(resp)
             return target if target and _origin(urljoin(resp.url, target)) == _origin(resp.url) else None
@@ -137,7 +137,7 @@ def _origin(url: str) -> tuple[str, str | None, int | None]:
 
 
 class TokenStatus:
-    """What the API says of a token: asked for once, and those who come meanwhile wait for the answer."""
+    """What the API says of a token: asked once, while all other threads wait for the answer."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -167,16 +167,16 @@ class ApiClock:
 
     @property
     def first(self) -> tuple[datetime, datetime] | None:
-        """The API's time, which is told to the second, and this machine's at that moment; None if no answer told it."""
+        """The API's time, to the second, and this machine's at that time; None if no answer contained it."""
         return self._first
 
     def note(self, answer: requests.Response) -> None:
-        """Note the time of an answer, if it is the first one that tells it."""
+        """Note the time of an answer, if it is the first one that contains it."""
         if self._first is not None or (date := answer.headers.get("Date")) is None:
             return
         try:
-            told = parsedate_to_datetime(date)
-            at = told.astimezone(UTC) if told.tzinfo else told.replace(tzinfo=UTC)
+            sent = parsedate_to_datetime(date)
+            at = sent.astimezone(UTC) if sent.tzinfo else sent.replace(tzinfo=UTC)
         except (ValueError, TypeError, OverflowError):
             return
         self._first = at, datetime.now(UTC)
@@ -261,14 +261,14 @@ class _Limits:
 
 
 class Requester:
-    """Sends the requests of one endpoint: tells a rate limit from a failure, and ends with a sentence.
+    """Sends the requests of one endpoint: waits for the rate limit, retries failures, and ends with a clear message.
 
     Whatever ends a request is a :class:`RequestFailedError`. It holds no request and no answer, because those hold
     addresses, headers and bodies.
 
     Why not the CDK's ``HttpClient``: it counts 429s and failures against the same few retries, sleeps a second longer
-    than any strategy says, has no jitter, and ends with "Exhausted available request attempts. Please see logs" where a
-    person needs to know what to do. Pinned by the tests of unit_tests/test_retries.py.
+    than any strategy says, has no jitter, and ends with "Exhausted available request attempts. Please see logs", which
+    says neither why nor what to do. Pinned by the tests of unit_tests/test_retries.py.
 
     :param access: how the API is reached
     :param stream: the stream's name
@@ -286,7 +286,7 @@ class Requester:
         """Whether the address names one part of the stream, such as a segment."""
         self.api_clock = ApiClock()
         self.has_short_timeouts = False
-        """Whether a person waits."""
+        """Whether a person is waiting."""
         self._quick: dict[int, Requester] = {}
         self._warned = False
         self._lock = threading.Lock()
@@ -294,7 +294,7 @@ class Requester:
 
     @property
     def token_key(self) -> bytes:
-        """What tells its token from others; no token can be had of it."""
+        """Identifies its token; the token can't be derived from it."""
         return key_of(self._access.authorization)
 
     def get_url(self, stream_slice: StreamSlice | None = None) -> str:
@@ -304,7 +304,7 @@ class Requester:
         return f"{self._access.api_url}/{path}"
 
     def use_short_timeouts(self, retries: int) -> None:
-        """Wait a few seconds for an answer or for the rate limit from now on, and no longer: for a person who waits.
+        """Wait only a few seconds for an answer or for the rate limit from now on: a person is waiting.
 
         :param retries: how often a request that fails is sent again
         """
@@ -418,7 +418,7 @@ class Requester:
         raise self._failed(failure, facts, request)
 
     def _log(self, answer: requests.Response) -> None:
-        """Log an answer at the level debug; its body holds personal data as it came."""
+        """Log an answer at the level debug; its body contains personal data as the API sent it."""
         if not logger.isEnabledFor(logging.DEBUG):
             return
         kept = self._access.keeps_personal_data
@@ -430,7 +430,7 @@ class Requester:
     def _gives_up(self, failures: int, since: float, others_are_served: Callable[[], bool] | None) -> bool:
         """Tell whether a request that failed so often isn't sent again.
 
-        :param since: since when nothing has been served, whoever asked, or this request hasn't
+        :param since: since when nothing has been served to any request, or this request hasn't been
         """
         limits = self._limits
         if limits.tries is not None:
@@ -444,8 +444,8 @@ class Requester:
     def _sleep(self, error: RequestFailedError, failures: int, since: float) -> None:
         """Wait before the next try: as long as the answer asks for, if that isn't longer than it is worth."""
         left = self._limits.patience - (time.monotonic() - since)
-        told = error.verdict.facts.get("wait") if self._limits.tries is None else None
-        wait = told if told and told <= left else _backoff(failures, _MAX_BACKOFF)
+        asked = error.verdict.facts.get("wait") if self._limits.tries is None else None
+        wait = asked if asked and asked <= left else _backoff(failures, _MAX_BACKOFF)
         while wait > 0:
             logger.info("%s Try %d follows in %.1f s.", error, failures + 1, wait)
             time.sleep(min(wait, _MAX_BACKOFF))
@@ -455,7 +455,7 @@ class Requester:
         try:
             self._budget.wait(seconds, limited_since)
         except RateLimitLastsError as error:
-            # As where the budget raises it while a request is sent.
+            # As if the budget had raised it while a request was sent.
             failure, facts = judge(error, self._page)
             assert failure is not None  # noqa: S101  # as above
             raise self._failed(failure, facts, None) from None
@@ -464,8 +464,9 @@ class Requester:
         self, failure: Failure, facts: Mapping[str, Any], request: requests.PreparedRequest | None
     ) -> RequestFailedError:
         verdict = Verdict.of(failure, {**self._labels, **facts})
-        told = self._classify_403(verdict, request) if failure is FORBIDDEN and request else verdict
-        return RequestFailedError(told, self._labels["stream"])
+        if failure is FORBIDDEN and request:
+            verdict = self._classify_403(verdict, request)
+        return RequestFailedError(verdict, self._labels["stream"])
 
     def _classify_403(self, verdict: Verdict, request: requests.PreparedRequest) -> Verdict:
         """Return what a 403 means: the API answers the same to a bad token and to one that may not read this."""
@@ -473,15 +474,15 @@ class Requester:
         if (request.url or "").partition("?")[0] == url:
             # Every valid token may ask this.
             return Verdict.of(TOKEN_REJECTED, verdict.facts)
-        told = Verdict.of(
+        classified = Verdict.of(
             _token_status_of(self._budget, url).explain_403(lambda: self._ask_token_status(url)), verdict.facts
         )
         with self._lock:
-            first = told.failure is FORBIDDEN and not self._warned
+            first = classified.failure is FORBIDDEN and not self._warned
             self._warned = self._warned or first
         if first:
-            logger.warning("%s Until then it is left out of each sync; other streams aren't.", told.message)
-        return told
+            logger.warning("%s Until then it is left out of each sync; other streams aren't.", classified.message)
+        return classified
 
     def _ask_token_status(self, url: str) -> Failure:
         met: requests.Response | requests.RequestException
@@ -498,7 +499,7 @@ class Requester:
 
 
 def _print_rate_limited_status(stream: str) -> None:
-    """Tell the platform at once that a stream waits for the rate limit: whatever is queued may follow much later."""
+    """Tell the platform at once that a stream waits for the rate limit: queued messages may follow much later."""
     reasons = [AirbyteStreamStatusReason(type=AirbyteStreamStatusReasonType.RATE_LIMITED)]
     status = as_airbyte_message(StreamDescriptor(name=stream), AirbyteStreamStatus.RUNNING, reasons)
     line = orjson.dumps(AirbyteMessageSerializer.dump(status)).decode()

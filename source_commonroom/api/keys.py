@@ -1,4 +1,4 @@
-"""Keys: what tells one record from another, and sets of them in little memory."""
+"""Keys: what identifies a record, and sets of them in little memory."""
 
 from array import array
 from bisect import bisect_left
@@ -17,7 +17,7 @@ class Keys:
     """
 
     def __init__(self, arrays: Sequence["array[int]"]) -> None:
-        # In parts, because each is a set, and then a list, of Python's integers for a moment.
+        # In parts, because each is a set, and then a list, of Python's integers for a short time.
         self._parts = [array("q", sorted(set().union(*part))) for part in _parts_of(arrays)]
 
     def __len__(self) -> int:
@@ -70,13 +70,13 @@ def number_of(row: Mapping[str, Any]) -> int | None:
 
 
 def key_of(row: Mapping[str, Any]) -> Any:
-    """Return what tells one record from another, the number where there is one: that takes half the memory."""
+    """Return what identifies a record, the number in its id if there is one: that takes half the memory."""
     number = number_of(row)
     return _id_of(row) if number is None else number
 
 
 def hash_of(row: Mapping[str, Any]) -> int:
-    """Return 64 bits of what tells one record from another."""
+    """Return 64 bits of what identifies a record."""
     return hash(_id_of(row))
 
 
@@ -88,6 +88,6 @@ def hashes_of(rows: Sequence[Mapping[str, Any]]) -> list[int]:
 
 
 def _id_of(row: Mapping[str, Any]) -> str | int:
-    """Return a record's id, or all of it where it has none that is one."""
+    """Return a record's id, or the whole record as text if it has no valid one."""
     record_id = row.get("id")
     return record_id if isinstance(record_id, str | int) else repr(row)

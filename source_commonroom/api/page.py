@@ -1,4 +1,4 @@
-"""Pages: what counts as one, and which rows it holds."""
+"""Pages: what counts as one, and which rows it contains."""
 
 import re
 from collections.abc import Mapping
@@ -20,11 +20,11 @@ class NotAPageError(ValueError):
 
 @dataclass(frozen=True)
 class _Kind:
-    """What the body of a 200 looks like, and where its records are."""
+    """What the body of a 200 looks like, and at which key its records are."""
 
     body: type = dict
     rows_at: str | None = None
-    """The key of the records; None where the body is all there is."""
+    """The key of the records; None if the body is all there is."""
     rows: type = list
     """A list of records, or one that is alone."""
     paged: bool = False
@@ -60,8 +60,8 @@ def parse_page(response: requests.Response, kind: str) -> Mapping[str, Any]:
         (the same, but that it may be left out at the end), ``list`` (``data`` is a list), ``object`` (``data`` is the
         record), ``bare`` (the body is the record), ``bare_list`` (the body is the list), or ``labels`` (``labels`` is)
     :return: ``{"data": [row, …], "meta": {"nextCursor": str | None}, "notes": Notes}``; ``meta`` is an object only
-        where pages follow, and the notes are for :func:`rows_of`
-    :raises NotAPageError: where the body is anything else: not JSON, an error inside a 200, no list, no cursor
+        if pages follow, and the notes are for :func:`rows_of`
+    :raises NotAPageError: if the body is anything else: not JSON, an error inside a 200, no list, no cursor
     """
     page: Mapping[str, Any] | None = response.__dict__.get(_PAGE)
     if page is None:
@@ -129,7 +129,7 @@ def _check_cursor(meta: Any, kind: _Kind) -> None:
             raise NotAPageError("a meta.nextCursor, so that more follows, though the endpoint isn't known to be paged")
         return
     if not isinstance(meta, dict) or (kind.cursor_at_end and "nextCursor" not in meta):
-        raise NotAPageError("no meta.nextCursor, so that nobody can say whether more pages follow")
+        raise NotAPageError("no meta.nextCursor, so that it isn't known whether more pages follow")
     if cursor is not None and not isinstance(cursor, str):
         raise NotAPageError("a meta.nextCursor that is neither a text nor null")
 
@@ -142,11 +142,11 @@ def rows_of(page: Mapping[str, Any], repeats: Repeats) -> list[dict[str, Any]]:
     rows: list[Any] = page["data"]
     notes: Notes = page["notes"]
     if notes:
-        told = "; and ".join(notes.sentences(names_keys=not repeats.hides_personal_data))
+        problems = "; and ".join(notes.sentences(names_keys=not repeats.hides_personal_data))
         repeats.warn(
             "values that couldn't be kept as they were sent",
             notes.number,
-            f"a page holds {told}. All else of it is emitted as it was sent. Tell Common Room's support.",
+            f"a page holds {problems}. All else of it is emitted as it was sent. Tell Common Room's support.",
         )
     records = records_of(page)
     if left_out := len(rows) - len(records):
@@ -160,5 +160,5 @@ def rows_of(page: Mapping[str, Any], repeats: Repeats) -> list[dict[str, Any]]:
 
 
 def records_of(page: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the rows of a page that are records, and say nothing of the others: whoever read the page has said it."""
+    """Return the rows of a page that are records, and don't warn of the others: the reader of the page did."""
     return [row for row in page["data"] if row and isinstance(row, dict)]

@@ -1,4 +1,4 @@
-"""Page sizes: smaller pages where the API can't serve large ones in time, and large ones again later."""
+"""Page sizes: smaller pages if the API can't serve large ones in time, and large ones again later."""
 
 import threading
 
@@ -19,13 +19,13 @@ def smaller_sizes(size: int) -> list[int]:
 
 
 class PageSizes:
-    """How many rows the pages of a stream have; any thread may ask, and tell what was served.
+    """How many rows the pages of a stream have; any thread may ask, and report what was served.
 
     A page of 200 contacts with all that they can have may take the API longer than a gateway waits. What it serves then
     is asked for from there on, and by walks that begin later.
     Pinned by unit_tests/test_page_sizes.py.
 
-    :param full: how many rows a page has where nothing is wrong
+    :param full: how many rows a page has usually
     """
 
     def __init__(self, full: int) -> None:
@@ -36,18 +36,18 @@ class PageSizes:
         self._tries_larger = False
         self._are_cursors_free = False
         self.now = full
-        """How many rows to ask for where a walk begins."""
-        self._in_vain: set[bool] = set()
+        """How many rows to ask for when a walk begins."""
+        self._unserved: set[bool] = set()
 
     def may_help(self, *, counted: bool) -> bool:
-        """Tell whether smaller pages may help: until they were asked for in vain.
+        """Tell whether smaller pages may help: not if even the smallest one wasn't served.
 
         :param counted: whether the page carries a count: that may be what takes so long
         """
-        return counted not in self._in_vain
+        return counted not in self._unserved
 
     def after(self, size: int) -> int:
-        """Return how many rows to ask for where a walk goes on whose pages had so many."""
+        """Return how many rows the next page of a walk may have, whose pages had so many."""
         return self.now if self._are_cursors_free else size
 
     def served(self, size: int) -> None:
@@ -74,8 +74,8 @@ class PageSizes:
             if self._tries_larger:
                 self._trial, self._tries_larger = 2 * self._trial, False
             self.now, self._pages = min(self.now, size), 0
-            self._in_vain.clear()
+            self._unserved.clear()
 
-    def are_in_vain(self, *, counted: bool) -> None:
+    def note_unserved(self, *, counted: bool) -> None:
         """Note that not even the smallest page was served."""
-        self._in_vain.add(counted)
+        self._unserved.add(counted)

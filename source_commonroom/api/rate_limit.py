@@ -19,27 +19,27 @@ logger = logging.getLogger("airbyte")
 
 # Common Room counts in intervals of a second. A trifle more, because its clock and ours don't run quite alike.
 _INTERVAL = 1.002
-# Where others spend from the same limit: to this part of the rate, and back by so much of it a second.
+# If others spend from the same limit: the share of the rate to go down to, and how much of it to regain a second.
 _SLOWER = 0.75
 _RECOVERY = 0.05
 # How long nothing but 429 may be answered, in seconds.
 PATIENCE = 600.0
-# How long one may wait and say nothing. Whoever watches over the sync takes a long silence for its end.
+# How long to wait without a log line: a long silence looks like the end of the sync.
 _LOG_INTERVAL = 30.0
 
 
 class RateLimitLastsError(requests.RequestException):
-    """No request gets through, and to wait on would be in vain. The text says since when."""
+    """No request gets through, and waiting on wouldn't help. The text says since when."""
 
 
 def wait_of(response: requests.Response) -> float | None:
     """Return the seconds that a 429 asks to wait.
 
-    They stand in its body's ``rateLimit.waitMs``, or end at ``X-RateLimit-Reset``, a moment of the server's clock, or
-    at ``Retry-After``. None where this is no 429, or one that doesn't say, or that says what nobody can mean.
+    They stand in its body's ``rateLimit.waitMs``, or end at ``X-RateLimit-Reset``, a time of the server's clock, or
+    at ``Retry-After``. None if this is no 429, or one that doesn't say, or that says something implausible.
 
-    Why not YAML: ``WaitTimeFromHeader`` doesn't read an ISO 8601 ``Retry-After`` (and takes the year for seconds where
-    a regex is given), and ``WaitTimeFromResponse`` has no other place to look where the body is cut off.
+    Why not YAML: ``WaitTimeFromHeader`` doesn't read an ISO 8601 ``Retry-After`` (with a regex it
+    reads the year as seconds), and ``WaitTimeFromResponse`` has no alternative if the body is cut off.
     Pinned by test_given_a_429_when_read_then_it_waits_what_the_api_says.
     """
     if response.status_code != requests.codes.too_many_requests:
@@ -60,16 +60,16 @@ def wait_of(response: requests.Response) -> float | None:
 def retry_after_of(response: requests.Response) -> float | None:
     """Return the seconds that ``Retry-After`` asks to wait: a number of them, an HTTP date, or an ISO 8601 date-time.
 
-    None where it isn't there, can't be read, or asks for what nobody can mean: less than nothing, or so long that it
-    counts something else than seconds, or from another year.
+    None if it isn't there, can't be read, or is implausible: negative, or so long that it counts something else than
+    seconds, or from another year.
     """
-    told = response.headers.get("Retry-After", "").strip()
-    if (seconds := _number(told)) is not None:
+    value = response.headers.get("Retry-After", "").strip()
+    if (seconds := _number(value)) is not None:
         return _plausible(seconds)
     for read in (parsedate_to_datetime, datetime.fromisoformat):
         try:
-            moment = read(told)
-            at = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+            reset_at = read(value)
+            at = reset_at if reset_at.tzinfo else reset_at.replace(tzinfo=UTC)
             return _plausible(at.timestamp() - _now_at(response))
         except (ValueError, TypeError, OverflowError):
             continue
@@ -81,16 +81,16 @@ def _plausible(seconds: float) -> float | None:
 
 
 def _now_at(response: requests.Response) -> float:
-    """Return the time of whoever answered, and ours where they don't say."""
+    """Return the server's time, or ours if the answer doesn't contain it."""
     try:
         return parsedate_to_datetime(response.headers["Date"]).timestamp()
     except (KeyError, ValueError, OverflowError):
         return time.time()
 
 
-def _number(told: str | None) -> float | None:
+def _number(value: str | None) -> float | None:
     try:
-        number = float(told or "")
+        number = float(value or "")
     except ValueError:
         return None
     # "nan" and "inf" are numbers to Python.
@@ -104,7 +104,7 @@ class RequestBudget(AbstractAPIBudget):
     Room sends a reset header only with a 429; a ``MovingWindowCallRatePolicy`` takes whole numbers, sends each
     second's requests in one burst, and never slows down for other programs that use the same token.
 
-    Where the API has nothing left although we alone can't have used it up, somebody else uses the token too: the rate
+    If the API has nothing left although we alone can't have used it up, another program uses the token too: the rate
     falls by a quarter, at most once a second, and recovers within seconds once there is room again. Pinned by
     unit_tests/test_rate_limit.py.
 
@@ -150,9 +150,9 @@ class RequestBudget(AbstractAPIBudget):
         block: bool = True,  # noqa: ARG002, FBT001, FBT002
         timeout: float | None = None,  # noqa: ARG002
     ) -> None:
-        """Return when it is this request's turn; first come, first served.
+        """Return when it is this request's turn; in the order of the calls.
 
-        :raises RateLimitLastsError: where the API's rate limit lets it through too late
+        :raises RateLimitLastsError: if the API's rate limit would let it through too late
         """
         with self._lock:
             turn = self._reserve()
@@ -162,7 +162,7 @@ class RequestBudget(AbstractAPIBudget):
                 if turn >= self._held_until:
                     self._departures.append(turn)
                     return
-                # A 429 came in while this one waited: back in line.
+                # A 429 arrived while this one waited: back in line.
                 turn = self._reserve()
 
     def wait(self, seconds: float, limited_since: float) -> None:
@@ -170,19 +170,19 @@ class RequestBudget(AbstractAPIBudget):
 
         :param seconds: how long
         :param limited_since: when it was answered so first, by ``time.monotonic``; others may get through meanwhile
-        :raises RateLimitLastsError: where that would be too late
+        :raises RateLimitLastsError: if that would be too late
         """
         self._sleep(seconds, limited_since)
 
     def _sleep(self, seconds: float, limited_since: float | None = None) -> None:
-        """Sleep, and look up often enough to say what is waited for, and to see that it would be in vain."""
+        """Sleep, and wake often enough to log what is waited for, and to notice that it wouldn't help."""
         while seconds > 0:
             nap = min(seconds, self._log_wait_if_due(seconds, limited_since))
             time.sleep(nap)
             seconds -= nap
 
     def _log_wait_if_due(self, seconds: float, limited_since: float | None) -> float:
-        """Say what is waited for, where that is due, and return the seconds until it is due again."""
+        """Log what is waited for, if that is due, and return the seconds until it is due again."""
         now = time.monotonic()
         with self._lock:
             # A turn that is far because many are in line is no rate limit.
@@ -194,7 +194,7 @@ class RequestBudget(AbstractAPIBudget):
             if waited + wait > self._patience:
                 minutes, rest = divmod(self._patience, 60)
                 raise RateLimitLastsError(
-                    f"{waited:.0f} s of waiting brought nothing, the next try would follow in {wait:.0f} s, and the "
+                    f"{waited:.0f} s of waiting didn't help, the next try would follow in {wait:.0f} s, and the "
                     f"connector waits no longer than {f'{rest:.0f} s' if rest else f'{minutes:.0f} minutes'}"
                 )
             silent = min(waited, now - self._last_logged_at)
@@ -204,7 +204,7 @@ class RequestBudget(AbstractAPIBudget):
             self._last_logged_at = now
         logger.info(
             "Waiting for the API's rate limit since %s, for %.0f s: it answers 429. The next request follows in "
-            "%.0f s. Where none gets through within %.0f minutes, the stream that waits ends as incomplete.",
+            "%.0f s. If none gets through within %.0f minutes, the stream that waits ends as incomplete.",
             (datetime.now(UTC) - timedelta(seconds=waited)).strftime("%Y-%m-%dT%H:%M:%SZ"),
             waited,
             wait,
@@ -242,7 +242,7 @@ class RequestBudget(AbstractAPIBudget):
             elif self._limited_since is not None and now - response.elapsed.total_seconds() > self._limited_since:
                 # Or together with one that was answered 429 sooner: something gets through.
                 self._limited_since = now
-            # Where we filled the interval ourselves, a 429 only tells that two clocks disagree by a request.
+            # If we filled the interval ourselves, a 429 only means that two clocks disagree by a request.
             if (limited or spent) and (limit is None or ours < limit - 1):
                 self._slow_down(now)
 
@@ -259,7 +259,7 @@ class RequestBudget(AbstractAPIBudget):
 def budget_of(authorization: str, requests_per_second: float, patience: float = PATIENCE) -> RequestBudget:
     """Return the one budget of a token in this process; the API counts by token, whatever the stream.
 
-    :param authorization: what tells one token from another; only its hash is kept
+    :param authorization: identifies the token; only its hash is kept
     :param requests_per_second: as :class:`RequestBudget`
     :param patience: as :class:`RequestBudget`; a command has one for all of its requests
     """
@@ -267,7 +267,7 @@ def budget_of(authorization: str, requests_per_second: float, patience: float = 
 
 
 def key_of(authorization: str) -> bytes:
-    """Return what tells one token from another, and is none."""
+    """Return a hash that identifies a token."""
     return hashlib.sha256(authorization.encode()).digest()
 
 

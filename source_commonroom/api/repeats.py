@@ -1,4 +1,4 @@
-"""Repeats: warnings that each page of a list may bring, said once a stream, with a summary at its end."""
+"""Repeats: warnings that each page of a list may cause, logged once a stream, with a summary at its end."""
 
 import logging
 import threading
@@ -8,7 +8,7 @@ logger = logging.getLogger("airbyte")
 
 
 class Repeats:
-    """The warnings of one stream that may come with every page; any thread may warn.
+    """The warnings of one stream that every page may cause; any thread may warn.
 
     Why: a million activities with a key that repeats would put 5,000 lines into the log.
 
@@ -39,7 +39,7 @@ class Repeats:
             logger.warning("%s: %s", self._stream, message)
 
     def summarize(self) -> None:
-        """Say how many there were beside the first page's, where there were any, and begin anew."""
+        """Log how many more there were than on the first page, if any, and begin anew."""
         with self._lock:
             pages, more = self._pages, self._more
             self._pages, self._more = Counter(), Counter()

@@ -65,12 +65,12 @@ class ColumnsRefusedError(AirbyteTracedException):
 
 
 class Count(NamedTuple):
-    """How many records a list has at one moment, as the API counts them."""
+    """How many records a list has at one time, as the API counts them."""
 
     records: int
     top: int | None = None
-    """The number in the highest id at that moment, where the list is sorted by ids that only grow: a record with a
-    higher one was created later, and isn't counted. None where that can't be told."""
+    """The number in the highest id at that time, if the list is sorted by ids that only grow: a record with a higher
+    one was created later, and isn't counted. None if that isn't known."""
 
 
 class PageTransformation(Protocol):
@@ -80,7 +80,7 @@ class PageTransformation(Protocol):
         """Keep to the columns that a configured catalog selects, and return those of ``cols`` to ask for."""
 
     def columns_filled_by(self, column: str) -> list[str]:
-        """Return which columns of the stream's schema a column of the API fills, where they are called otherwise."""
+        """Return which columns of the stream's schema a column of the API fills, if they have other names."""
 
     def transform_page(self, records: list[dict[str, Any]], repeats: Repeats) -> None:
         """Change the records of a page; any thread may ask for it.
@@ -128,9 +128,9 @@ class PageRetriever:
     :param order: the query that asks for the order that a walk builds on, unless it is by id
     :param field_mapping: the only fields that a record takes of its row, and what the row calls each; empty for all
     :param slice_fields: what records get of their slice, by the names of its fields
-    :param dedupe_across: the field of the partition whose slices may bring a record twice, because they overlap, or are
-        in an order that changes meanwhile; it is left out the second time
-    :param shape: what each page goes through at last; None for rows as they come
+    :param dedupe_across: the field of the partition whose slices may contain a record twice, because they overlap or
+        their order changes meanwhile; it is left out the second time
+    :param shape: transforms the records of each page; None leaves them as they are
     :param hides_personal_data: whether warnings leave out what may be personal
     """
 
@@ -169,7 +169,7 @@ class PageRetriever:
         self._selected = properties
 
     def to_records(self, rows: list[dict[str, Any]], stream_slice: StreamSlice | None = None) -> list[dict[str, Any]]:
-        """Return the records that a page's rows become, changed in place: what a walk brings, made what is emitted."""
+        """Return the records to emit for a page's rows, which are changed in place."""
         stream_slice = stream_slice or _NO_SLICE
         if self.dedupe_across in stream_slice.partition:
             rows = self._deduplicate(rows)
@@ -187,8 +187,8 @@ class PageRetriever:
     def first_page(self, stream_slice: StreamSlice) -> FirstPage:
         """Return the first page of a slice together with the number of its records, by the meta column ``recordCount``.
 
-        :raises CountRefusedError: where the API refuses the request, or leaves the number out
-        :raises AirbyteTracedException: where it can't be reached or refuses the token
+        :raises CountRefusedError: if the API refuses the request, or leaves the number out
+        :raises AirbyteTracedException: if it can't be reached or refuses the token
         """
         params = {**self.params(stream_slice), "cols": ",".join(filter(None, [self._columns(), "recordCount"]))}
         try:
@@ -200,7 +200,7 @@ class PageRetriever:
         return FirstPage(params, page, _count_in(page))
 
     def plain_page(self, stream_slice: StreamSlice) -> FirstPage:
-        """Return the first page of a slice whose records nobody counts; the number is that of its own rows.
+        """Return the first page of a slice without counting its records; the number is that of its own rows.
 
         :raises AirbyteTracedException: as :meth:`first_page`
         """
@@ -210,7 +210,7 @@ class PageRetriever:
 
     def quick(self, tries: int) -> "PageRetriever":
         """Return the same retriever, but that it sends a request so often at most, and waits for a shorter time."""
-        # Else each copy would choose its columns anew.
+        # Else each copy would select its columns anew.
         self._columns()
         quick = copy(self)
         quick.requester = self.requester.quick(tries)
@@ -265,7 +265,7 @@ class PageRetriever:
             except CountRefusedError:
                 self._refuses_direction = False
                 raise
-        # What isn't a record is reported where it is read.
+        # A row that is no record is reported when it is read.
         row = page["data"][0] if page["data"] else None
         return Count(_count_in(page), number_of(row) if isinstance(row, dict) else None)
 
@@ -296,7 +296,7 @@ class PageRetriever:
         One that takes the API too long twice is asked for in smaller pages; ``limit`` of the page says so.
 
         :param as_large: whether a smaller page won't do
-        :raises RequestFailedError: where the API doesn't serve it
+        :raises RequestFailedError: if the API doesn't serve it
         """
         size = params.get("limit", 0)
         may_help = not self._is_quick or self.sizes.may_help(counted=_is_counted(params))
@@ -326,7 +326,7 @@ class PageRetriever:
         """Return a part of a page that takes the API too long, as large as it can be.
 
         :param error: what the whole page met
-        :raises RequestFailedError: where even the smallest page isn't served
+        :raises RequestFailedError: if even the smallest page isn't served
         """
         sizes = smaller_sizes(params["limit"])
         for size in sizes[-1:] if self._is_quick else sizes:
@@ -348,7 +348,7 @@ class PageRetriever:
                 error = again
             else:
                 return self._smaller_unless_whole(params, stream_slice, page, size)
-        self.sizes.are_in_vain(counted=_is_counted(params))
+        self.sizes.note_unserved(counted=_is_counted(params))
         raise self._for_small_pages(error, params, sizes[-1])
 
     def _smaller_unless_whole(
@@ -390,7 +390,7 @@ class PageRetriever:
         :raises ColumnsRefusedError: if it does
         """
         columns = [column for column in str(params.get("cols", "")).split(",") if column and column != _COUNT]
-        # The API may refuse to count; who asked then asks without.
+        # The API may refuse to count; the caller asks again without a count then.
         may_be_count = _is_counted(params) and error.failure.name == "invalid_request"
         if error.failure.name not in _REFUSALS or "cursor" in params or not columns or may_be_count:
             return

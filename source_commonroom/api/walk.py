@@ -16,8 +16,8 @@ from source_commonroom.api.retriever import CursorRefusedError, FirstPage, PageR
 
 logger = logging.getLogger("airbyte")
 
-# So many pages in a row that bring nothing new are no walk any more. An API that filters after it has cut the pages
-# serves some that are empty.
+# After so many pages in a row without a new record, a walk ends with an error. An API that filters after it has cut the
+# pages serves some that are empty.
 _PATIENCE = 500
 
 
@@ -35,7 +35,7 @@ class PageCounts(NamedTuple):
 
 
 class _PageRead(NamedTuple):
-    """A page of a walk: how it was read for, and what came."""
+    """A page of a walk: how it was asked for, and what it contained."""
 
     cursor: str | None
     limit: int | None
@@ -45,13 +45,13 @@ class _PageRead(NamedTuple):
 
 
 class Walk:
-    """A walk of a slice, page by page, which can be begun again: what came already doesn't come twice then.
+    """A walk of a slice, page by page, which can be begun again without yielding a record twice.
 
     It remembers 8 bytes of each record, and as much again of each when it is begun again.
     Pinned by unit_tests/test_walk.py.
 
     :param retriever: asks for the pages
-    :param after: walks of the same slice that are over: what they brought isn't brought once more, but is received
+    :param after: walks of the same slice that are over: their records aren't yielded once more, but count as received
     """
 
     def __init__(self, retriever: PageRetriever, after: Sequence["Walk"] = ()) -> None:
@@ -63,7 +63,7 @@ class Walk:
         self._pages: list[_PageRead] = []
         self._query: tuple[Mapping[str, Any], StreamSlice | None] = ({}, None)
         self.repeated = False
-        """Whether a page came twice under two cursors, so that another one may not have come at all."""
+        """Whether two cursors returned the same page, so that another page may be missing."""
         self.counts: PageCounts | None = None
         """The counts that pages carried; None if they carried none."""
         self.passes = 0
@@ -76,20 +76,20 @@ class Walk:
 
     @property
     def received(self) -> int:
-        """How many records came, each counted once.
+        """How many records were received, each counted once.
 
-        A row that is none must not stand for one that is missing, nor a record that comes twice. Pinned by
+        Neither a row that is no record nor a repeated record may make up for a missing one. Pinned by
         test_given_records_that_come_twice_while_others_do_not_come_when_read_then_the_stream_is_incomplete.
         """
         return self.sum[0]
 
     @property
     def sum(self) -> tuple[int, int]:
-        """How many records came, each counted once, and the sum of their keys: it tells them apart."""
+        """How many records were received, each counted once, and the sum of their keys, as a checksum."""
         length, known = self._sum
         if length != len(self._seen):
-            # Kept, because each window is read for it at its end by three who compare; with the length, because
-            # another thread may ask meanwhile.
+            # Cached, because each window is asked for it three times at its end; with the length, because another
+            # thread may ask meanwhile.
             length = len(self._seen)
             known = distinct([self._seen])
             self._sum = length, known
@@ -97,7 +97,7 @@ class Walk:
 
     @property
     def keys(self) -> Keys:
-        """The records that came."""
+        """The records that were received."""
         return Keys([self._seen])
 
     @property
@@ -111,11 +111,11 @@ class Walk:
         return Keys([self._seen[: self._confirmed]])
 
     def confirm(self) -> None:
-        """Confirm all pages so far: what came is emitted, here or elsewhere."""
+        """Confirm all pages so far: their records are emitted, here or elsewhere."""
         self._confirmed = len(self._seen)
 
     def seen_among(self, keys: Iterable[int]) -> set[int]:
-        """Return those of some keys whose records came."""
+        """Return those of some keys whose records were received."""
         return set(keys).intersection(self._seen)
 
     def not_confirmed(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -126,7 +126,7 @@ class Walk:
         return [row for row, key in zip(rows, keys, strict=True) if key not in known]
 
     def unmark_last(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Take rows of the last page for not come: they aren't emitted."""
+        """Treat rows of the last page as not received: they aren't emitted."""
         left = set(hashes_of(rows))
         start = len(self._seen) - self._pages[-1].rows
         kept = [key for key in self._seen[start:] if key not in left]
@@ -137,11 +137,11 @@ class Walk:
     def read_to_end(
         self, stream_slice: StreamSlice | None, first: FirstPage | None = None
     ) -> Iterator[list[dict[str, Any]]]:
-        """Yield the rows of each page, and begin again once where the API refuses a cursor of its own.
+        """Yield the rows of each page, and begin again once if the API refuses a cursor of its own.
 
         If it does so because pages have become smaller, that doesn't count.
 
-        :param first: the first page, where it has been read already
+        :param first: the first page, if it has been read already
         :raises AirbyteTracedException: as :meth:`PageRetriever.pages`
         """
         sizes, refusals = self._retriever.sizes, 0
@@ -166,12 +166,12 @@ class Walk:
                 return
 
     def pages(self, stream_slice: StreamSlice | None, first: FirstPage | None = None) -> Iterator[list[dict[str, Any]]]:
-        """Yield the rows of each page, but for those that came before this call, or on the page before.
+        """Yield the rows of each page, but for those received before this call, or on the page before.
 
-        A row that comes on two pages running stands at their border: if cursors count rows, one that is inserted
-        before it moves it there.
+        A row on two consecutive pages stands at their border: if cursors count rows, an insertion before it moves it
+        to the next page.
 
-        :raises CursorRefusedError: where it can't go on; to call this again begins anew
+        :raises CursorRefusedError: if it can't go on; to call this again begins anew
         :raises AirbyteTracedException: as :meth:`PageRetriever.pages`
         """
         retriever = self._retriever
@@ -213,7 +213,7 @@ class Walk:
             if cursor in cursors:
                 raise self._endless("the API answered with the same cursor twice")
             if empty_pages >= _PATIENCE:
-                raise self._endless(f"{_PATIENCE} pages in a row brought nothing")
+                raise self._endless(f"{_PATIENCE} pages in a row contained nothing new")
             cursors.add(cursor)
             page, params = self._page_at(cursor, params, stream_slice)
 
@@ -222,8 +222,8 @@ class Walk:
     ) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
         """Return the page that a cursor names, and the query for which it stands: with a larger page again, if it may.
 
-        :param params: the query that the cursor came of
-        :raises CursorRefusedError: if the API refuses the cursor, or takes it for another place in smaller pages
+        :param params: the query that returned the cursor
+        :raises CursorRefusedError: if the API refuses the cursor, or it means another place for smaller pages
         """
         sizes = self._retriever.sizes
         size = params.get("limit")
@@ -239,7 +239,7 @@ class Walk:
             sizes.bind_cursors()
             return self._page_at(cursor, params, stream_slice)
         if page.get("limit", size) < (size or 0):
-            # If cursors number pages, this is another place, and what came comes again.
+            # If cursors number pages, this is another place, and most rows are known.
             keys = hashes_of(records_of(page))
             if 2 * len(self.seen_among(keys)) > len(keys):
                 raise CursorRefusedError
@@ -249,14 +249,14 @@ class Walk:
     def has_moved(self) -> bool:
         """Tell whether its first page, its last, or the one in the middle isn't what it was, read for again.
 
-        A page that came twice has moved, too.
+        A page that was returned twice has moved, too.
 
         If cursors count rows, a record that is deleted before a page moves all behind it up by one, and one that lives
-        is skipped at the border where the walk was. If they name a row, pages stay where they are. A record that comes
-        behind the last page has moved nothing.
+        is skipped at the border where the walk was. If they name a row, pages stay where they are. A record that is
+        added behind the last page has moved nothing.
 
-        A deletion shows on all pages from its own to the last one that was read before it. So three pages tell most of
-        them, and all in a list of three pages; of more, only another reading tells all.
+        A deletion shows on all pages from its own to the last one that was read before it. So three pages show most of
+        them, and all in a list of three pages; in a longer one, only another reading shows all.
         """
         if self.repeated:
             # The page that belongs there may be missing.
@@ -282,7 +282,7 @@ class Walk:
         try:
             page = self._retriever.page_of(query, stream_slice, as_large=True)
         except RequestFailedError:
-            # Whether it has moved can't be told, so that it counts as moved.
+            # It isn't known whether it has moved, so it counts as moved.
             return False
         keys = hashes_of(records_of(page))
         if place == len(self._pages) - 1:
@@ -290,7 +290,7 @@ class Walk:
         return hash(tuple(keys)) == read.content
 
     def refused_again(self) -> AirbyteTracedException:
-        """Return the error of a walk that was begun again, and came no further."""
+        """Return the error of a walk that was begun again, and got no further."""
         return AirbyteTracedException(
             message=f"{self._retriever.name}: the API refused, in the middle of a list, the cursor that it gave "
             "itself; and once more after the list was begun again. Run the sync again later; if it happens again, tell "
@@ -302,7 +302,7 @@ class Walk:
     def _deduplicate(
         self, rows: list[dict[str, Any]], keys: list[int], border: set[int], before: Keys | None
     ) -> list[dict[str, Any]]:
-        """Return the rows that haven't come before, and remember them all."""
+        """Return the rows that weren't received before, and remember them all."""
         self._seen.extend(keys)
         if before is None and border.isdisjoint(keys):
             return rows
@@ -310,37 +310,37 @@ class Walk:
         return [row for row, key in zip(rows, keys, strict=True) if key not in border and key not in known]
 
     def _repeated_page(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Return nothing of a page that came already under another cursor, and say so once."""
+        """Return nothing of a page that another cursor returned already, and log that once."""
         if rows and not self.repeated:
             self.repeated = True
             logger.warning(
-                "%s: the API answered with a page that came already, under another cursor. It is left out, and whether "
-                "the page that belongs there is missing is looked into at the end of the list.",
+                "%s: the API returned the same page for two cursors. It is left out, and whether the page that belongs "
+                "there is missing is checked at the end of the list.",
                 self._retriever.name,
             )
         return []
 
     def _check_progress(self, start: int, known: int) -> int:
-        """Return how many different records came since a place: more each time, or cursors go round and never repeat.
+        """Return how many different records were received since a place: more each time, or the cursors go in a circle.
 
-        Asked at twice as many pages each time, because it puts all of them in sets.
+        Called at twice as many pages each time, because it puts all of them in sets.
         """
         number = distinct([self._seen[start:]])[0]
         if number <= known:
-            raise self._endless(f"the last of {len(self._pages)} pages brought nothing that hadn't come before")
+            raise self._endless(f"the last of {len(self._pages)} pages contained no new record")
         return number
 
     def _endless(self, what: str) -> AirbyteTracedException:
         return AirbyteTracedException(
             message=f"{self._retriever.name}: {what}, so that the walk would never end. Run the sync again later; if "
             "it happens again, tell Common Room's support.",
-            internal_message=f"{len(self._pages)} pages came",
+            internal_message=f"{len(self._pages)} pages were received",
             failure_type=FailureType.transient_error,
         )
 
 
 def keys_of(walks: Iterable[Walk]) -> Keys:
-    """Return the records that some walks brought, those of the walks before them too."""
+    """Return the records that some walks received, those of the walks before them too."""
     arrays: list[array[int]] = []
     for walk in walks:
         arrays += [walk._seen, *(earlier._seen for earlier in walk._after)]  # noqa: SLF001  # of its own kind
@@ -348,14 +348,14 @@ def keys_of(walks: Iterable[Walk]) -> Keys:
 
 
 def received(walks: Sequence[Walk]) -> int:
-    """Return how many records some walks brought, each counted once."""
+    """Return how many records some walks received, each counted once."""
     return sum_of(walks)[0]
 
 
 def sum_of(walks: Sequence[Walk], more: "array[int] | None" = None) -> tuple[int, int]:
-    """Return how many records some walks brought, each counted once, and the sum of their keys.
+    """Return how many records some walks received, each counted once, and the sum of their keys.
 
-    :param more: the keys of records that came in another way
+    :param more: the keys of records that were received in another way
     """
     if len(walks) == 1 and not more:
         return walks[0].sum

@@ -61,14 +61,14 @@ class State(Enum):
         c_1 ====== ✗ ················◄ down ============ c_9999
     """
     MET = auto()
-    """The walk up came to records that the walk down has read, and stopped. The walk down may have a page left.
+    """The walk up reached records that the walk down has read, and stopped. The walk down may have a page left.
 
     ::
 
         c_1 =================== up ►│=================== c_9999
     """
     WHOLE = auto()
-    """The walk down came to records that the walk up has read, or one of the two to the end of the list.
+    """The walk down reached records that the walk up has read, or one of the two reached the end of the list.
 
     ::
 
@@ -96,8 +96,8 @@ class State(Enum):
 class ListFromBothEnds:
     """Two walks of one list by id, up and down, that meet: each record is read once, in half the time.
 
-    :class:`State` tells how they work together. Nothing is believed: that ids ascend from page to page is checked, and
-    numbers that fit are no meeting unless the records are those that the other walk has read.
+    :class:`State` says how they work together. The order of ids is checked from page to page, and walks have met only
+    if a page contains the very records that the other walk has read.
 
     One instance serves one read of one list. Pinned by unit_tests/test_both_ends.py.
 
@@ -182,7 +182,7 @@ class ListFromBothEnds:
             return begins
 
     def _finish(self) -> None:
-        """Note that a walk came to its end: the list has been read, unless its order doesn't hold."""
+        """Note that a walk has ended: the list has been read, unless its order doesn't hold."""
         if self._state is not State.ALONE:
             self._state = State.WHOLE
 

@@ -17,11 +17,11 @@ _asking: defaultdict[_Key, threading.Lock] = defaultdict(threading.Lock)
 
 
 def fetch_cached(retriever: PageRetriever, partition: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
-    """Return all rows of a list, asked for only where nobody has since :func:`clear_cache`; don't change them.
+    """Return all rows of a list, fetched once since :func:`clear_cache`; don't change them.
 
-    :param retriever: walks the list; two of the same token and address bring the same
+    :param retriever: walks the list; two with the same token and address return the same
     :param partition: what goes into the query
-    :raises AirbyteTracedException: where the list can't be had, or not the whole of it; whoever asks next tries again
+    :raises AirbyteTracedException: if the list can't be read, or not all of it; the next caller tries again
     """
     # Two workspaces may be read in one process, each with a token of its own.
     key = (retriever.requester.token_key, retriever.requester.get_url(), frozenset((partition or {}).items()))

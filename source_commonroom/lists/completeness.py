@@ -16,16 +16,16 @@ from source_commonroom.api.walk import Walk, keys_of, received
 
 logger = logging.getLogger("airbyte")
 
-# So many readings of a list may follow the first one, each of which brings something that those before it didn't.
+# How often a list is read once more at most, as long as each reading contains something new.
 _MOST_READINGS = 4
 # How often a request for a first page with its count is sent, which has one without behind it.
 _TRIES = 2
 
 
 class Counts:
-    """What the API counts of a stream's lists, compared with what came of them.
+    """What the API counts of a stream's lists, compared with the records that were received.
 
-    Numbers are a reason to look, and no more: what came is compared with what another reading of the list brings.
+    Numbers are only a reason to look: a list in doubt is read once more, and the two readings are compared.
 
     :param retriever: asks for the counts and the pages
     :param expect: gets the stream's name, and what was counted before the first page of a list
@@ -47,8 +47,8 @@ class Counts:
             count = self._retriever.count_with_top(part)
         except CountFailedError as failed:
             logger.warning(
-                "%s: the API didn't count the records of %s (%s). They are read all the same, but what comes can't be "
-                "compared with a count this time.",
+                "%s: the API didn't count the records of %s (%s). They are read all the same, but what is "
+                "received can't be compared with a count this time.",
                 self._retriever.name,
                 _describe_slice(part) or "the list",
                 failed,
@@ -77,8 +77,8 @@ class Counts:
             return Count(self._retriever.quick(_TRIES).count(part))
         except CountRefusedError as refused:
             logger.warning(
-                "%s: the API didn't count the records of %s (%s). They are read all the same, but what comes can't be "
-                "compared with a count this time.",
+                "%s: the API didn't count the records of %s (%s). They are read all the same, but what is "
+                "received can't be compared with a count this time.",
                 self._retriever.name,
                 _describe_slice(part) or "the list",
                 refused,
@@ -95,34 +95,34 @@ class Counts:
         doubtful: bool = False,
         counted_apart: bool = False,
     ) -> Iterator[list[dict[str, Any]]]:
-        """Find out whether walks of a list brought all of it, and yield the rows that they missed.
+        """Find out whether walks of a list received all of it, and yield the rows that they missed.
 
-        In a list sorted by ids that only grow, a record that came and isn't newer than the highest id at the count is
+        In a list sorted by ids that only grow, a received record that isn't newer than the highest id at the count is
         one of those that were counted: nothing that was created or deleted meanwhile can stand for one that is missing.
         In other lists a record that was created meanwhile can. So they are compared with a count after the last page as
         well: what pages carry, or one that is asked for.
 
-        If fewer came, the list is read once more, and so on as long as that brings what didn't come before. If the API
-        doesn't count, pages that are asked for again tell whether a record may have been skipped.
+        If fewer were received, the list is read once more, and again as long as that returns anything new. If the API
+        doesn't count, pages that are asked for again show whether a record may have been skipped.
 
         :param before: the API's count before the first page; None if it isn't known
         :param walks: that are over
-        :param newer: the numbers in the ids of the records that came and are higher than the count's top
+        :param newer: the numbers in the received ids that are higher than the count's top
         :param doubtful: whether something may be missing in any case
         :param counted_apart: whether the count and the first page are two answers, so that even a single page may hold
             records that arrived in between
         :raises AirbyteTracedException: (transient_error) if records are missing; and as :meth:`Walk.read_to_end`
         """
-        came = received(walks) - len(newer)
+        found = received(walks) - len(newer)
         if before is None:
             if not (doubtful or self._is_doubtful(walks)):
                 return
             repeated = any(walk.repeated for walk in walks)
-            reason = "a page came twice" if repeated else "pages that came have moved"
+            reason = "a page was returned twice" if repeated else "pages have moved"
             logger.warning("%s: %s while the list was read. It is read once more.", self._describe_list(part), reason)
             yield from self._reread(part, None, None, walks, ())
             return
-        doubtful = doubtful or came < before.records
+        doubtful = doubtful or found < before.records
         if not doubtful and before.top is not None:
             return
         now: Count | None = None
@@ -130,24 +130,24 @@ class Counts:
             doubtful = _may_hide_a_loss(walks[-1]) or any(walk.repeated for walk in walks)
         elif not doubtful:
             now = self._count(part, bounded=False) if counted_apart or _have_several_pages(walks) else None
-            doubtful = (now is not None and came < now.records) or self._is_doubtful(walks)
+            doubtful = (now is not None and found < now.records) or self._is_doubtful(walks)
             doubtful = doubtful or any(map(_may_hide_a_loss, walks))
         if not doubtful:
             return
         now = now or self._count(part, bounded=before.top is not None)
-        is_short = came < max(before.records, now.records if now else 0)
+        is_short = found < max(before.records, now.records if now else 0)
         logger.log(
             logging.WARNING if is_short else logging.INFO,
             "%s%s. They are read once more.",
-            self._describe_counts(part, before.records, came),
+            self._describe_counts(part, before.records, found),
             f". It counts {now.records} now" if now else "",
         )
-        # Without another count, what came and is newer than the first one stays newer.
+        # Without another count, what is newer than the first one stays newer.
         yield from self._reread(part, before.top, now or before, walks, () if now else newer)
 
     @staticmethod
     def _is_doubtful(walks: Sequence[Walk]) -> bool:
-        """Tell whether a record may have been skipped, though no number tells: pages are asked for again."""
+        """Tell whether a record may have been skipped, though no number shows it: pages are asked for again."""
         if any(walk.repeated for walk in walks):
             return True
         return _have_several_pages(walks) and any(walk.has_moved() for walk in walks)
@@ -160,11 +160,11 @@ class Counts:
         walks: Sequence[Walk],
         known_newer: Collection[int],
     ) -> Iterator[list[dict[str, Any]]]:
-        """Read a list until a reading brings nothing new, and is as large as was counted.
+        """Read a list until a reading contains nothing new, and is as large as was counted.
 
-        :param top: the highest number that the reading before could have brought; None if that can't be told
+        :param top: the highest number that the reading before could have contained; None if that isn't known
         :param counted: the API's last count; None if it doesn't count
-        :param known_newer: the numbers in the ids of the records that came already and are newer than that count
+        :param known_newer: the numbers in the received ids that are newer than that count
         :raises AirbyteTracedException: (transient_error) if none of the readings is
         """
         bounded = top is not None
@@ -178,23 +178,23 @@ class Counts:
                 new += len(rows) - len(_newer_than(rows, top))
                 newer |= _newer_than(rows, counted and counted.top)
                 yield rows
-            came = again.keys
+            keys = again.keys
             then = self._count(part, bounded=bounded) if counted else None
-            # What the reading before it brought, and is gone.
-            gone = sum(key not in came for key in last)
+            # In the reading before, and not in this one.
+            gone = sum(key not in keys for key in last)
             verdict = _judge(again, counted, then, len(newer), new, gone)
             plausible = plausible + 1 if verdict is Verdict.PLAUSIBLE else 0
             if verdict is Verdict.WHOLE or plausible > 1:
-                logger.info("%s: read once more, all of it came.", self._describe_list(part))
+                logger.info("%s: read once more, it is complete.", self._describe_list(part))
                 return
             if counted and then and then.records == counted.records and not new and not gone and not again.repeated:
                 # Nothing has changed, and so nothing would.
                 break
-            earlier, last = [*earlier, again], came
+            earlier, last = [*earlier, again], keys
             if then:
                 top, counted, newer = counted and counted.top, then, set()
         numbers = (
-            f"{self._describe_list(part)}: each reading of the list brought records that the ones before it didn't"
+            f"{self._describe_list(part)}: each reading of the list contained records that the ones before it didn't"
             if counted is None
             else self._describe_counts(part, counted.records, again.received - len(newer))
             + " when they were read once more"
@@ -221,7 +221,7 @@ class Counts:
         """Return how many records a list has now; None if the API doesn't count any more.
 
         :param bounded: whether the list is known to be sorted by ids that only grow
-        :raises AirbyteTracedException: as :meth:`before`
+        :raises AirbyteTracedException: as :meth:`count_before`
         """
         try:
             return self._retriever.count_with_top(part) if bounded else Count(self._retriever.count(part))
@@ -232,11 +232,11 @@ class Counts:
         name = _describe_slice(part)
         return f"{self._retriever.name}{name and f' ({name})'}"
 
-    def _describe_counts(self, part: StreamSlice, counted: int, came: int) -> str:
+    def _describe_counts(self, part: StreamSlice, counted: int, found: int) -> str:
         name = _describe_slice(part)
         return (
-            f"{self._retriever.name}: the API counted {counted} records{name and f' ({name})'} and answered {came} of "
-            "them"
+            f"{self._retriever.name}: the API counted {counted} records{name and f' ({name})'} and returned {found} "
+            "of them"
         )
 
 
@@ -246,12 +246,13 @@ def _have_several_pages(walks: Sequence[Walk]) -> bool:
 
 
 def _may_hide_a_loss(walk: Walk) -> bool:
-    """Tell by the counts of its pages whether a walk to which as many came as were counted may have missed a record.
+    """Tell by the counts of its pages whether a walk that received as many as were counted may have missed a record.
 
     The pages that follow a cursor which was refused carry none, so that such a walk isn't judged by them.
 
-    If nothing was created meanwhile, what came is what was counted, and whatever was deleted came before. If something
-    was, it came too, or fewer came than the last page counts. If both happened, one may stand for the other.
+    If nothing was created meanwhile, what was received is what was counted, also what was deleted afterwards. If
+    something was, it was received too, or fewer were received than the last page counts. If both happened, a created
+    record may make up for a missing one.
     """
     counts = walk.counts
     if counts is None or not counts.rose:
@@ -268,10 +269,10 @@ class Verdict(Enum):
     """What another reading of a list shows."""
 
     WHOLE = auto()
-    """All that was counted before it came, and nothing else can stand for any of it."""
+    """All that was counted before it was received, and nothing else can make up for any of it."""
     PLAUSIBLE = auto()
-    """What is missing may have been deleted, or what came may have been created, while it was read: two readings that
-    follow each other have to say so, because the same would have to be missing by chance twice."""
+    """What is missing may have been deleted, or what was received created, while the list was read. Two readings in a
+    row have to show that, because the same would have to be missing by chance twice."""
     DOUBTFUL = auto()
     """More is missing."""
 
@@ -281,30 +282,30 @@ def _judge(again: Walk, counted: Count | None, then: Count | None, newer: int, n
 
     :param counted: the API's count before it
     :param then: the count after it
-    :param newer: how much came that was created after the count before it
-    :param new: how much came that the reading before it should have brought, and hadn't
-    :param gone: how much came in the reading before it, and not in this one
+    :param newer: how many received records were created after the count before it
+    :param new: how many received records the reading before it should have contained, and didn't
+    :param gone: how many records the reading before it contained, and this one didn't
     """
     if again.repeated:
         return Verdict.DOUBTFUL
     if counted is None:
         return Verdict.DOUBTFUL if new else Verdict.WHOLE
-    came = again.received - newer
-    if counted.top is not None and came >= counted.records:
+    found = again.received - newer
+    if counted.top is not None and found >= counted.records:
         return Verdict.WHOLE
     if then is None:
         return Verdict.DOUBTFUL
-    if counted.top is None and came >= counted.records:
+    if counted.top is None and found >= counted.records:
         # What was created may stand for what is missing, unless it is there as well, and nothing was deleted.
         hidden = _rose_and_fell(counted.records, again, then.records)
-        return Verdict.WHOLE if came >= then.records and not hidden else Verdict.PLAUSIBLE
-    # Only what came before and is gone may be missing, and no more than was deleted since the count.
-    excused = counted.records - came <= min(gone, counted.records + newer - then.records)
+        return Verdict.WHOLE if found >= then.records and not hidden else Verdict.PLAUSIBLE
+    # Only what was received before and is gone may be missing, and no more than was deleted since the count.
+    excused = counted.records - found <= min(gone, counted.records + newer - then.records)
     return Verdict.PLAUSIBLE if excused and not new else Verdict.DOUBTFUL
 
 
 def _rose_and_fell(before: int, walk: Walk, after: int) -> bool:
-    """Tell whether records were created and others deleted from one count on to another, as far as pages tell.
+    """Tell whether records were created and others deleted from one count on to another, as far as pages show.
 
     :param before: the count before the first page
     :param after: the one after the last page

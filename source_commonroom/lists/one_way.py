@@ -12,7 +12,7 @@ from source_commonroom.api.walk import Walk
 from source_commonroom.lists.both_ends import ListFromBothEnds
 from source_commonroom.lists.completeness import Counts
 
-# The extra field of a slice that tells which list it walks.
+# The extra field of a slice that names the list it walks.
 _LIST = "list"
 
 
@@ -46,7 +46,7 @@ class Lists(StreamSlicer):
     def stream_slices(self) -> Iterable[StreamSlice]:
         """Yield the walks of the lists: the first one of each, and a second one of those that turn out to be long.
 
-        No list waits for another one to turn out to be anything.
+        No list waits until the length of another one is known.
         """
         undecided = 0
         for number, part in enumerate(self._slicer.stream_slices()):
@@ -112,7 +112,7 @@ class ListFromOneEnd:
     def pages(self, _: StreamSlice) -> Iterator[list[dict[str, Any]]]:
         """Yield the pages.
 
-        :raises AirbyteTracedException: (transient_error) where the API answered fewer records than it counts, and what
+        :raises AirbyteTracedException: (transient_error) if the API returned fewer records than it counts, and what
             :meth:`PageRetriever.pages` raises
         """
         counted = self._counts.count_before(self._part)

@@ -1,4 +1,4 @@
-"""The partitions of streams that are read in parts, where the CDK's routers can't name the parts."""
+"""The partitions of streams that are read in slices that the CDK's routers can't name."""
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
@@ -43,7 +43,7 @@ class EachValue(StreamSlicer):
 
 @dataclass
 class ChosenSegments(StreamSlicer):
-    """One part for each segment of ``segment_ids``, or all contacts in one where none is chosen.
+    """One part for each segment of ``segment_ids``, or all contacts in one if none is chosen.
 
     :param chosen: the ids
     :param segments: retrieves all segments
@@ -55,7 +55,7 @@ class ChosenSegments(StreamSlicer):
     def stream_slices(self) -> Iterable[StreamSlice]:
         """Yield the parts.
 
-        :raises AirbyteTracedException: (config_error) where one isn't a segment of contacts
+        :raises AirbyteTracedException: (config_error) if one isn't a segment of contacts
         """
         chosen = list(dict.fromkeys(self.chosen))
         if not chosen:
@@ -109,7 +109,7 @@ def identified(rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 def _refuse_others(parents: PageRetriever) -> None:
     """End a stream that is read by the records of a list, once all else of it is on its way.
 
-    :raises AirbyteTracedException: (transient_error) where one has no id: what belongs to it can't be asked for
+    :raises AirbyteTracedException: (transient_error) if one has no id: what belongs to it can't be asked for
     """
     rows = fetch_cached(parents)
     if others := len(rows) - len(identified(rows)):
@@ -128,9 +128,9 @@ def _refuse_others(parents: PageRetriever) -> None:
 class OneObjectType(StreamSlicer):
     """The one part that is a type of objects, if there still is such a type.
 
-    Why not ``ListPartitionRouter``: of a type that is gone the API may list no objects, and COMPLETE would be a lie.
+    Why not ``ListPartitionRouter``: of a type that is gone the API may list no objects, and COMPLETE would be wrong.
 
-    :param entity: the type's id; empty where the connector has no stream of this name
+    :param entity: the type's id; empty if the connector has no stream of this name
     :param object_types: retrieves all types
     """
 
@@ -138,9 +138,9 @@ class OneObjectType(StreamSlicer):
     object_types: PageRetriever
 
     def stream_slices(self) -> Iterable[StreamSlice]:
-        """Yield the part. Where the types can't be listed, it is there: whether it is shows when it is read.
+        """Yield the part; also if the types can't be listed, because reading it shows whether it exists.
 
-        :raises AirbyteTracedException: (config_error) where there is no such type, or no such stream
+        :raises AirbyteTracedException: (config_error) if there is no such type, or no such stream
         """
         if not self.entity:
             raise self._gone("this version of the connector has no such stream")
@@ -159,7 +159,7 @@ class OneObjectType(StreamSlicer):
 
 
 def object_types_or_none(object_types: PageRetriever) -> list[dict[str, Any]] | None:
-    """Return the types of objects, or None, with a warning, where they can't be listed: no other stream needs them."""
+    """Return the types of objects; None, with a warning, if they can't be listed: other streams don't need them."""
     try:
         return fetch_cached(object_types)
     except AirbyteTracedException as error:
@@ -172,17 +172,17 @@ class SegmentMembers(StreamSlicer):
     """One part for each segment of contacts, and one for each segment and type of objects.
 
     Why not ``SubstreamPartitionRouter``: which list the members are in depends on the segment's ``entityType``, and
-    objects are listed by type, which a segment doesn't tell. Members of organizations' segments can't be listed.
+    objects are listed by type, which a segment doesn't name. Members of organizations' segments can't be listed.
 
     :param segments: retrieves all segments
-    :param object_types: retrieves all types of objects; only where there is a segment of objects
+    :param object_types: retrieves all types of objects; only if there is a segment of objects
     """
 
     segments: PageRetriever
     object_types: PageRetriever
 
     def stream_slices(self) -> Iterable[StreamSlice]:
-        """Yield the parts, those of contacts first, so that they are read even where types can't be listed.
+        """Yield the parts, those of contacts first, so that they are read even if types can't be listed.
 
         :raises AirbyteTracedException: as :func:`_refuse_others`
         """

@@ -23,8 +23,8 @@ from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 from source_commonroom.masking import mask_config, masked, report_crash
 from source_commonroom.output.pages import Backlog, PageMessage
 
-# The CDK's guard of the memory looks after 5,000 messages, and after 100 once little is left. To be told of each record
-# would cost it as much as to write it. It is told of so many at once: it looks after 5,000, and after 1,000 then.
+# The CDK's memory guard checks every 5,000 messages, and every 100 once little is left. To call it for each record
+# would cost as much as writing it. It is called once for so many: it checks every 5,000 records, and every 1,000 then.
 _TOLD_AT_ONCE = 10
 _LOOKS_AFTER = 5_000 // _TOLD_AT_ONCE
 

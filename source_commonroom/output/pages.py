@@ -59,7 +59,7 @@ class Backlog:
     def add(self, page: PageMessage) -> None:
         """Wait until there is room; a page that is larger than the bound alone passes when nothing else waits.
 
-        :raises RuntimeError: once the output is closed, so that no walk goes on for nobody
+        :raises RuntimeError: once the output is closed, so that no walk goes on without a reader
         """
         size = len(page.lines)
         with self._room:
@@ -75,11 +75,11 @@ class Backlog:
             self._room.notify_all()
 
     def is_closed(self) -> bool:
-        """Tell whether nobody writes any more."""
+        """Tell whether the output is closed."""
         return self._closed
 
     def close(self) -> None:
-        """Let nobody wait any longer."""
+        """Release all that wait for room, with an error."""
         with self._room:
             self._closed = True
             self._room.notify_all()

@@ -39,7 +39,7 @@ class PagePartition(Partition):
     def read(self) -> Iterable[Record]:
         """Yield what the pages hold, in the API's order.
 
-        :raises AirbyteTracedException: as ``PageRetriever.pages``, and where the API counts more than it answers
+        :raises AirbyteTracedException: as ``PageRetriever.pages``, and if the API counts more than it returns
         """
         for rows in self._pages(self._slice):
             yield from self._emit(self._stream, self._slice, self._to_records(rows, self._slice))
@@ -80,7 +80,7 @@ class PagePartitions(PartitionGenerator):
 class Pages(Protocol):
     """Walks the pages of a slice; called by worker threads.
 
-    When it is asked for the next page, the one before is on the queue: a state that is put there then comes behind it.
+    When the next page is asked for, the one before is on the queue: a state that is put there then stands behind it.
     """
 
     def __call__(self, stream_slice: StreamSlice, /) -> Iterator[list[dict[str, Any]]]:
@@ -91,7 +91,7 @@ class ToRecords(Protocol):
     """Makes the records of a page's rows; called by worker threads."""
 
     def __call__(self, rows: list[dict[str, Any]], stream_slice: StreamSlice, /) -> list[dict[str, Any]]:
-        """Return the records, changed in place; fewer than rows where some were read before."""
+        """Return the records, changed in place; fewer than rows if some were read before."""
 
 
 class Emit(Protocol):
@@ -102,7 +102,7 @@ class Emit(Protocol):
 
 
 def as_records(stream: str, stream_slice: StreamSlice, rows: list[dict[str, Any]]) -> Iterator[Record]:
-    """Yield plain records, for whoever calls ``source.read()`` in process."""
+    """Yield plain records, for callers of ``source.read()`` in process."""
     for row in rows:
         yield Record(data=row, stream_name=stream, associated_slice=stream_slice)
 

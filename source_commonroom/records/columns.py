@@ -3,7 +3,7 @@
 Why not YAML: ``DynamicSchemaLoader`` names a column by the field's label as it is, so that equal labels are one column,
 and ends the whole discover at a type that it doesn't know; and its transformations cost some 80 µs a record and column.
 
-Nothing here reads or writes: definitions, schemas, and records come in from outside.
+Nothing here reads or writes: definitions, schemas, and records are arguments.
 """
 
 import re
@@ -57,7 +57,7 @@ class Column:
     :param field: the field's id, ``cf_<number>``
     :param type: what the column holds; ``json`` is text as well, of a field whose ``valueType`` isn't known
     :param description: the field's label, its id, and its own description
-    :param value_type: the definition's ``valueType``, to name in a warning; empty where there is none
+    :param value_type: the definition's ``valueType``, to name in a warning; empty if there is none
     """
 
     name: str
@@ -67,7 +67,7 @@ class Column:
     value_type: str = ""
 
     def schema(self) -> dict[str, Any]:
-        """Return the column's JSON schema; ``customFieldId`` tells the field, whatever its label by then."""
+        """Return the column's JSON schema; ``customFieldId`` names the field, whatever its label by then."""
         kind = dict(_SCHEMAS[self.type])
         return {
             **kind,
@@ -81,8 +81,8 @@ def columns_of(definitions: Iterable[Any], mode: Mode) -> list[Column]:
     """Return a column for each custom field, in the order of their ids.
 
     In mode ``label`` a field may have three names: ``custom_<slug>``, ``custom_<slug>_<number>``, and
-    ``custom_cf_<number>``. It gets the first where no other field may have the same, else the second, and the third
-    where its label has no letter and no digit. So names are unique whatever the labels, and a field's name depends on
+    ``custom_cf_<number>``. It gets the first if no other field may have the same, else the second, and the third
+    if its label has no letter and no digit. So names are unique whatever the labels, and a field's name depends on
     fields that claim it and on no others. In mode ``id`` each gets the third.
 
     No name is longer than 63 characters. An id that isn't ``cf_<number>`` gets a number made of its hash.
@@ -118,7 +118,7 @@ def _by_id(definitions: Iterable[Any]) -> dict[str, Mapping[str, Any]]:
 
 def _number_of(field_id: str) -> str:
     match = _FIELD_ID.fullmatch(field_id)
-    # Without "_", as numbers are: the last part of a name tells whose it is.
+    # Without "_", as numbers are: the last part of a name identifies the field.
     return match[1] if match else "x" + sha256(field_id.encode("utf-8", "surrogatepass")).hexdigest()[:14]
 
 
@@ -139,7 +139,7 @@ def _describe(field_id: str, definition: Mapping[str, Any]) -> str:
 
 
 def words_of(text: str) -> str:
-    """Return a text in lower-case ASCII letters, digits, and single ``_`` between them; empty where it has neither.
+    """Return a text in lower-case ASCII letters, digits, and single ``_`` between them; empty if it has neither.
 
     Letters of all scripts are transliterated. Symbols and emoji are not, because ``anyascii`` would spell them out.
     """
@@ -161,7 +161,7 @@ def _letter(character: str) -> str:
 def columns_from(properties: Mapping[str, Any]) -> list[Column]:
     """Return the columns that a stream's schema holds, so that a read needs no definitions.
 
-    Where a type was ``json``, it is ``string`` now: both fit_page text, and are filled alike.
+    A type that was ``json`` is ``string`` now: both contain text, and are filled alike.
 
     :param properties: ``properties`` of the JSON schema in a configured catalog
     """
@@ -182,11 +182,11 @@ def _type_of(node: Mapping[str, Any]) -> Kind:
 def custom_cols(selected: Sequence[Column], known: int, *, whole_map: bool) -> list[str]:
     """Return what to ask for in ``cols``: each selected field, or ``cf_*``, which makes ``customFields`` complete.
 
-    It is ``cf_*`` where the map is selected itself; where more than half of the fields are, so that the answer is less
-    than twice as large as it need be; where more than 200 are; and where an id isn't ``cf_<number>``.
+    It is ``cf_*`` if the map is selected itself; if more than half of the fields are, so that the answer is less than
+    twice as large as it need be; if more than 200 are; and if an id isn't ``cf_<number>``.
 
     :param selected: the typed columns that the configured catalog selects
-    :param known: how many custom fields there are; 0 where that isn't known
+    :param known: how many custom fields there are; 0 if that isn't known
     :param whole_map: whether it selects ``customFields``
     """
     most = bool(known) and 2 * len(selected) > known
@@ -202,7 +202,7 @@ def make_filler(columns: Iterable[Column]) -> Callable[[dict[str, Any]], Sequenc
     It returns the names of those whose value didn't fit, and is null. A field that the record doesn't carry stays
     absent, as any column that the API leaves out; a destination makes it null, and nothing is cheaper.
 
-    A list, which only fields with several values could have, is text in JSON where the column is text; elsewhere its
+    A list, which only fields with several values could have, is text in JSON if the column is text; else its
     one element counts.
 
     :param columns: at most one for each field
@@ -250,7 +250,7 @@ def _as_any_text(value: Any) -> str:
 
 
 def _small_or(fit: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Return what lets an integer of 64 bits pass at once, as most are, and else does as told."""
+    """Return what returns an integer of 64 bits at once, as most are, and fits all else as given."""
     return lambda value: value if type(value) is int and -(2**63) <= value < 2**63 else fit(value)
 
 

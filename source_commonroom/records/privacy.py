@@ -1,9 +1,9 @@
-"""Personal data: where each stream holds it, and how it is hashed or dropped.
+"""Personal data: which fields of each stream contain it, and how it is hashed or dropped.
 
 Why not YAML: transformations of YAML cost some 80 µs a record and field, and can't reach into lists.
 
 ``SHAPES`` says of every field of every stream whether it is personal. What it doesn't name is removed: a field that the
-API adds could be anything. What it names and is of another type, such as an object where a text belongs, becomes null.
+API adds could be anything. What it names and is of another type, such as an object in place of a text, becomes null.
 
 - Personal: names, e-mail addresses, phone numbers, pictures, profiles, and jobs of people; texts by them or on them;
   names and keys of custom objects, which may stand for people; and custom fields, unless
@@ -38,7 +38,7 @@ class Rule(Enum):
     TEXT = auto()
     """Hashed, or dropped."""
     DROP = auto()
-    """Dropped even where texts are hashed."""
+    """Dropped even if texts are hashed."""
     PAGE = auto()
     """The address of a visited page: kept up to the path."""
     FIELDS = auto()
@@ -122,7 +122,7 @@ SHAPES: Mapping[str, Fields] = {
         **_keep("id name keyField valueType description providedBy objectTypeId"),
         "entityTypes": [Rule.KEEP],
         "targetSubTypes": [Rule.KEEP],
-        # Null where the field is personal.
+        # Null if the field is personal.
         "sampleValues": [_keep("type value")],
     },
     "activity_types": _keep("id displayName"),
@@ -175,7 +175,7 @@ SHAPES: Mapping[str, Fields] = {
 
 Clean: TypeAlias = Callable[[Any], Any]
 
-# The streams whose records define custom fields, and where they fit_page values of theirs.
+# The streams whose records define custom fields, and the key of their sample values.
 _DEFINITIONS = {"custom_fields": "sampleValues", "contact_custom_fields": "values"}
 _FIELD_ID = re.compile(r"cf_[0-9]+")
 # Values of these types are no texts, so that a hash can't stand for them.
@@ -194,16 +194,16 @@ def make_cleaner(
     columns: Iterable[Column] = (),
     removed: Counter[str] | None = None,
 ) -> Callable[[dict[str, Any]], object] | None:
-    """Return what cleans a record in place, or None where ``mode`` keeps all. It never raises, whatever the record.
+    """Return what cleans a record in place, or None if ``mode`` keeps all. It never raises, whatever the record.
 
     :param stream: a name of ``SHAPES``, or that of a stream of one type of objects, ``object_…``
     :param mode: ``pii`` of the configuration
     :param salt: ``pii_salt``, the key of the hashes
     :param non_personal: the ids of the custom fields that are known not to be personal
     :param columns: the typed columns of custom fields; they are filled before
-    :param removed: where fields that ``SHAPES`` doesn't name are counted, by stream; any thread may clean
-    :raises LookupError: where the stream isn't known
-    :raises ValueError: where there is no salt to hash with
+    :param removed: counts fields that ``SHAPES`` doesn't name, by stream; any thread may clean
+    :raises LookupError: if the stream isn't known
+    :raises ValueError: if there is no salt to hash with
     """
     if mode == "keep":
         return None
@@ -375,7 +375,7 @@ _PHONE = (
 )
 _NUMBER = rf"{_PHONE}|_ssn_|social_security|passport|national_id|tax_id"
 _BIRTH = r"birth|_dob_|geburt|naissance|nacimiento|nascimento|nascita|geboorte|rozhdeniya|誕生|生日|出生|생일"
-# Roles, accounts, and free texts: in a label they tell of a person, while any description may have such a word.
+# Roles, accounts, and free texts: in a label they mean a person, while any description may have such a word.
 _PERSON = (
     r"_(owner|manager|champion|assignee|csm|rep|author|person|contact|referrer|referred_by|created_by|spouse)s?_"
     r"|handle|linkedin|twitter|_x_|github|gitlab|facebook|instagram|mastodon|slack|discord|telegram|skype|profile"
@@ -389,9 +389,9 @@ _LABEL_SAYS = re.compile(_PERSON)
 
 
 def is_personal_definition(definition: Mapping[str, Any]) -> bool:
-    """Tell whether a custom field may fit_page personal data, by its label, its description, and its type.
+    """Tell whether a custom field may contain personal data, by its label, its description, and its type.
 
-    It can only go by words, so it takes rather too much for personal: a "Plan name" as well. A field without a label is
+    It can only go by words, so it errs on the side of personal: a "Plan name" is, too. A field without a label is
     personal, and one that is true or false is not.
 
     :param definition: of ``/v2/custom-fields`` or ``/v1/members/customFields``

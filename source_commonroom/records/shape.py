@@ -24,7 +24,7 @@ logger = logging.getLogger("airbyte")
 ALL_FIELDS = "cf_*"
 _MAP = "customFields"
 _LONGEST_NAME = 40
-# What tells records apart.
+# What identifies a record.
 _KEYS = ("id", "jti", "memberId")
 
 
@@ -45,9 +45,9 @@ class CustomFieldDefinitions(PageRetriever):
     def get(self) -> list[dict[str, Any]]:
         """Return the definitions, as ``/custom-fields?entityType=…`` answers them.
 
-        Where the types of objects can't be listed there are none, and a warning: no other stream may fail for that.
+        If the types of objects can't be listed there are none, and a warning: no other stream may fail for that.
 
-        :raises AirbyteTracedException: where they can't be had, as the request's failure
+        :raises AirbyteTracedException: if they can't be had, as the request's failure
         """
         return [row for entity in self._entities() for row in fetch_cached(self, {"entityType": entity})]
 
@@ -77,7 +77,7 @@ def schema_of(stream: str, name: str, definitions: CustomFieldDefinitions | None
     :param name: that of the file of its fixed part
     :param definitions: retrieves the definitions of the fields; None if its records have none
     :param mode: ``label``, ``id`` or ``none``
-    :raises AirbyteTracedException: where the definitions can't be had, so that no column is left out silently
+    :raises AirbyteTracedException: if the definitions can't be had, so that no column is left out silently
     """
     schema = dict(fixed_schema(name))
     columns = custom_columns(stream, definitions, mode)
@@ -88,7 +88,7 @@ def schema_of(stream: str, name: str, definitions: CustomFieldDefinitions | None
 def custom_columns(stream: str, definitions: CustomFieldDefinitions | None, mode: Any) -> list[Column]:
     """Return the typed columns that a stream has now; a warning names the types that aren't known.
 
-    :raises AirbyteTracedException: where the definitions can't be had
+    :raises AirbyteTracedException: if the definitions can't be had
     """
     if definitions is None or mode == "none":
         return []
@@ -105,8 +105,8 @@ def custom_columns(stream: str, definitions: CustomFieldDefinitions | None, mode
     unknown = sorted({column.value_type for column in columns if column.type == "json"})
     if unknown:
         logger.warning(
-            "%s: there are custom fields of a type that this connector doesn't know (%s). Their columns fit_page text, "
-            "in JSON where it isn't one. A newer version of the connector may know the type.",
+            "%s: there are custom fields of a type that this connector doesn't know (%s). Their columns hold text, "
+            "in JSON if the value isn't text. A newer version of the connector may know the type.",
             stream,
             ", ".join(unknown) or "unnamed",
         )
@@ -121,7 +121,7 @@ class RecordShape:
 
     :param name: the stream's name
     :param schema: that of the stream's columns, but for those of custom fields
-    :param definitions: retrieves the definitions of the stream's custom fields; None where it has none
+    :param definitions: retrieves the definitions of the stream's custom fields; None if it has none
     :param mode: how their columns are named: ``label``, ``id`` or ``none``
     :param pii: what becomes of personal data: ``keep``, ``hash`` or ``drop``
     :param salt: the key of the hashes
@@ -181,7 +181,7 @@ class RecordShape:
         return custom_cols(there, len(ids), whole_map=bool(there) and self.definitions.entity == "object")
 
     def columns_filled_by(self, column: str) -> list[str]:
-        """Return the typed columns that a custom field fills, and the map of all where all are asked for."""
+        """Return the typed columns that a custom field fills, and the map of all if all are asked for."""
         if column == ALL_FIELDS:
             return [_MAP, *(["all columns custom_…"] if self._columns() else [])]
         return [each.name for each in self._columns() if each.field == column]
@@ -200,7 +200,7 @@ class RecordShape:
     def transform_page(self, records: list[dict[str, Any]], repeats: Repeats) -> None:
         """Shape the records of a page; one with values that don't fit becomes a :class:`ChangedRecord`.
 
-        :raises AirbyteTracedException: where the definitions are needed and can't be had; nothing is emitted then
+        :raises AirbyteTracedException: if the definitions are needed and can't be had; nothing is emitted then
         """
         steps = self._steps
         if steps is None:
@@ -291,12 +291,12 @@ class _Steps(NamedTuple):
 
 
 def _warn_of_missing_keys(key: str, number: int, repeats: Repeats) -> None:
-    """Warn of records that a destination can't tell apart."""
+    """Warn of records that a destination can't distinguish."""
     repeats.warn(
         f"records without {key}",
         number,
-        f"{number} records of a page have no {key}, by which a destination tells records apart. They are emitted, but "
-        "one that removes duplicates may take them for one. Tell Common Room's support.",
+        f"{number} records of a page have no {key}, by which a destination identifies records. They are emitted, but "
+        "one that deduplicates may merge them into one. Tell Common Room's support.",
     )
 
 
@@ -312,5 +312,5 @@ def _warn_of_left_out_field(name: str, number: int, repeats: Repeats) -> None:
 
 
 def _without_map(record: dict[str, Any]) -> None:
-    """Leave out the map of custom fields where only columns of it were selected: it would fit_page a part of them."""
+    """Leave out the map of custom fields if only columns of it were selected: it would contain only some of them."""
     record.pop(_MAP, None)

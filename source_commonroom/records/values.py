@@ -55,14 +55,14 @@ class PageChanges(NamedTuple):
 def make_fitter(
     properties: Mapping[str, Any], more: Iterable[str] = (), keys: Collection[str] = ()
 ) -> Callable[[list[dict[str, Any]]], PageChanges]:
-    """Return what makes the records of a page fit a schema, in place, and tells what of them didn't.
+    """Return what makes the records of a page fit a schema, in place, and reports what didn't.
 
     An undocumented field whose name differs from a column's by case alone is left out: a destination that folds case
     would write it into that column.
 
     :param properties: ``properties`` of the stream's JSON schema; what they don't name is left as it is
     :param more: the names of columns that are filled later; a field that is called so is left out, too
-    :param keys: the columns of text that tell records apart: what is none is written as JSON, and never null
+    :param keys: the columns of text that identify records: other values are written as JSON, and never null
     """
     kinds = {name: "key" if name in keys else kind_of(node) for name, node in properties.items()}
     folded = {name.casefold() for name in (*kinds, *more)}
@@ -74,8 +74,8 @@ def make_fitter(
         return doubtful, [name for name in names if name not in kinds and name.casefold() in folded]
 
     def fit_page(records: list[dict[str, Any]]) -> PageChanges:
-        # The names of a record and their types tell most, and many records have the same ones, so that they are looked
-        # at once: that costs a fraction of looking at each value.
+        # Names and types tell most of a record, and many records have the same ones. To look at each combination once
+        # costs a fraction of looking at each value.
         looked_into = [
             inspect_form(*form) for form in {(tuple(record), tuple(map(type, record.values()))) for record in records}
         ]
@@ -102,7 +102,7 @@ def _is_doubtful(kind: str | None, native: type) -> bool:
 
 
 def kind_of(node: Mapping[str, Any]) -> str:
-    """Return what a column declares: a JSON type, ``date-time``, or ``any`` where it names none, or several."""
+    """Return what a column declares: a JSON type, ``date-time``, or ``any`` if it names none, or several."""
     if node.get("format") == "date-time":
         return "date-time"
     declared = node.get("type") or ()
@@ -198,7 +198,7 @@ def as_number(value: Any) -> int | float:
     text = value.strip() if type(value) is str else ""
     if type(value) is int or re.fullmatch(r"[+-]?[0-9]{1,20}", text):
         whole = int(value)
-        # What a bigint couldn't fit_page is a number still, if not to the last digit.
+        # What a bigint couldn't hold is a number still, if not to the last digit.
         return whole if -(2**63) <= whole < 2**63 else float(whole)
     # Not whatever float() takes: "nan", "inf", "1_000", digits of other scripts.
     if _NUMBER.fullmatch(text):
@@ -246,28 +246,28 @@ _WITH_OFFSET = re.compile(
 
 
 def as_timestamp(value: Any) -> str:
-    """Return a date-time as it is where it has an offset, as the API documents; else as one, in UTC.
+    """Return a date-time as it is if it has an offset, as the API documents; else as one, in UTC.
 
     A day alone is what people enter and what v1 of the API takes; a column of type timestamp with time zone isn't sure
-    to take it, so it becomes that day's first moment. A number is none: it could be of seconds or of milliseconds.
+    to take it, so it becomes the start of that day. A number is none: it could be of seconds or of milliseconds.
     """
     # RFC 3339 takes small letters as well.
     text = value.strip().upper().replace(" UTC", "Z") if type(value) is str else ""
     try:
-        moment = datetime.fromisoformat(text)
-        moment = moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
+        parsed = datetime.fromisoformat(text)
+        parsed = parsed.replace(tzinfo=parsed.tzinfo or UTC).astimezone(UTC)
         if _WITH_OFFSET.fullmatch(text):
             return text
     except (ValueError, OverflowError):
         raise MisfitError from None
-    return moment.replace(tzinfo=None).isoformat() + "Z"
+    return parsed.replace(tzinfo=None).isoformat() + "Z"
 
 
 def _refuse(_value: Any) -> None:
     raise MisfitError
 
 
-# What a value's type tells of a column's kind; of whole numbers and date-times it doesn't tell enough.
+# The Python type whose values fit a column as they are; of whole numbers and date-times it doesn't say enough.
 _NATIVES = {
     "string": str,
     "key": str,
