@@ -183,7 +183,7 @@ def test_given_one_more_missing_than_the_count_has_fallen_by_when_read_then_the_
     output = read(api, "contacts", walk_from_both_ends=ends == "both")
 
     assert output.status("contacts") == AirbyteStreamStatus.INCOMPLETE
-    assert any("answered 1497 of them" in text for text in output.warnings())
+    assert any("returned 1497 of them" in text for text in output.warnings())
 
 
 class Growing(Api):

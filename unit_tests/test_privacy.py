@@ -200,7 +200,7 @@ CLEAN: dict[str, Any] = {
 
 
 def test_given_hash_when_cleaned_then_texts_are_hashed_and_all_else_that_is_personal_is_null() -> None:
-    assert clean(CONTACT, impersonal=IMPERSONAL) == CLEAN
+    assert clean(CONTACT, non_personal=IMPERSONAL) == CLEAN
 
 
 def test_given_drop_when_cleaned_then_what_would_be_hashed_is_null() -> None:
@@ -212,7 +212,7 @@ def test_given_drop_when_cleaned_then_what_would_be_hashed_is_null() -> None:
             return None if value and parts.count(None) == len(parts) else parts
         return None if isinstance(value, str) and HASH.fullmatch(value) else value
 
-    assert clean(CONTACT, mode="drop", impersonal=IMPERSONAL) == without_hashes(CLEAN)
+    assert clean(CONTACT, mode="drop", non_personal=IMPERSONAL) == without_hashes(CLEAN)
 
 
 def test_given_keep_then_there_is_nothing_to_do() -> None:
@@ -293,7 +293,7 @@ def test_given_typed_columns_when_cleaned_then_each_holds_its_type_and_nothing_p
     }
     make_filler(columns)(record)
 
-    cleaned = clean(record, mode=mode, impersonal=non_personal_fields(definitions), columns=columns)
+    cleaned = clean(record, mode=mode, non_personal=non_personal_fields(definitions), columns=columns)
 
     del cleaned["customFields"]
     assert cleaned == {
@@ -309,7 +309,7 @@ def test_given_typed_columns_when_cleaned_then_each_holds_its_type_and_nothing_p
 def test_given_a_column_that_is_in_no_definition_then_it_is_personal() -> None:
     columns = [Column("custom_tier", "cf_9", "string"), Column("custom_age", "cf_8", "integer")]
 
-    cleaned = clean({"custom_tier": "gold", "custom_age": 7}, impersonal=IMPERSONAL, columns=columns)
+    cleaned = clean({"custom_tier": "gold", "custom_age": 7}, non_personal=IMPERSONAL, columns=columns)
 
     assert cleaned == {"custom_tier": hashed("gold"), "custom_age": None}
 
@@ -324,7 +324,7 @@ def test_given_fields_that_nobody_knows_when_cleaned_then_they_are_removed_and_c
         "customFields": {"cf_1": {"type": "string", "value": "gold", "by": "Jane"}, "Jane Doe": {"value": 1}},
     }
 
-    cleaned = clean(record, mode=mode, impersonal=IMPERSONAL, removed=removed)
+    cleaned = clean(record, mode=mode, non_personal=IMPERSONAL, removed=removed)
 
     assert cleaned == {
         "id": "c_1",
@@ -358,7 +358,7 @@ def test_given_a_visited_page_when_cleaned_then_only_its_address_stays(url: Any,
         ("contact_custom_fields", "values", ["gold", "silver"]),
     ],
 )
-def test_given_values_of_a_custom_field_in_its_definition_then_they_stay_only_if_it_is_impersonal(
+def test_given_values_of_a_custom_field_in_its_definition_then_they_stay_only_if_it_is_not_personal(
     stream: str, key: str, values: Any
 ) -> None:
     tier, owner = {"name": "Tier", key: values}, {"name": "Owner", key: values}
@@ -411,7 +411,7 @@ def test_given_a_secret_anywhere_when_cleaned_then_it_survives_only_as_a_text_wh
         texts: list[Any] = [] if shape in (Rule.KEEP, [Rule.KEEP]) else [f"https://docs.example/?q={SECRET}"]
         texts += [] if not texts or shape is Rule.PAGE else [SECRET, [SECRET]]
         for form in [*FORMS, *texts]:
-            cleaned = clean(record_with(form, path), stream, mode, impersonal=IMPERSONAL)
+            cleaned = clean(record_with(form, path), stream, mode, non_personal=IMPERSONAL)
             assert SECRET not in orjson.dumps(cleaned).decode(), (path, form)
 
 
@@ -421,11 +421,11 @@ def test_given_whatever_json_when_cleaned_then_only_known_fields_stay_and_cleani
 ) -> None:
     record = data.draw(st.dictionaries(st.sampled_from(sorted(SHAPES[stream])) | st.text(), JSON))
 
-    cleaned = clean(record, stream, mode, impersonal=IMPERSONAL)
+    cleaned = clean(record, stream, mode, non_personal=IMPERSONAL)
 
     assert cleaned.keys() <= record.keys() & SHAPES[stream].keys()
     if mode == "drop":
-        assert clean(cleaned, stream, mode, impersonal=IMPERSONAL) == cleaned
+        assert clean(cleaned, stream, mode, non_personal=IMPERSONAL) == cleaned
 
 
 @given(value=JSON, field_id=st.sampled_from(["cf_1", "cf_3", "cf_jane"]), mode=st.sampled_from(MODES))
@@ -433,7 +433,7 @@ def test_given_whatever_json_in_custom_fields_when_cleaned_then_personal_ones_ho
     value: Any, field_id: str, mode: Pii
 ) -> None:
     for entry in (value, {"type": "string", "value": value}, {"type": value, "value": SECRET}):
-        cleaned = clean({"customFields": {field_id: entry}}, mode=mode, impersonal=IMPERSONAL)["customFields"]
+        cleaned = clean({"customFields": {field_id: entry}}, mode=mode, non_personal=IMPERSONAL)["customFields"]
 
         assert cleaned.keys() <= {"cf_1", "cf_3"}
         for found in filter(None, [cleaned.get("cf_3")]):
@@ -465,7 +465,7 @@ def test_given_nothing_personal_when_cleaned_then_nothing_changes(stream: str, m
     if stream in {"custom_fields", "contact_custom_fields"}:
         record |= {"name": "Tier"}
 
-    assert clean(record, stream, mode, impersonal=IMPERSONAL) == record
+    assert clean(record, stream, mode, non_personal=IMPERSONAL) == record
 
 
 # Records that are as they should be, with personal data wherever it may stand.
@@ -524,7 +524,7 @@ def test_given_any_record_when_cleaned_then_nothing_personal_survives_and_all_el
     if stream in {"custom_fields", "contact_custom_fields"}:
         record |= {"name": "Tier"}
 
-    cleaned = clean(record, stream, mode, impersonal=IMPERSONAL)
+    cleaned = clean(record, stream, mode, non_personal=IMPERSONAL)
 
     assert not re.search("jane|doe|привет", json.dumps(cleaned, ensure_ascii=False), re.IGNORECASE)
     for before, after, shape in leaves_of(record, cleaned, SHAPES[stream]):
