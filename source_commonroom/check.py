@@ -92,7 +92,7 @@ def refusal_of(status: StreamProbe) -> str | None:
 
     Asked twice at the most: for this, a check waits.
     """
-    _use_short_timeouts(status.retriever, retries=1)
+    status.retriever.requester.use_short_timeouts(retries=1)
     error = _error_of(status, {})
     return str(error) if error else None
 
@@ -105,7 +105,7 @@ def ask_for_each(probes: Sequence[StreamProbe]) -> Findings:
     """
     shared = _share_parents(probes)
     for probe in probes:
-        _use_short_timeouts(probe.retriever, retries=0)
+        probe.retriever.requester.use_short_timeouts(retries=0)
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="check") as pool:
         errors = list(pool.map(lambda probe: _error_of(probe, shared), probes))
     failed = {probe.retriever.name: error for probe, error in zip(probes, errors, strict=True) if error}
@@ -150,7 +150,7 @@ def _share_parents(probes: Sequence[StreamProbe]) -> Mapping[str, PageRetriever]
     for slicer in (probe.slicer for probe in probes if probe.slicer is not None):
         parents = {name: part for name, part in vars(slicer).items() if isinstance(part, PageRetriever)}
         for name, parent in parents.items():
-            _use_short_timeouts(parent, retries=0)
+            parent.requester.use_short_timeouts(retries=0)
             # Nothing is compared with a count: whether the list can be read is all that matters.
             parts = {part.name: getattr(parent, part.name) for part in fields(parent)} | {"counts": False}
             chosen = isinstance(slicer, ChosenSegments) and bool(slicer.chosen)
@@ -158,11 +158,6 @@ def _share_parents(probes: Sequence[StreamProbe]) -> Mapping[str, PageRetriever]
             setattr(slicer, name, part)
             shared[parent.requester.get_url()] = part
     return shared
-
-
-def _use_short_timeouts(retriever: PageRetriever, retries: int) -> None:
-    """Let a failure be said soon, and be named rather than waited for."""
-    retriever.requester.use_short_timeouts(retries)
 
 
 def _kind(error: AirbyteTracedException) -> str:

@@ -189,7 +189,7 @@ class SourceCommonroom(Source):
         try:
             yield from engine.read([engine.stream(row, schemas[row.name]) for row in found])
         finally:
-            engine.summarize()
+            engine.endpoints.summarize()
 
     def _usable(
         self, state: list[AirbyteStateMessage], config: Mapping[str, Any], catalog: ConfiguredAirbyteCatalog
@@ -354,7 +354,3 @@ class _Engine:
         finally:
             # At an early end no further list or window is begun.
             pool.shutdown(wait=False, cancel_futures=True)
-
-    def summarize(self) -> None:
-        """Log how often the same warnings occurred."""
-        self.endpoints.summarize()

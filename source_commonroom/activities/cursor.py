@@ -21,7 +21,7 @@ from source_commonroom.activities.planning import Planner
 from source_commonroom.activities.progress import Window
 from source_commonroom.activities.seams import Seams
 from source_commonroom.activities.state import IN_PROGRESS, LOOKBACK_FROM
-from source_commonroom.activities.sums import NotAllCameError, SpanTotal, Tally, compare, seams_of
+from source_commonroom.activities.sums import ActivitiesMissingError, SpanTotal, Tally, compare, seams_of
 from source_commonroom.activities.timestamps import (
     CURSOR_FIELD,
     SECOND,
@@ -295,7 +295,7 @@ class WindowCursor(Cursor):
                 yield from compare(self._stream_name, run, whole.records if is_all else None, self._reader)
             except AirbyteTracedException as error:
                 failed = failed or error
-                spans = error.spans if isinstance(error, NotAllCameError) else seams_of(run)
+                spans = error.spans if isinstance(error, ActivitiesMissingError) else seams_of(run)
                 with self._lock:
                     # Other windows of it may be closed only now.
                     self._missing += [(low - 1, high + 1) for low, high in spans]

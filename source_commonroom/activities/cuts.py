@@ -24,8 +24,6 @@ _MOST_AT_FIRST = 4
 _MOST = 12
 # Parts that are no longer, in milliseconds, meet within a second.
 _COARSE = 2_000
-# How often a request is sent if there is no smaller part.
-_TRIES = 2
 # So many spans a message names.
 _NAMED = 3
 
@@ -141,7 +139,7 @@ class Cut:
     def _read(self, part: Window) -> Iterator[Rows]:
         """Yield the pages of a part, without waiting long for any."""
         narrow = part.high - part.low <= 1
-        retriever = self._retriever.quick(_TRIES if narrow else 1)
+        retriever = self._retriever.quick(2 if narrow else 1)
         walk = Walk(retriever)
         part.walks.append(walk)
         try:
@@ -190,7 +188,7 @@ class Cut:
             # What can be counted is counted as a part, and read once more.
             return not part.is_counted
         try:
-            counted = self._retriever.quick(_TRIES).count(self._slice_for(part.since, high))
+            counted = self._retriever.quick().count(self._slice_for(part.since, high))
         except CountRefusedError:
             return False
         return counted <= part.received_until(after)
@@ -228,7 +226,7 @@ class Cut:
 
     def _first_timestamp_of(self, span: Span) -> str | None:
         """Return the timestamp of the first activity of a span, empty if it has none; None if it isn't served."""
-        retriever, part = self._retriever.quick(_TRIES), self._slice_for(*span)
+        retriever, part = self._retriever.quick(), self._slice_for(*span)
         try:
             page = retriever.page_of({**retriever.params(part), "limit": 1}, part)
         except RequestFailedError:

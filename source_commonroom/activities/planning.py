@@ -19,8 +19,6 @@ from source_commonroom.lists.estimates import Estimates
 logger = logging.getLogger("airbyte")
 
 _DAY = 24 * 3600 * 1000
-# How often a probe is sent that has the first page of a window's reader behind it.
-_TRIES = 2
 # After so many spans in a row that fail, counted or not, the API counts as down.
 _DOWN = 3
 # How many records are assumed to be left if the API doesn't count.
@@ -88,28 +86,25 @@ class Planner:
 
     def report(self) -> None:
         """Say what couldn't be compared, once all is planned."""
+        spans = ", ".join(f"{format_timestamp(low)} to {format_timestamp(high)}" for low, high in self._uncounted)
         if not self._counts:
-            logger.warning(
-                "%s: the API doesn't count records (%s). They are read all the same, but nothing shows whether what "
-                "is received is all that there is.",
-                self._name,
-                self._reason,
+            text = (
+                f"the API doesn't count records ({self._reason}). They are read all the same, but nothing shows "
+                "whether what is received is all that there is."
             )
-        elif self._uncounted:
-            logger.warning(
-                "%s: the API failed to count the records of the spans %s (%s). They are read all the same, but what "
-                "is received can't be compared with a count this time.",
-                self._name,
-                ", ".join(f"{format_timestamp(low)} to {format_timestamp(high)}" for low, high in self._uncounted),
-                self._reason,
+        elif spans:
+            text = (
+                f"the API failed to count the records of the spans {spans} ({self._reason}). They are read all the "
+                "same, but what is received can't be compared with a count this time."
             )
         elif self._uncountable_length is not None:
-            logger.warning(
-                "%s: the API didn't count the records of a long span (%s). Shorter ones were counted, and what was "
-                "received is compared with the count of each; the count of the whole isn't known.",
-                self._name,
-                self._reason,
+            text = (
+                f"the API didn't count the records of a long span ({self._reason}). Shorter ones were counted, and "
+                "what was received is compared with the count of each; the count of the whole isn't known."
             )
+        else:
+            return
+        logger.warning("%s: %s", self._name, text)
 
     def release_first_page(self, window: Window) -> None:
         """Learn that a window is being read, so that another first page may be kept."""
@@ -195,11 +190,9 @@ class Planner:
 
     def _by_pages(self, first: int, last: int) -> Iterator[Window]:
         """Plan a span that the API doesn't count."""
-
-        def preview(low: int, high: int) -> PagePreview | None:
-            return self._preview(low, high)
-
-        for low, high in plan_without_counts(first, last, preview, lambda windows: self._size(windows, _UNKNOWN_REST)):
+        for low, high in plan_without_counts(
+            first, last, self._preview, lambda windows: self._size(windows, _UNKNOWN_REST)
+        ):
             known = self._plain_pages.get((low, high))
             self._plain_pages.clear()
             yield self._window(low, high, known, None, counts=False)
@@ -224,7 +217,7 @@ class Planner:
         if self._output_closed():
             raise RuntimeError("the output was closed before all windows were planned")
 
-    def _probe(self, low: int, high: int, tries: int = _TRIES) -> SpanCount | None:
+    def _probe(self, low: int, high: int, tries: int = 2) -> SpanCount | None:
         """Return what the first page and the count of a span show; None if the API fails."""
         self._stop_if_output_closed()
         try:
@@ -264,7 +257,7 @@ class Planner:
         """Return what the first page of a span shows; None if the API fails."""
         self._stop_if_output_closed()
         try:
-            first = self._retriever.quick(_TRIES).plain_page(self._slice_for(low, high))
+            first = self._retriever.quick().plain_page(self._slice_for(low, high))
         except AirbyteTracedException as error:
             self._raise_unless_transient(error)
             return None

@@ -10,6 +10,7 @@ from source_commonroom.activities.seams import Edges
 from source_commonroom.activities.sums import SpanTotal, Tally
 from source_commonroom.activities.timestamps import (
     SECOND,
+    UP_TO_SECOND,
     floor_to_second,
     format_timestamp,
     parse_timestamp,
@@ -24,8 +25,6 @@ Rows = list[dict[str, Any]]
 # How many activities may be read twice if another walk continues; and how many if fewer isn't possible.
 _FEW_AGAIN = 20
 _MOST_AGAIN = 100
-# The length of a timestamp up to its second.
-_SECOND = len("2026-01-01T00:00:00")
 
 
 class Window:
@@ -139,7 +138,7 @@ class Window:
         All of those are on the last page.
         """
         seconds = [
-            timestamp[:_SECOND] for timestamp in [self.reached_before or format_timestamp(self.low), *self.latest]
+            timestamp[:UP_TO_SECOND] for timestamp in [self.reached_before or format_timestamp(self.low), *self.latest]
         ]
         last: tuple[int, int] | None = None
         for place in range(len(seconds) - 1, 0, -1):

@@ -5,18 +5,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from source_commonroom.activities.timestamps import format_timestamp, parse_timestamp
+from source_commonroom.activities.timestamps import NEAR, UP_TO_SECOND, format_timestamp, parse_timestamp
 from source_commonroom.api.keys import hash_of
 
-# Whatever the API's resolution is, up to this, and whether its bounds are inclusive: so close to a seam, in
-# milliseconds, both windows may receive a record.
-_NEAR = 1_100
 # As far as the second of a record near a seam may lie from it.
 _FAR = 3_000
 # How many records of one second are remembered, and how many without a timestamp. Repeated ones beyond are emitted.
 _MOST = 2**16
-# The length of a timestamp up to its second.
-_SECOND = len("2026-01-01T00:00:00")
 
 Row = Mapping[str, Any]
 
@@ -30,8 +25,8 @@ class Edges:
 
     def __init__(self, low: int, high: int) -> None:
         self._low, self._high = low, high
-        self._low_from, self._low_to = format_timestamp(low - _NEAR), format_timestamp(low + _NEAR)
-        self._high_from, self._high_to = format_timestamp(high - _NEAR), format_timestamp(high + _NEAR)
+        self._low_from, self._low_to = format_timestamp(low - NEAR), format_timestamp(low + NEAR)
+        self._high_from, self._high_to = format_timestamp(high - NEAR), format_timestamp(high + NEAR)
 
     def may_hold(self, first: str, last: str) -> bool:
         """Tell whether records from one timestamp to another may lie near an edge."""
@@ -108,7 +103,7 @@ class Seams:
             for place, (row, timestamp) in enumerate(zip(rows, timestamps, strict=True)):
                 if not edges.are_near(timestamp):
                     continue
-                first = self._first_window.setdefault(timestamp[:_SECOND], {})
+                first = self._first_window.setdefault(timestamp[:UP_TO_SECOND], {})
                 key = hash_of(row)
                 if len(first) < _MOST:
                     first.setdefault(key, window)

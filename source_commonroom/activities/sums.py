@@ -11,7 +11,7 @@ from airbyte_cdk.models import FailureType
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
 from source_commonroom.activities.coverage import Span
-from source_commonroom.activities.timestamps import format_timestamp
+from source_commonroom.activities.timestamps import NEAR, format_timestamp
 from source_commonroom.api.keys import Keys
 from source_commonroom.api.retriever import CountRefusedError
 
@@ -22,8 +22,6 @@ Rows = list[dict[str, Any]]
 # So often the parts of a span are counted, until nothing changes meanwhile; and so many at once.
 _COUNTS = 5
 _AT_ONCE = 8
-# So close to where windows meet, in milliseconds, an activity may lie that neither receives.
-_NEAR = 1_100
 
 
 class Tally(NamedTuple):
@@ -113,7 +111,7 @@ class SpanTotal:
         return [run for run in runs if len(run) > 1]
 
 
-class NotAllCameError(AirbyteTracedException):
+class ActivitiesMissingError(AirbyteTracedException):
     """Activities are missing between windows, each of which is whole.
 
     :param name: the stream's name
@@ -134,30 +132,9 @@ class NotAllCameError(AirbyteTracedException):
         self.spans = spans
 
 
-class NotComparedError(AirbyteTracedException):
-    """Fewer activities were received than counted, and the API doesn't count them once more.
-
-    :param name: the stream's name
-    :param run: the windows
-    :param counted: how many activities the API counted before
-    :param received: how many were received
-    :param why: what became of the count
-    """
-
-    def __init__(self, name: str, run: Sequence[Tally], counted: int, received: int, why: CountRefusedError) -> None:
-        super().__init__(
-            message=f"{name}: the API counted {counted} activities from {format_timestamp(run[0].low)} to "
-            f"{format_timestamp(run[-1].high)}, returned {received}, and didn't count them once more ({why}). So it "
-            "isn't known whether the others were deleted meanwhile, or lie between two windows of time. What was "
-            "returned is kept, and the next sync asks for the times between the windows again.",
-            internal_message=f"recordCount {counted}, {received} received, no other count",
-            failure_type=FailureType.transient_error,
-        )
-
-
 def seams_of(run: Sequence[Tally]) -> list[Span]:
     """Return where windows that follow each other meet, as far around as the API's resolution may reach."""
-    return [(one.high - _NEAR, one.high + _NEAR) for one in run[:-1]]
+    return [(one.high - NEAR, one.high + NEAR) for one in run[:-1]]
 
 
 def compare(name: str, run: Sequence[Tally], records: int | None, reader: Reader) -> Iterator[Rows]:
@@ -174,9 +151,9 @@ def compare(name: str, run: Sequence[Tally], records: int | None, reader: Reader
 
     :param run: the windows
     :param records: how many activities the API counted before they were planned; None if there were others among them
-    :raises NotAllCameError: if the rest isn't returned either
-    :raises NotComparedError: if it can't be known whether something is missing
-    :raises AirbyteTracedException: (config_error) if the API refuses the token, or access
+    :raises ActivitiesMissingError: if the rest isn't returned either
+    :raises AirbyteTracedException: (transient_error) if it can't be known whether something is missing;
+        (config_error) if the API refuses the token, or access
     """
     received = _received(run)
     low, high = run[0].low, run[-1].high
@@ -191,7 +168,14 @@ def compare(name: str, run: Sequence[Tally], records: int | None, reader: Reader
         gaps = list(_find_gaps(run, now, reader, still=still)) if still or not _add_up(run, now, reader) else []
     except CountRefusedError as refused:
         if received < counted and whole:
-            raise NotComparedError(name, run, counted, received, refused) from refused
+            raise AirbyteTracedException(
+                message=f"{name}: the API counted {counted} activities from {format_timestamp(low)} to "
+                f"{format_timestamp(high)}, returned {received}, and didn't count them once more ({refused}). So it "
+                "isn't known whether the others were deleted meanwhile, or lie between two windows of time. What was "
+                "returned is kept, and the next sync asks for the times between the windows again.",
+                internal_message=f"recordCount {counted}, {received} received, no other count",
+                failure_type=FailureType.transient_error,
+            ) from refused
         logger.warning(
             "%s: the API didn't count the activities from %s to %s once more (%s). Each window of them returned what "
             "was counted of it, but what lies between two can't be compared with a count this time.",
@@ -307,7 +291,7 @@ def _read_gaps(name: str, gaps: Sequence[_Gap], now: int, reader: Reader) -> Ite
         try:
             yield from _read_gap(gap, reader, found)
         except (AirbyteTracedException, CountRefusedError, _StillMissingError) as error:
-            raise NotAllCameError(name, spans[number:], now, now - sum(missing[number:])) from error
+            raise ActivitiesMissingError(name, spans[number:], now, now - sum(missing[number:])) from error
 
 
 def _read_gap(gap: _Gap, reader: Reader, found: set[int]) -> Iterator[Rows]:

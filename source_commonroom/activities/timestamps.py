@@ -11,6 +11,11 @@ CURSOR_FIELD = "activityTime"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SECOND = 1000
 """In milliseconds."""
+UP_TO_SECOND = len("2026-01-01T00:00:00")
+"""The length of a timestamp up to its second."""
+NEAR = 1_100
+"""So close to where two windows meet, in milliseconds, both may return an activity, or neither: whatever the API's
+resolution, up to this, and whether its bounds are inclusive."""
 # No longer than this is the span of an activity that can't be served, in milliseconds.
 _MAX_UNSERVED_SPAN = 8
 _MILLISECOND = timedelta(milliseconds=1)

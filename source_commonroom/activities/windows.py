@@ -38,8 +38,6 @@ _CHECKPOINT = 30
 _CHECKPOINT_AT_FIRST = 0.25
 # The share of a sync that lies between two checkpoints of a window until then.
 _MAX_SHARE_LOST = 0.2
-# How often a request is sent that has another one behind it.
-_TRIES = 2
 
 
 class WindowReader:
@@ -82,7 +80,7 @@ class WindowReader:
         window.checkpointed_at = time.monotonic()
         window.walks = [Walk(self._retriever)]
         try:
-            yield from self._walk_pages(window, self._counted_first_page(window))
+            yield from self._walk_pages(window, self._first_page(window))
         except RequestFailedError as error:
             if not error.failure.retried:
                 raise
@@ -134,34 +132,30 @@ class WindowReader:
         """
         part = self._slice_for(low, high)
         try:
-            return self._retriever.quick(_TRIES).count(part)
+            return self._retriever.quick().count(part)
         except CountRefusedError:
             # It was counted with its first page when it was planned.
             try:
-                return self._retriever.quick(_TRIES).first_page(part).records
+                return self._retriever.quick().first_page(part).records
             except RequestFailedError as error:
                 if not error.failure.retried:
                     raise
                 raise CountFailedError("it didn't answer the request") from error
 
-    def _counted_first_page(self, window: Window) -> FirstPage | None:
+    def _first_page(self, window: Window) -> FirstPage | None:
         """Return the first page of a window, after noting how many activities the API counts."""
-        first = self._first_page(window)
-        if window.counts and first is not None:
+        first, window.first = window.first, None
+        if first is None and window.counts:
+            try:
+                first = self._retriever.first_page(window.part)
+            except CountRefusedError:
+                # It counted when the windows were planned, and is asked again at the end.
+                return None
+            except RequestFailedError as error:
+                first = first_page_counted_apart(self._retriever, window, error)
+        if first is not None and window.counts:
             window.records = window.expected = first.records
         return first
-
-    def _first_page(self, window: Window) -> FirstPage | None:
-        if window.first is not None or not window.counts:
-            first, window.first = window.first, None
-            return first
-        try:
-            return self._retriever.first_page(window.part)
-        except CountRefusedError:
-            # It counted when the windows were planned, and is asked again at the end.
-            return None
-        except RequestFailedError as error:
-            return first_page_counted_apart(self._retriever, window, error)
 
     def _walk_pages(self, window: Window, first: FirstPage | None) -> Iterator[Rows]:
         """Yield the pages of a window; if a cursor is refused, go on at the last timestamp seen, or begin again."""
@@ -255,7 +249,7 @@ class WindowReader:
         """
         walk = window.walks[-1]
         try:
-            first = self._retriever.quick(_TRIES).first_page(self._slice_for(high, window.high))
+            first = self._retriever.quick().first_page(self._slice_for(high, window.high))
         except (CountRefusedError, RequestFailedError):
             # The page that follows meets what is wrong.
             return None

@@ -37,8 +37,8 @@ class Failure:
     """What it means, in the words of the user page."""
     message: str
     """For people; ``{stream}``, ``{endpoint}``, ``{status}``, ``{host}``, ``{target}`` and ``{what}`` are filled in."""
-    failure_type: FailureType
-    action: ResponseAction
+    failure_type: FailureType = FailureType.transient_error
+    action: ResponseAction = ResponseAction.RETRY
     """RETRY, RATE_LIMITED, or FAIL at once; never IGNORE, which would let the state pass what is missing."""
     statuses: Collection[int] = ()
     not_json: bool = False
@@ -96,7 +96,6 @@ RATE_LIMIT_LASTS = Failure(
     means="The rate limit lets nothing through any more: others use it up.",
     exceptions=(RateLimitLastsError,),
     action=ResponseAction.FAIL,
-    failure_type=FailureType.transient_error,
     message="{stream}: the API's rate limit lets no request through: {what}. Do other programs use this token? Give "
     'the connector a token of its own, or lower "Requests per second". ' + _LATER,
 )
@@ -105,16 +104,12 @@ NOT_A_PAGE = Failure(
     means="The answer says that all is well, but it isn't a whole page: HTML, empty, cut off, an error inside, or no "
     "list.",
     exceptions=(NotAPageError,),
-    action=ResponseAction.RETRY,
-    failure_type=FailureType.transient_error,
     message="{stream}: /{endpoint} answered {status} with {what}. A proxy or a gateway in between, or an API in "
     "trouble, answers so. " + _LATER,
 )
 UNKNOWN_STATUS = Failure(
     name="unknown_status",
     means="A status that this table doesn't know.",
-    action=ResponseAction.RETRY,
-    failure_type=FailureType.transient_error,
     message="{stream}: /{endpoint} answered with the status {status}, which the connector doesn't know. A proxy or a "
     "gateway in between may have answered. " + _LATER,
 )
@@ -150,7 +145,6 @@ FAILURES = (
         statuses=(404,),
         of_a_slice=True,
         action=ResponseAction.FAIL,
-        failure_type=FailureType.transient_error,
         message="{stream}: Common Room listed something that it doesn't know any more at /{endpoint} (404). It was "
         "probably deleted while the sync ran. Run the sync again; if it happens each time, " + _REPORT,
     ),
@@ -207,7 +201,6 @@ FAILURES = (
         means="The rate limit is reached. The connector waits and goes on.",
         statuses=(429,),
         action=ResponseAction.RATE_LIMITED,
-        failure_type=FailureType.transient_error,
         message="{stream}: the API's rate limit is reached.",
     ),
     RATE_LIMIT_LASTS,
@@ -216,16 +209,12 @@ FAILURES = (
         name="try_again",
         means="The server gave up waiting for the request, or asks for it once more.",
         statuses=(408, 425),
-        action=ResponseAction.RETRY,
-        failure_type=FailureType.transient_error,
         message="{stream}: {host} didn't take a request to /{endpoint} in time ({status}), each time. " + _LATER,
     ),
     Failure(
         name="conflict",
         means="Something there changes at the same time.",
         statuses=(409,),
-        action=ResponseAction.RETRY,
-        failure_type=FailureType.transient_error,
         message="{stream}: a request to /{endpoint} was in conflict with a change in Common Room (409), each time. "
         + _LATER,
     ),
@@ -233,16 +222,12 @@ FAILURES = (
         name="gateway_error",
         means="The gateway before the API couldn't reach it.",
         statuses=range(520, 531),
-        action=ResponseAction.RETRY,
-        failure_type=FailureType.transient_error,
         message="{stream}: the gateway before Common Room's API couldn't reach it ({status}), each time. " + _LATER,
     ),
     Failure(
         name="server_error",
         means="The API, or a gateway before it, is in trouble.",
         statuses=range(500, 600),
-        action=ResponseAction.RETRY,
-        failure_type=FailureType.transient_error,
         message="{stream}: Common Room's API, or a gateway before it, is in trouble and answered with a server error "
         "({status}), each time. " + _LATER,
     ),
@@ -274,8 +259,6 @@ FAILURES = (
         name="proxy_failed",
         means="The proxy can't be reached, or doesn't connect.",
         exceptions=(broken.ProxyError,),
-        action=ResponseAction.RETRY,
-        failure_type=FailureType.transient_error,
         message="{stream}: the proxy between the connector and {host} can't be reached, or doesn't connect. Is it up, "
         "and is its address in the environment of the connector (HTTPS_PROXY) right? " + _LATER,
     ),
@@ -285,7 +268,6 @@ FAILURES = (
         means="A refusal that the API doesn't document.",
         statuses=range(400, 500),
         action=ResponseAction.FAIL,
-        failure_type=FailureType.transient_error,
         message="{stream}: a request to /{endpoint} was refused with the status {status}, which Common Room's API "
         "doesn't document. A proxy or a firewall in between may have answered. Run the sync again later; if it happens "
         "again, " + _REPORT,
@@ -317,16 +299,12 @@ FAILURES = (
         name="tls_failed",
         means="The two ends don't agree on TLS.",
         exceptions=(broken.SSLError,),
-        action=ResponseAction.RETRY,
-        failure_type=FailureType.transient_error,
         message="{stream}: {host}: no TLS connection. A proxy or a firewall in between may break it. " + _NO_CONNECTION,
     ),
     Failure(
         name="dns_failed",
         means="The network's DNS doesn't know the host.",
         exceptions=(urllib3.exceptions.NameResolutionError,),
-        action=ResponseAction.RETRY,
-        failure_type=FailureType.transient_error,
         message="{stream}: {host}: its name cannot be resolved. Check the network's DNS, and the API address of the "
         "configuration if it is set. " + _LATER,
     ),
@@ -334,8 +312,6 @@ FAILURES = (
         name="connection_refused",
         means="Nothing listens there, or a firewall is between.",
         exceptions=(ConnectionRefusedError,),
-        action=ResponseAction.RETRY,
-        failure_type=FailureType.transient_error,
         message="{stream}: {host}: it refused the connection; nothing listens there, or a firewall is between. "
         + _NO_CONNECTION,
     ),
@@ -344,8 +320,6 @@ FAILURES = (
         means="There is no way to the host's network.",
         exceptions=(requests.ConnectionError,),
         words=r"Network is unreachable|No route to host",
-        action=ResponseAction.RETRY,
-        failure_type=FailureType.transient_error,
         message="{stream}: {host}: the network is unreachable from here. Has the connector a way out, past firewalls? "
         + _LATER,
     ),
@@ -353,8 +327,6 @@ FAILURES = (
         name="read_timeout",
         means="The API takes longer to answer than the connector waits.",
         exceptions=(urllib3.exceptions.ReadTimeoutError, requests.ReadTimeout),
-        action=ResponseAction.RETRY,
-        failure_type=FailureType.transient_error,
         message="{stream}: {host} accepted the request and did not answer in time. " + _LATER,
     ),
     Failure(
@@ -362,16 +334,12 @@ FAILURES = (
         means="The host doesn't accept the connection in time.",
         # The second is the system's own, which may lose patience first. Time-outs while reading have a row above.
         exceptions=(requests.ConnectTimeout, TimeoutError),
-        action=ResponseAction.RETRY,
-        failure_type=FailureType.transient_error,
         message="{stream}: {host} did not accept a connection in time. " + _NO_CONNECTION,
     ),
     Failure(
         name="answer_too_large",
         means="An answer that is larger than any page: more than 256 MB, unpacked.",
         exceptions=(AnswerTooLargeError,),
-        action=ResponseAction.RETRY,
-        failure_type=FailureType.transient_error,
         message="{stream}: {host} answered a request to /{endpoint} with more than 256 MB, which no page has. A proxy "
         "or a gateway in between may have answered. " + _LATER,
     ),
@@ -379,8 +347,6 @@ FAILURES = (
         name="connection_broken",
         means="The connection broke, before the answer or in the middle of it.",
         exceptions=(requests.RequestException,),
-        action=ResponseAction.RETRY,
-        failure_type=FailureType.transient_error,
         message="{stream}: {host} broke the connection ({what}). " + _NO_CONNECTION,
     ),
 )

@@ -208,8 +208,11 @@ class PageRetriever:
         page = self.page_of(params, stream_slice)
         return FirstPage(params, page, len(page["data"]))
 
-    def quick(self, tries: int) -> "PageRetriever":
-        """Return the same retriever, but that it sends a request so often at most, and waits for a shorter time."""
+    def quick(self, tries: int = 2) -> "PageRetriever":
+        """Return the same retriever, but that it sends a request so often at most, and waits for a shorter time.
+
+        For requests that have an alternative.
+        """
         # Else each copy would select its columns anew.
         self._columns()
         quick = copy(self)

@@ -37,59 +37,45 @@ class State(Enum):
     """
 
     UP = auto()
-    """The walk up reads, and there is no other one yet. Each list begins so, and a short one ends so. The walk down
+    """``c_1 ====== up ►·································· c_9999``
+
+    The walk up reads, and there is no other one yet. Each list begins so, and a short one ends so. The walk down
     begins once the API has counted more than a few pages, or if the walk up fails.
-
-    ::
-
-        c_1 ====== up ►·································· c_9999
     """
     BOTH = auto()
-    """Two threads read, towards each other. Each checks on each page that its ids go on in order, and whether the page
+    """``c_1 ====== up ►··············◄ down ============ c_9999``
+
+    Two threads read, towards each other. Each checks on each page that its ids go on in order, and whether the page
     contains records that the other walk has read. If the walk down fails meanwhile, the walk up reads the rest.
-
-    ::
-
-        c_1 ====== up ►··············◄ down ============ c_9999
     """
     DOWN = auto()
-    """The walk up failed, for a reason that may pass. The walk down reads the rest, down to what the walk up has read,
+    """``c_1 ====== ✗ ················◄ down ============ c_9999``
+
+    The walk up failed, for a reason that may pass. The walk down reads the rest, down to what the walk up has read,
     so that as little as possible is missing if it fails as well.
-
-    ::
-
-        c_1 ====== ✗ ················◄ down ============ c_9999
     """
     MET = auto()
-    """The walk up reached records that the walk down has read, and stopped. The walk down may have a page left.
+    """``c_1 =================== up ►│=================== c_9999``
 
-    ::
-
-        c_1 =================== up ►│=================== c_9999
+    The walk up reached records that the walk down has read, and stopped. The walk down may have a page left.
     """
     WHOLE = auto()
-    """The walk down reached records that the walk up has read, or one of the two reached the end of the list.
+    """``c_1 ===================│◄ down ================= c_9999``
 
-    ::
-
-        c_1 ===================│◄ down ================= c_9999
+    The walk down reached records that the walk up has read, or one of the two reached the end of the list.
     """
     ALONE = auto()
-    """The walk up reads on to the end of the list, and leaves out what the walk down has read, which stops. So it is if
+    """``c_1 ====== up ►··············✗================== c_9999``
+
+    The walk up reads on to the end of the list, and leaves out what the walk down has read, which stops. So it is if
     the ids turn out not to be in order, so that meetings mean nothing: the API refuses ``direction`` or ignores it, or
     ids have no numbers. And if one of the walks failed for good: then the stream is incomplete in any case.
-
-    ::
-
-        c_1 ====== up ►··············✗================== c_9999
     """
     REREAD = auto()
-    """The same, but the walk up has stopped already, at what looked like a meeting. A third walk reads the whole list
+    """``c_1 ~~ third ►==·····===····=====··============= c_9999``
+
+    The same, but the walk up has stopped already, at what looked like a meeting. A third walk reads the whole list
     once the two are over, and leaves out what they have read.
-
-    ::
-
-        c_1 ~~ third ►==·····===····=====··============= c_9999
     """
 
 
@@ -331,7 +317,9 @@ class ListFromBothEnds:
                 return rows, False
             self._up_to, self._last_id = max(*known, self._up_to or 0), str(rows[-1]["id"])
             down_to = self._down_to
-            above = [] if down_to is None else [row for row, number in _pairs(rows, known) if number >= down_to]
+            above = (
+                [] if down_to is None else [row for row, number in zip(rows, known, strict=True) if number >= down_to]
+            )
             if not above:
                 return rows, False
             new = self._down.not_confirmed(rows)
@@ -417,11 +405,6 @@ class ListFromBothEnds:
             internal_message=f"{error.internal_message}; between {low} and {high}",
             failure_type=FailureType.transient_error,
         )
-
-
-def _pairs(rows: Rows, numbers: list[int]) -> Iterator[tuple[dict[str, Any], int]]:
-    """Pair rows with their numbers; each has one."""
-    return zip(rows, numbers, strict=True)
 
 
 def _reach_down_to(number: int | None, numbers: list[int | None]) -> bool:

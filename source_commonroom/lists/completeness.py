@@ -18,8 +18,6 @@ logger = logging.getLogger("airbyte")
 
 # How often a list is read once more at most, as long as each reading contains something new.
 _MOST_READINGS = 4
-# How often a request for a first page with its count is sent, which has one without behind it.
-_TRIES = 2
 
 
 class Counts:
@@ -46,13 +44,7 @@ class Counts:
         try:
             count = self._retriever.count_with_top(part)
         except CountFailedError as failed:
-            logger.warning(
-                "%s: the API didn't count the records of %s (%s). They are read all the same, but what is "
-                "received can't be compared with a count this time.",
-                self._retriever.name,
-                _describe_slice(part) or "the list",
-                failed,
-            )
+            self._warn_of_missing_count(part, failed)
             return None
         except CountRefusedError as refused:
             self._refused = True
@@ -74,16 +66,19 @@ class Counts:
         :raises AirbyteTracedException: (config_error) if the API refuses the token, or access to the list
         """
         try:
-            return Count(self._retriever.quick(_TRIES).count(part))
+            return Count(self._retriever.quick().count(part))
         except CountRefusedError as refused:
-            logger.warning(
-                "%s: the API didn't count the records of %s (%s). They are read all the same, but what is "
-                "received can't be compared with a count this time.",
-                self._retriever.name,
-                _describe_slice(part) or "the list",
-                refused,
-            )
+            self._warn_of_missing_count(part, refused)
             return None
+
+    def _warn_of_missing_count(self, part: StreamSlice, why: CountRefusedError) -> None:
+        logger.warning(
+            "%s: the API didn't count the records of %s (%s). They are read all the same, but what is received can't "
+            "be compared with a count this time.",
+            self._retriever.name,
+            _describe_slice(part) or "the list",
+            why,
+        )
 
     def verify(
         self,
@@ -209,7 +204,7 @@ class Counts:
     def _first_counted(self, part: StreamSlice) -> FirstPage | None:
         """Return the first page of a list, so that all pages carry their counts; None if it can't be had so."""
         try:
-            return self._retriever.quick(_TRIES).first_page(part)
+            return self._retriever.quick().first_page(part)
         except CountRefusedError:
             return None
         except RequestFailedError as error:

@@ -1,8 +1,9 @@
 """The partitions: what the CDK's worker threads read, a walk each."""
 
 import threading
-from collections.abc import Iterable, Iterator
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
 from airbyte_cdk.models import AirbyteMessage, AirbyteStreamStatus, StreamDescriptor
 from airbyte_cdk.sources.streams.concurrent.partitions.partition import Partition
@@ -14,94 +15,69 @@ from airbyte_cdk.utils.stream_status_utils import as_airbyte_message
 
 from source_commonroom.output.pages import Backlog, PageMessage
 
+Rows = list[dict[str, Any]]
+Pages = Callable[[StreamSlice], Iterator[Rows]]
+"""Walks the pages of a slice, and yields the rows of each; called by worker threads.
 
+When the next page is asked for, the one before is on the queue: a state that is put there then stands behind it.
+"""
+ToRecords = Callable[[Rows, StreamSlice], Rows]
+"""Makes the records of a page's rows, changed in place; fewer than rows if some were read before."""
+Emit = Callable[[str, StreamSlice, Rows], Iterator[Any]]
+"""Makes of a page's records, by the stream's name and slice, what goes on the CDK's queue, in order."""
+
+
+@dataclass(eq=False)
 class PagePartition(Partition):
     """A slice of a stream, read page by page, as pages or as records.
 
     Why not the CDK's ``DeclarativePartition``: it hands messages, and so pages, to the message repository, which may
     put them on the queue after the STATE that covers them, because another thread can be the one that empties it.
-
-    :param pages: walks the pages of the slice
-    :param to_records: makes the records of a page's rows
-    :param emit: makes of a page's records what goes on the queue
     """
 
-    def __init__(
-        self, stream: str, stream_slice: StreamSlice, pages: "Pages", to_records: "ToRecords", emit: "Emit"
-    ) -> None:
-        self._stream = stream
-        self._slice = stream_slice
-        self._pages = pages
-        self._to_records = to_records
-        self._emit = emit
-        self._hash = SliceHasher.hash(stream, stream_slice)
+    stream: str
+    stream_slice: StreamSlice
+    pages: Pages
+    to_records: ToRecords
+    emit: Emit
 
     def read(self) -> Iterable[Record]:
         """Yield what the pages hold, in the API's order.
 
         :raises AirbyteTracedException: as ``PageRetriever.pages``, and if the API counts more than it returns
         """
-        for rows in self._pages(self._slice):
-            yield from self._emit(self._stream, self._slice, self._to_records(rows, self._slice))
+        for rows in self.pages(self.stream_slice):
+            yield from self.emit(self.stream, self.stream_slice, self.to_records(rows, self.stream_slice))
 
     def to_slice(self) -> StreamSlice:
         """Return the slice."""
-        return self._slice
+        return self.stream_slice
 
     def stream_name(self) -> str:
         """Return the stream's name."""
-        return self._stream
+        return self.stream
 
     def __hash__(self) -> int:
-        return self._hash
-
-    def __eq__(self, other: object) -> bool:
-        return self is other
+        return SliceHasher.hash(self.stream, self.stream_slice)
 
 
+@dataclass(eq=False)
 class PagePartitions(PartitionGenerator):
     """Makes a partition of every slice, as soon as it is known."""
 
-    def __init__(
-        self, stream: str, slicer: StreamSlicer, pages: "Pages", to_records: "ToRecords", emit: "Emit"
-    ) -> None:
-        self._stream = stream
-        self._slicer = slicer
-        self._pages = pages
-        self._to_records = to_records
-        self._emit = emit
+    stream: str
+    slicer: StreamSlicer
+    pages: Pages
+    to_records: ToRecords
+    emit: Emit
 
     def generate(self) -> Iterable[Partition]:
         """Yield the partitions."""
-        for stream_slice in self._slicer.stream_slices():
-            yield PagePartition(self._stream, stream_slice, self._pages, self._to_records, self._emit)
+        for stream_slice in self.slicer.stream_slices():
+            yield PagePartition(self.stream, stream_slice, self.pages, self.to_records, self.emit)
 
 
-class Pages(Protocol):
-    """Walks the pages of a slice; called by worker threads.
-
-    When the next page is asked for, the one before is on the queue: a state that is put there then stands behind it.
-    """
-
-    def __call__(self, stream_slice: StreamSlice, /) -> Iterator[list[dict[str, Any]]]:
-        """Yield the rows of each page."""
-
-
-class ToRecords(Protocol):
-    """Makes the records of a page's rows; called by worker threads."""
-
-    def __call__(self, rows: list[dict[str, Any]], stream_slice: StreamSlice, /) -> list[dict[str, Any]]:
-        """Return the records, changed in place; fewer than rows if some were read before."""
-
-
-class Emit(Protocol):
-    """Makes of a page's records what goes on the CDK's queue; called by worker threads."""
-
-    def __call__(self, stream: str, stream_slice: StreamSlice, rows: list[dict[str, Any]]) -> Iterator[Any]:
-        """Yield the items, in order."""
-
-
-def as_records(stream: str, stream_slice: StreamSlice, rows: list[dict[str, Any]]) -> Iterator[Record]:
+def as_records(stream: str, stream_slice: StreamSlice, rows: Rows) -> Iterator[Record]:
     """Yield plain records, for callers of ``source.read()`` in process."""
     for row in rows:
         yield Record(data=row, stream_name=stream, associated_slice=stream_slice)
@@ -119,7 +95,7 @@ class AsPages:
         self,
         stream: str,
         stream_slice: StreamSlice,  # noqa: ARG002  # Emit's signature
-        rows: list[dict[str, Any]],
+        rows: Rows,
     ) -> Iterator[AirbyteMessage]:
         """Yield the page, once there is room for it."""
         if not rows:

@@ -123,16 +123,12 @@ def _one_by_one(native: type, fit: Callable[[Any], Any]) -> Callable[[Sequence[A
 def _fitted(values: Sequence[Any], passes: set[type], fit: Callable[[Any], Any]) -> Changes:
     for place, value in enumerate(values):
         if type(value) not in passes:
-            fitted = _fitted_or_none(value, fit)
+            try:
+                fitted = fit(value)
+            except MisfitError:
+                fitted = None
             if fitted is not value:
                 yield place, fitted
-
-
-def _fitted_or_none(value: Any, fit: Callable[[Any], Any]) -> Any:
-    try:
-        return fit(value)
-    except MisfitError:
-        return None
 
 
 def _integers(values: Sequence[Any]) -> Changes:
