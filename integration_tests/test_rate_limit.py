@@ -35,7 +35,7 @@ def departures(budget: RequestBudget, each: int, after_third: Callable[[], None]
         start.wait()
         times = []
         for turn in range(each):
-            budget.acquire_call(None)
+            budget.acquire()
             times.append(time.monotonic())
             if number == 0 and turn == 2:
                 after_third()
@@ -55,7 +55,7 @@ def test_given_a_429_while_many_threads_wait_when_acquired_then_all_of_them_wait
 
     def tell() -> None:
         told.append(time.monotonic())
-        budget.update_from_response(None, answer)
+        budget.learn_from(answer)
 
     times = departures(budget, 15, tell)
 

@@ -36,7 +36,6 @@ _REFUSALS = {"forbidden", "token_rejected", "forbidden_or_rejected"}
 class StreamProbe:
     """What one stream needs to be probed.
 
-    :param retriever: asks
     :param slicer: names the parts that the stream is read in; None if it is read by time: a page without dates is one
         as well
     """

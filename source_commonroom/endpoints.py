@@ -25,7 +25,6 @@ class Endpoints:
     """Makes what asks the API, stream by stream, of the table of streams.
 
     :param config: a valid configuration
-    :param access: how the API is reached
     """
 
     def __init__(self, config: Mapping[str, Any], access: Access) -> None:
@@ -39,7 +38,7 @@ class Endpoints:
             row.name,
             fixed_schema(row.schema or row.name),
             self._definitions(row),
-            mode=self._mode,
+            mode=self._config.get("custom_field_columns", "label"),
             pii=self._config.get("pii", "keep"),
             salt=self._config.get("pii_salt", ""),
         )
@@ -66,12 +65,14 @@ class Endpoints:
         """Return what names the lists that a stream is read in."""
         makes: Mapping[str, Callable[[], StreamSlicer]] = {
             "": WholeList,
-            "chosen_segments": lambda: ChosenSegments(self._config.get("segment_ids") or [], self._segments(row.name)),
+            "chosen_segments": lambda: ChosenSegments(
+                self._config.get("segment_ids") or [], self._list("segments", row.name)
+            ),
             "object_types": lambda: EachOf(self.object_types(row.name), "objectTypeId"),
             "one_object_type": lambda: OneObjectType(row.entity, self.object_types(row.name)),
             "location_types": lambda: EachValue("locationType", _LOCATION_TYPES),
-            "segments": lambda: EachOf(self._segments(row.name), "segmentId", "segmentNumber"),
-            "segment_members": lambda: SegmentMembers(self._segments(row.name), self.object_types(row.name)),
+            "segments": lambda: EachOf(self._list("segments", row.name), "segmentId", "segmentNumber"),
+            "segment_members": lambda: SegmentMembers(self._list("segments", row.name), self.object_types(row.name)),
         }
         return makes[row.slices]()
 
@@ -80,7 +81,9 @@ class Endpoints:
 
         :raises AirbyteTracedException: if their definitions can't be had
         """
-        return schema_of(row.name, row.schema or row.name, self._definitions(row), self._mode)
+        return schema_of(
+            row.name, row.schema or row.name, self._definitions(row), self._config.get("custom_field_columns", "label")
+        )
 
     def object_types(self, stream: str) -> PageRetriever:
         """Return what asks for all types of objects.
@@ -95,15 +98,8 @@ class Endpoints:
             retriever.repeats.summarize()
 
     @property
-    def _mode(self) -> str:
-        return str(self._config.get("custom_field_columns", "label"))
-
-    @property
     def _is_discreet(self) -> bool:
         return bool(self._config.get("pii", "keep") != "keep")
-
-    def _segments(self, stream: str) -> PageRetriever:
-        return self._list("segments", stream)
 
     def _list(self, name: str, stream: str) -> PageRetriever:
         """Return what asks for a list that another stream is read by, without any columns of it."""

@@ -264,8 +264,6 @@ class _Engine:
     partitions, and whatever keeps the state.
 
     :param config: a valid configuration
-    :param endpoints: asks the API
-    :param state: what a sync begins with
     :param backlog: as that of :class:`SourceCommonroom`
     """
 

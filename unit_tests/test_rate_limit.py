@@ -23,7 +23,7 @@ def response(status: int = 200, body: bytes = b"{}", **headers: str) -> requests
 def departures(budget: RequestBudget, count: int) -> list[float]:
     times = []
     for _ in range(count):
-        budget.acquire_call(None)
+        budget.acquire()
         times.append(time.monotonic())
     return times
 
@@ -44,7 +44,7 @@ def test_given_a_429_when_acquired_then_nothing_leaves_before_it_says() -> None:
     departures(budget, 5)
     told_at = time.monotonic()
 
-    budget.update_from_response(None, response(429, b'{"rateLimit": {"waitMs": 3000}}'))
+    budget.learn_from(response(429, b'{"rateLimit": {"waitMs": 3000}}'))
 
     assert departures(budget, 1)[0] - told_at == pytest.approx(3, abs=1e-5)
 
@@ -53,8 +53,8 @@ def test_given_two_429s_when_acquired_then_the_longer_wait_counts() -> None:
     budget = RequestBudget(20)
     told_at = time.monotonic()
 
-    budget.update_from_response(None, response(429, b'{"rateLimit": {"waitMs": 60000}}'))
-    budget.update_from_response(None, response(429, b'{"rateLimit": {"waitMs": 1000}}'))
+    budget.learn_from(response(429, b'{"rateLimit": {"waitMs": 60000}}'))
+    budget.learn_from(response(429, b'{"rateLimit": {"waitMs": 1000}}'))
 
     assert departures(budget, 1)[0] - told_at == pytest.approx(60, abs=1e-5)
 
@@ -64,7 +64,7 @@ def test_given_many_answers_of_one_second_with_nothing_left_when_acquired_then_i
     departures(budget, 5)
 
     for _ in range(10):
-        budget.update_from_response(None, response(X_RateLimit_Limit="20", X_RateLimit_Remaining="0"))
+        budget.learn_from(response(X_RateLimit_Limit="20", X_RateLimit_Remaining="0"))
 
     assert max(gaps(departures(budget, 3))) <= 1.002 / 20 / 0.75 + 1e-5
 
@@ -73,14 +73,14 @@ def test_given_a_request_in_line_when_a_429_comes_then_it_lines_up_again(
     clock: FrozenDateTimeFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     budget = RequestBudget(1)
-    budget.acquire_call(None)
+    budget.acquire()
     told_at: list[float] = []
 
     def sleep(seconds: float) -> None:
         clock.tick(seconds)
         if not told_at:
             told_at.append(time.monotonic())
-            budget.update_from_response(None, response(429, b'{"rateLimit": {"waitMs": 60000}}'))
+            budget.learn_from(response(429, b'{"rateLimit": {"waitMs": 60000}}'))
 
     monkeypatch.setattr(time, "sleep", sleep)
 
@@ -97,8 +97,8 @@ def test_given_a_long_wait_when_acquired_then_a_line_each_30_s_says_why_and_for_
     caplog.set_level(logging.INFO)
     budget = RequestBudget(20)
 
-    budget.update_from_response(None, response(429, b'{"rateLimit": {"waitMs": 100000}}'))
-    budget.acquire_call(None)
+    budget.learn_from(response(429, b'{"rateLimit": {"waitMs": 100000}}'))
+    budget.acquire()
 
     assert waits == [pytest.approx(part, abs=0.1) for part in (30, 30, 30, 10)]
     lines = told(caplog)
@@ -116,7 +116,7 @@ def test_given_short_waits_in_a_row_when_waited_then_there_is_a_line_each_30_s(
     since = time.monotonic()
 
     while time.monotonic() < since + 290:
-        budget.update_from_response(None, response(429))
+        budget.learn_from(response(429))
         budget.wait(each, since)
 
     said = [float(line.partition("for ")[2].partition("for ")[2].partition(" s")[0]) for line in told(caplog)]
@@ -128,7 +128,7 @@ def test_given_many_that_wait_when_acquired_then_one_of_them_speaks(
 ) -> None:
     caplog.set_level(logging.INFO)
     budget = RequestBudget(20)
-    budget.update_from_response(None, response(429, b'{"rateLimit": {"waitMs": 100000}}'))
+    budget.learn_from(response(429, b'{"rateLimit": {"waitMs": 100000}}'))
     since = time.monotonic()
     others = iter(range(9))
 
@@ -140,7 +140,7 @@ def test_given_many_that_wait_when_acquired_then_one_of_them_speaks(
             clock.tick(seconds)
 
     monkeypatch.setattr(time, "sleep", sleep)
-    budget.acquire_call(None)
+    budget.acquire()
 
     assert 1 <= len(told(caplog)) <= 3
 
@@ -149,19 +149,19 @@ def test_given_a_hold_that_is_longer_than_the_patience_when_acquired_then_it_end
     waits: list[float],
 ) -> None:
     budget = RequestBudget(20, patience=60)
-    budget.update_from_response(None, response(429, b'{"rateLimit": {"waitMs": 90000}}'))
+    budget.learn_from(response(429, b'{"rateLimit": {"waitMs": 90000}}'))
 
     for _ in range(3):
         with pytest.raises(RateLimitLastsError, match="the next try would follow in 90 s"):
-            budget.acquire_call(None)
+            budget.acquire()
     assert waits == []
 
 
 def test_given_an_answer_to_what_had_left_before_when_it_comes_then_the_rate_limit_goes_on() -> None:
     budget = RequestBudget(20)
-    budget.update_from_response(None, response(429, b'{"rateLimit": {"waitMs": 590000}}'))
-    budget.update_from_response(None, response())
-    budget.acquire_call(None)
+    budget.learn_from(response(429, b'{"rateLimit": {"waitMs": 590000}}'))
+    budget.learn_from(response())
+    budget.acquire()
 
     with pytest.raises(RateLimitLastsError):
         budget.wait(20, time.monotonic())
@@ -171,7 +171,7 @@ def test_given_a_request_that_alone_is_limited_when_it_waits_on_then_its_own_clo
     budget = RequestBudget(20)
     since = time.monotonic()
     budget.wait(590, since)
-    budget.update_from_response(None, response())
+    budget.learn_from(response())
 
     with pytest.raises(RateLimitLastsError):
         budget.wait(20, since)
@@ -182,20 +182,20 @@ def test_given_requests_that_get_through_beside_one_that_is_limited_when_acquire
 ) -> None:
     budget = RequestBudget(20)
     for _ in range(40):
-        budget.acquire_call(None)
+        budget.acquire()
         # Two leave at once. A 429 is answered sooner than a page, so that the next hold begins before the page comes.
-        budget.update_from_response(None, response(429, b'{"rateLimit": {"waitMs": 50000}}'))
+        budget.learn_from(response(429, b'{"rateLimit": {"waitMs": 50000}}'))
         clock.tick(0.2)
         page = response()
         page.elapsed = timedelta(seconds=0.2)
-        budget.update_from_response(None, page)
+        budget.learn_from(page)
 
 
 def test_given_an_answer_after_a_rate_limit_when_it_comes_then_the_rate_limit_is_over() -> None:
     budget = RequestBudget(20)
-    budget.update_from_response(None, response(429, b'{"rateLimit": {"waitMs": 590000}}'))
-    budget.acquire_call(None)
-    budget.update_from_response(None, response())
+    budget.learn_from(response(429, b'{"rateLimit": {"waitMs": 590000}}'))
+    budget.acquire()
+    budget.learn_from(response())
 
     budget.wait(20, time.monotonic())
 
@@ -205,9 +205,9 @@ def test_given_a_long_line_when_acquired_then_that_is_no_rate_limit(
 ) -> None:
     caplog.set_level(logging.INFO)
     budget = RequestBudget(1 / 700)
-    budget.acquire_call(None)
-    budget.update_from_response(None, response(429))
-    budget.acquire_call(None)
+    budget.acquire()
+    budget.learn_from(response(429))
+    budget.acquire()
 
     assert sum(waits) == pytest.approx(701.4, abs=0.1)
     assert max(waits) <= 30
@@ -219,7 +219,7 @@ def test_given_nothing_left_that_we_did_not_spend_when_acquired_then_it_slows_do
     usual = 1.002 / 20
     departures(budget, 5)
 
-    budget.update_from_response(None, response(X_RateLimit_Limit="20", X_RateLimit_Remaining="0"))
+    budget.learn_from(response(X_RateLimit_Limit="20", X_RateLimit_Remaining="0"))
 
     slowed = gaps(departures(budget, 10))
     assert slowed[-1] > usual * 1.25
@@ -232,7 +232,7 @@ def test_given_a_429_of_our_own_making_when_acquired_then_it_waits_and_keeps_its
     departures(budget, 40)
     told_at = time.monotonic()
 
-    budget.update_from_response(None, response(429, b'{"rateLimit": {"waitMs": 300}}', X_RateLimit_Limit="20"))
+    budget.learn_from(response(429, b'{"rateLimit": {"waitMs": 300}}', X_RateLimit_Limit="20"))
 
     times = departures(budget, 10)
     assert times[0] - told_at == pytest.approx(0.3, abs=1e-5)
@@ -243,7 +243,7 @@ def test_given_nothing_left_because_we_spent_it_when_acquired_then_it_keeps_its_
     budget = RequestBudget(20)
     departures(budget, 40)
 
-    budget.update_from_response(None, response(X_RateLimit_Limit="20", X_RateLimit_Remaining="0"))
+    budget.learn_from(response(X_RateLimit_Limit="20", X_RateLimit_Remaining="0"))
 
     assert gaps(departures(budget, 10)) == [pytest.approx(1.002 / 20, abs=1e-5)] * 9
 

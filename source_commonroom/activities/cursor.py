@@ -89,10 +89,7 @@ class WindowCursor(Cursor):
     is killed again and again gets there, and the next one reads what arrived late meanwhile.
     Pinned by unit_tests/test_progress.py.
 
-    :param time_range: what is to be read
     :param manager: holds the state of all streams
-    :param messages: takes the states
-    :param retriever: walks the pages of a window
     :param workers: how many windows are read at once
     :param estimates: receives what the API counts
     :param output_closed: whether the output is closed, so that the planning doesn't wait for it
@@ -220,7 +217,7 @@ class WindowCursor(Cursor):
         """Yield the pages of a window; and if it is the last one, what the sum of the windows shows to be missing.
 
         :raises AirbyteTracedException: (transient_error) if the API returned fewer activities than it counts, or can't
-            serve some of them; and what :meth:`PageRetriever.pages` raises
+            serve some of them; and what :meth:`PageRetriever.page_of` raises
         """
         window = self._windows[stream_slice.extra_fields[_WINDOW]]
         try:

@@ -35,9 +35,7 @@ class Cut:
     API compares no finer, because an activity may lie between two parts then that meet within it. If nothing is served,
     the API is down, and not a record to blame.
 
-    :param retriever: asks for the pages
     :param counts: compares each part with its count
-    :param slice_for: makes the slice that asks for a span
     :param bounds: the first and the last millisecond of the sync
     :param window: the window; its ``done`` and ``unserved`` say in the end what was read and what wasn't
     :param drop_repeated: returns of a page's rows those that no other window was first with
@@ -72,7 +70,6 @@ class Cut:
     def pages(self, error: RequestFailedError) -> Iterator[Rows]:
         """Yield the pages of the parts that the API can serve.
 
-        :param error: what the window met
         :raises RequestFailedError: that, if so many parts fail that no single records can be the cause
         """
         window = self._window

@@ -34,8 +34,6 @@ class Planner:
     A count may be what the API fails at, of all activities or of long spans. Then spans of the calendar are counted,
     the newest first, as long as it takes; and if days can't be counted either, nothing is.
 
-    :param retriever: asks for the first pages
-    :param slice_for: makes the slice that asks for a span
     :param workers: how many windows are read at once
     :param estimates: receives what the API counts
     :param output_closed: whether the output is closed, so that the planning doesn't wait for it

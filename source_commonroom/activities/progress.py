@@ -33,10 +33,9 @@ class Window:
     :param number: identifies it within the sync
     :param low: its first millisecond since 1970, which is the last one of the window before
     :param high: its last millisecond
-    :param part: the slice that asks for it
     :param first: its first page, if it has been read already
     :param counts: whether the API is asked how many activities it has
-    :param of: the sum that it is a part of
+    :param total: the total of the span that it is a part of
     """
 
     def __init__(

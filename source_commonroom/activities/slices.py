@@ -98,7 +98,6 @@ def plan(first: int, last: int, probe: Callable[[int, int], SpanCount | None], s
     :param last: its last one
     :param probe: returns what lies in a span, both ends inclusive; called while the plan is being read. None if the
         API fails: the guess stands then, and the reader of the window meets what was wrong
-    :param size: see :data:`Size`
     :return: the windows, first and last millisecond, in order
     """
     whole = probe(first, last) or SpanCount(0, None)
@@ -149,7 +148,6 @@ def _join_small(ahead: list[_Span], begin: int | None, wanted: int) -> _Span:
 def _guess(begin: int, start: int, span: _Span, wanted: int, pace: float | None) -> int:
     """Return where the next window should end, within a span that is too large for it.
 
-    :param begin: where it begins
     :param start: when the first record of the span was
     :param pace: milliseconds a record, in the window before; None if there was none
     """

@@ -114,7 +114,6 @@ class SpanTotal:
 class ActivitiesMissingError(AirbyteTracedException):
     """Activities are missing between windows, each of which is whole.
 
-    :param name: the stream's name
     :param spans: where they are, as closely as is known
     :param counted: how many activities the API counts
     :param received: how many of those were received
@@ -149,7 +148,6 @@ def compare(name: str, run: Sequence[Tally], records: int | None, reader: Reader
     An activity that arrived late in a window which had been read already is none that is missing: the next sync reads
     the lookback.
 
-    :param run: the windows
     :param records: how many activities the API counted before they were planned; None if there were others among them
     :raises ActivitiesMissingError: if the rest isn't returned either
     :raises AirbyteTracedException: (transient_error) if it can't be known whether something is missing;
@@ -165,7 +163,11 @@ def compare(name: str, run: Sequence[Tally], records: int | None, reader: Reader
         if whole and received == now >= counted:
             return
         still = whole and now >= max(received, counted)
-        gaps = list(_find_gaps(run, now, reader, still=still)) if still or not _add_up(run, now, reader) else []
+        gaps = (
+            list(_find_gaps(run, now, reader, still=still))
+            if still or _missing_between([[one] for one in run], now, reader)[0] > 0
+            else []
+        )
     except CountRefusedError as refused:
         if received < counted and whole:
             raise AirbyteTracedException(
@@ -237,11 +239,6 @@ def _find_gaps(run: Sequence[Tally], now: int, reader: Reader, *, still: bool) -
         yield _Gap([halves[0][-1], halves[1][0]], missing, halves)
     for half, count in zip(halves, counts, strict=True):
         yield from _find_gaps(half, count, reader, still=still)
-
-
-def _add_up(run: Sequence[Tally], now: int, reader: Reader) -> bool:
-    """Tell whether windows hold together what they hold alone, whatever was received of them."""
-    return _missing_between([[one] for one in run], now, reader)[0] <= 0
 
 
 def _missing_between(parts: Sequence[Sequence[Tally]], now: int, reader: Reader) -> tuple[int, Sequence[int]]:

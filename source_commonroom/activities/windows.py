@@ -43,11 +43,9 @@ _MAX_SHARE_LOST = 0.2
 class WindowReader:
     """Reads windows, each by one thread.
 
-    :param retriever: asks for the pages
     :param seams: knows what other windows received
-    :param slice_for: makes the slice that asks for a span
     :param bounds: returns the first and the last millisecond of the sync
-    :param keep: keeps in the state what has been read of a window; called when all pages of it are on the queue
+    :param checkpoint_span: marks a span as done in the state; called when all pages of it are on the queue
     """
 
     def __init__(
@@ -74,7 +72,7 @@ class WindowReader:
         If the API can't serve a page, the window is cut, and what is left over in the end stands in its ``unserved``.
 
         :raises AirbyteTracedException: (transient_error) if the API returned fewer activities than it counts, and what
-            :meth:`PageRetriever.pages` raises
+            :meth:`PageRetriever.page_of` raises
         """
         self._started_at = self._started_at or time.monotonic()
         window.checkpointed_at = time.monotonic()
@@ -117,7 +115,7 @@ class WindowReader:
     def keys(self, low: int, high: int) -> Keys:
         """Return what a span holds now.
 
-        :raises AirbyteTracedException: as :meth:`PageRetriever.pages`
+        :raises AirbyteTracedException: as :meth:`PageRetriever.page_of`
         """
         walk = Walk(self._retriever)
         for _ in walk.read_to_end(self._slice_for(low, high)):

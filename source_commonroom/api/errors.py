@@ -373,9 +373,6 @@ class RequestFailedError(AirbyteTracedException):
     """A request that returned no page, at once or although it was sent again; it holds no request and no answer.
 
     :param verdict: what the table says of it
-    :param stream: the stream's name
-    :param tries: how often it was sent
-    :param seconds: how long it was tried
     """
 
     def __init__(self, verdict: Verdict, stream: str, tries: int = 1, seconds: float = 0.0) -> None:

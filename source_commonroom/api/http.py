@@ -103,9 +103,9 @@ class OneOriginSession(requests.Session):
             kwargs["proxies"] = {}
         try:
             with one_deadline():
-                self._budget.acquire_call(request)
+                self._budget.acquire()
                 answer = super().send(request, **kwargs)
-                self._budget.update_from_response(request, answer)
+                self._budget.learn_from(answer)
                 return answer
         except requests.RequestException:
             raise
@@ -194,7 +194,6 @@ class _RateLimitedError(Exception):
 class Access:
     """How one command reaches the API: what all of its requests have in common.
 
-    :param token: as it is sent
     :param api_url: the address of the API, without its version
     :param requests_per_second: what all streams of the token may spend together
     :param keeps_personal_data: whether a debug log may hold what the API answers
@@ -270,8 +269,6 @@ class Requester:
     than any strategy says, has no jitter, and ends with "Exhausted available request attempts. Please see logs", which
     says neither why nor what to do. Pinned by the tests of unit_tests/test_retries.py.
 
-    :param access: how the API is reached
-    :param stream: the stream's name
     :param endpoint: what messages call the endpoint
     :param path: the path of its address, with a field in braces for what a slice says
     :param page: the kind of page that it serves, see :func:`parse_page`
@@ -304,10 +301,7 @@ class Requester:
         return f"{self._access.api_url}/{path}"
 
     def use_short_timeouts(self, retries: int) -> None:
-        """Wait only a few seconds for an answer or for the rate limit from now on: a person is waiting.
-
-        :param retries: how often a request that fails is sent again
-        """
+        """Wait only a few seconds for an answer or for the rate limit from now on: a person is waiting."""
         self.has_short_timeouts = True
         self._apply_limits(
             _Limits(
@@ -345,7 +339,6 @@ class Requester:
     ) -> requests.Response:
         """Return the answer to a GET, a whole page, sent again as often as it takes.
 
-        :param params: the query
         :param others_are_served: finds out whether other requests are served, so that it isn't an outage: then the
             request fails after the usual tries, before the patience is over
         :param slow_tries: after so many tries that took the API too long it fails as well

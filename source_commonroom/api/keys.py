@@ -11,10 +11,7 @@ _PART = 2**16
 
 
 class Keys:
-    """A set of records in 8 bytes each, where a ``set`` takes ten times as much. It doesn't change.
-
-    :param arrays: the hashes of the records
-    """
+    """A set of records in 8 bytes each, where a ``set`` takes ten times as much. It doesn't change."""
 
     def __init__(self, arrays: Sequence["array[int]"]) -> None:
         # In parts, because each is a set, and then a list, of Python's integers for a short time.

@@ -34,7 +34,8 @@ class PageSizes:
         self._pages = 0
         self._trial = _PAGES_OF_ONE_SIZE
         self._tries_larger = False
-        self._are_cursors_free = False
+        self.are_cursors_free = False
+        """Whether a cursor names the same place for pages of any size; else it isn't good for larger ones."""
         self.now = full
         """How many rows to ask for when a walk begins."""
         self._unserved: set[bool] = set()
@@ -48,7 +49,7 @@ class PageSizes:
 
     def after(self, size: int) -> int:
         """Return how many rows the next page of a walk may have, whose pages had so many."""
-        return self.now if self._are_cursors_free else size
+        return self.now if self.are_cursors_free else size
 
     def served(self, size: int) -> None:
         """Note that the API served a page as large as it was asked for."""
@@ -59,14 +60,6 @@ class PageSizes:
             self._pages += 1
             if self._pages >= self._trial:
                 self.now, self._pages, self._tries_larger = min(2 * self.now, self._full), 0, True
-
-    def free_cursors(self) -> None:
-        """Note that a cursor names the same place for pages of any size."""
-        self._are_cursors_free = True
-
-    def bind_cursors(self) -> None:
-        """Note that a cursor isn't good for larger pages."""
-        self._are_cursors_free = False
 
     def shrink_to(self, size: int) -> None:
         """Note that the API serves pages of this size, and no larger ones."""

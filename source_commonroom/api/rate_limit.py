@@ -9,11 +9,9 @@ from collections import deque
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import cache
-from typing import Any
 
 import orjson
 import requests
-from airbyte_cdk.sources.streams.call_rate import AbstractAPIBudget, AbstractCallRatePolicy
 
 logger = logging.getLogger("airbyte")
 
@@ -97,7 +95,7 @@ def _number(value: str | None) -> float | None:
     return number if math.isfinite(number) else None
 
 
-class RequestBudget(AbstractAPIBudget):
+class RequestBudget:
     """Spends so many requests a second, evenly, over all threads and streams.
 
     Why not ``api_budget`` in YAML: a ``FixedWindowCallRatePolicy`` sleeps for ten days once it is spent, because Common
@@ -108,7 +106,6 @@ class RequestBudget(AbstractAPIBudget):
     falls by a quarter, at most once a second, and recovers within seconds once there is room again. Pinned by
     unit_tests/test_rate_limit.py.
 
-    :param requests_per_second: how many, at the most
     :param patience: how long nothing but 429 may be answered, in seconds
     """
 
@@ -144,12 +141,7 @@ class RequestBudget(AbstractAPIBudget):
             since = self._failing_since = now
         return since
 
-    def acquire_call(
-        self,
-        request: Any,  # noqa: ARG002  # the CDK's signature
-        block: bool = True,  # noqa: ARG002, FBT001, FBT002
-        timeout: float | None = None,  # noqa: ARG002
-    ) -> None:
+    def acquire(self) -> None:
         """Return when it is this request's turn; in the order of the calls.
 
         :raises RateLimitLastsError: if the API's rate limit would let it through too late
@@ -168,7 +160,6 @@ class RequestBudget(AbstractAPIBudget):
     def wait(self, seconds: float, limited_since: float) -> None:
         """Wait before a request that was answered 429 is sent again.
 
-        :param seconds: how long
         :param limited_since: when it was answered so first, by ``time.monotonic``; others may get through meanwhile
         :raises RateLimitLastsError: if that would be too late
         """
@@ -221,7 +212,7 @@ class RequestBudget(AbstractAPIBudget):
     def _pace_at(self, now: float) -> float:
         return min(1.0, self._pace + _RECOVERY * (now - self._slowed_at))
 
-    def update_from_response(self, request: Any, response: Any) -> None:  # noqa: ARG002  # the CDK's signature
+    def learn_from(self, response: requests.Response) -> None:
         """Learn from an answer: what a 429 asks to wait, and whether others spend from the same limit."""
         now = time.monotonic()
         limited = response.status_code == requests.codes.too_many_requests
@@ -251,16 +242,11 @@ class RequestBudget(AbstractAPIBudget):
             self._pace = self._pace_at(now) * _SLOWER
             self._slowed_at = now
 
-    def get_matching_policy(self, request: Any) -> AbstractCallRatePolicy | None:  # noqa: ARG002  # the CDK's signature
-        """Return None: there is one budget, whatever the request."""
-        return None
-
 
 def budget_of(authorization: str, requests_per_second: float, patience: float = PATIENCE) -> RequestBudget:
     """Return the one budget of a token in this process; the API counts by token, whatever the stream.
 
     :param authorization: identifies the token; only its hash is kept
-    :param requests_per_second: as :class:`RequestBudget`
     :param patience: as :class:`RequestBudget`; a command has one for all of its requests
     """
     return _budget_of(key_of(authorization), requests_per_second, patience)

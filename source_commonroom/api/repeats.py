@@ -12,7 +12,6 @@ class Repeats:
 
     Why: a million activities with a key that repeats would put 5,000 lines into the log.
 
-    :param stream: the stream's name
     :param hides_personal_data: whether warnings may not name what may be personal
     """
 

@@ -48,8 +48,6 @@ class CursorRefusedError(Exception):
 class ColumnsRefusedError(AirbyteTracedException):
     """The API serves an endpoint, but not with some columns.
 
-    :param stream: the stream's name
-    :param columns: which
     :param error: what the request for all columns met
     """
 
@@ -86,7 +84,6 @@ class PageTransformation(Protocol):
         """Change the records of a page; any thread may ask for it.
 
         :param records: a record may be replaced by another one that equals it
-        :param repeats: takes warnings
         """
 
 
@@ -118,7 +115,6 @@ class PageRetriever:
     path and ``slice_fields``.
 
     :param requester: sends the requests; it lets whole pages through only
-    :param name: the stream's name
     :param page: the kind of page that the endpoint serves, see :func:`parse_page`
     :param page_size: how many rows are asked for at once; 200 is the most that the API serves
     :param cols: the columns to ask for, all that the endpoint knows besides those that it always answers
@@ -409,12 +405,9 @@ class PageRetriever:
             return False
 
         if not is_refused([]) and (refused := list(_refused_of(columns, is_refused))):
-            names = [name for column in refused for name in self._column_names(column)]
+            shape = self.shape
+            names = [name for column in refused for name in (shape and shape.columns_filled_by(column)) or [column]]
             raise ColumnsRefusedError(self.name, names, error) from None
-
-    def _column_names(self, column: str) -> list[str]:
-        """Return what a column of the API is called in the stream's schema."""
-        return (self.shape.columns_filled_by(column) if self.shape else []) or [column]
 
     def params(self, stream_slice: StreamSlice | None) -> Mapping[str, Any]:
         """Return the query of a slice, but for the cursor."""

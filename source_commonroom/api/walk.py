@@ -50,7 +50,6 @@ class Walk:
     It remembers 8 bytes of each record, and as much again of each when it is begun again.
     Pinned by unit_tests/test_walk.py.
 
-    :param retriever: asks for the pages
     :param after: walks of the same slice that are over: their records aren't yielded once more, but count as received
     """
 
@@ -101,11 +100,6 @@ class Walk:
         return Keys([self._seen])
 
     @property
-    def confirmed(self) -> int:
-        """How many keys are confirmed."""
-        return self._confirmed
-
-    @property
     def confirmed_keys(self) -> Keys:
         """The records of the pages that are confirmed; another thread may ask for them while the walk goes on."""
         return Keys([self._seen[: self._confirmed]])
@@ -142,7 +136,7 @@ class Walk:
         If it does so because pages have become smaller, that doesn't count.
 
         :param first: the first page, if it has been read already
-        :raises AirbyteTracedException: as :meth:`PageRetriever.pages`
+        :raises AirbyteTracedException: as :meth:`PageRetriever.page_of`
         """
         sizes, refusals = self._retriever.sizes, 0
         while True:
@@ -172,7 +166,7 @@ class Walk:
         to the next page.
 
         :raises CursorRefusedError: if it can't go on; to call this again begins anew
-        :raises AirbyteTracedException: as :meth:`PageRetriever.pages`
+        :raises AirbyteTracedException: as :meth:`PageRetriever.page_of`
         """
         retriever = self._retriever
         before = keys_of([*self._after, self]) if self._after or self._seen else None
@@ -236,14 +230,14 @@ class Walk:
             if larger == params:
                 raise CursorRefusedError from error
             # It is good for fewer rows, and not for more.
-            sizes.bind_cursors()
+            sizes.are_cursors_free = False
             return self._page_at(cursor, params, stream_slice)
         if page.get("limit", size) < (size or 0):
             # If cursors number pages, this is another place, and most rows are known.
             keys = hashes_of(records_of(page))
             if 2 * len(self.seen_among(keys)) > len(keys):
                 raise CursorRefusedError
-            sizes.free_cursors()
+            sizes.are_cursors_free = True
         return page, larger
 
     def has_moved(self) -> bool:

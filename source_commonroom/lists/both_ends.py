@@ -87,9 +87,7 @@ class ListFromBothEnds:
 
     One instance serves one read of one list. Pinned by unit_tests/test_both_ends.py.
 
-    :param retriever: asks for the pages
     :param part: the list, as a slice of the stream
-    :param counts: what the API counts of it
     :param decided: is called once it is known whether there is a second walk
     :param both: whether there may be a second walk
     """
@@ -184,7 +182,7 @@ class ListFromBothEnds:
         """Yield the pages of one of the two walks until it meets the other.
 
         :raises AirbyteTracedException: (transient_error) if the list can't be read to its end from either end, or the
-            API returned fewer records than it counts; and what :meth:`PageRetriever.pages` raises
+            API returned fewer records than it counts; and what :meth:`PageRetriever.page_of` raises
         """
         if "direction" in stream_slice.partition:
             yield from self._walk_down()
@@ -339,8 +337,6 @@ class ListFromBothEnds:
 
     def _not_read_down(self, rows: Rows) -> Rows:
         """Return the rows that the walk down, which has stopped, hasn't read."""
-        if not self._down.confirmed:
-            return rows
         if self._keys_of_down is None:
             self._keys_of_down = self._down.confirmed_keys
         keys = self._keys_of_down

@@ -25,7 +25,6 @@ class Counts:
 
     Numbers are only a reason to look: a list in doubt is read once more, and the two readings are compared.
 
-    :param retriever: asks for the counts and the pages
     :param expect: gets the stream's name, and what was counted before the first page of a list
     """
 
@@ -101,7 +100,6 @@ class Counts:
         doesn't count, pages that are asked for again show whether a record may have been skipped.
 
         :param before: the API's count before the first page; None if it isn't known
-        :param walks: that are over
         :param newer: the numbers in the received ids that are higher than the count's top
         :param doubtful: whether something may be missing in any case
         :param counted_apart: whether the count and the first page are two answers, so that even a single page may hold

@@ -19,10 +19,7 @@ _LIST = "list"
 class Lists(StreamSlicer):
     """Reads the lists of a stream, each from its first page on, or from both its ends.
 
-    :param retriever: asks for the pages
     :param slicer: names the lists, a slice each; contacts are one, objects one for each type
-    :param counts: what the API counts of them
-    :param output_closed: tells whether the output is closed
     :param from_both_ends: whether each long one is walked from both ends at once, if it is sorted by id
     """
 
@@ -96,9 +93,7 @@ def _with_list_key(key: str, walk: StreamSlice) -> StreamSlice:
 class ListFromOneEnd:
     """A list in one walk.
 
-    :param retriever: asks for the pages
     :param part: the list, as a slice of the stream
-    :param counts: what the API counts of it
     """
 
     def __init__(self, retriever: PageRetriever, part: StreamSlice, counts: Counts) -> None:
@@ -113,7 +108,7 @@ class ListFromOneEnd:
         """Yield the pages.
 
         :raises AirbyteTracedException: (transient_error) if the API returned fewer records than it counts, and what
-            :meth:`PageRetriever.pages` raises
+            :meth:`PageRetriever.page_of` raises
         """
         counted = self._counts.count_before(self._part)
         walk = Walk(self._retriever)

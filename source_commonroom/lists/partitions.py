@@ -29,7 +29,6 @@ class EachValue(StreamSlicer):
     """One part for each of some values.
 
     :param field: what goes into the query
-    :param values: those that it has
     """
 
     field: str
@@ -43,11 +42,7 @@ class EachValue(StreamSlicer):
 
 @dataclass
 class ChosenSegments(StreamSlicer):
-    """One part for each segment of ``segment_ids``, or all contacts in one if none is chosen.
-
-    :param chosen: the ids
-    :param segments: retrieves all segments
-    """
+    """One part for each segment of ``segment_ids``, or all contacts in one if none is chosen."""
 
     chosen: Sequence[str]
     segments: PageRetriever
@@ -81,7 +76,6 @@ class EachOf(StreamSlicer):
     429, after it was COMPLETE; and each stream asks for the list once more. Pinned by
     test_given_a_server_that_fails_every_fifth_request_when_read_then_every_record_comes_once.
 
-    :param parents: retrieves the other list
     :param partition_field: what the id of its records is called here
     :param number: what the number in the id is called in the path, if it is there
     """
@@ -131,7 +125,6 @@ class OneObjectType(StreamSlicer):
     Why not ``ListPartitionRouter``: of a type that is gone the API may list no objects, and COMPLETE would be wrong.
 
     :param entity: the type's id; empty if the connector has no stream of this name
-    :param object_types: retrieves all types
     """
 
     entity: str
@@ -174,7 +167,6 @@ class SegmentMembers(StreamSlicer):
     Why not ``SubstreamPartitionRouter``: which list the members are in depends on the segment's ``entityType``, and
     objects are listed by type, which a segment doesn't name. Members of organizations' segments can't be listed.
 
-    :param segments: retrieves all segments
     :param object_types: retrieves all types of objects; only if there is a segment of objects
     """
 

@@ -20,7 +20,6 @@ class PageMessage(AirbyteMessage):
     It is an ``AirbyteMessage``, so that the CDK's queue hands it on as it is; only :class:`PageEntrypoint` can write
     it. Unlike the CDK's serializer it keeps columns that are null.
 
-    :param stream: the stream's name
     :param rows: the records, one or more
     """
 

@@ -44,7 +44,7 @@ class PagePartition(Partition):
     def read(self) -> Iterable[Record]:
         """Yield what the pages hold, in the API's order.
 
-        :raises AirbyteTracedException: as ``PageRetriever.pages``, and if the API counts more than it returns
+        :raises AirbyteTracedException: as ``PageRetriever.page_of``, and if the API counts more than it returns
         """
         for rows in self.pages(self.stream_slice):
             yield from self.emit(self.stream, self.stream_slice, self.to_records(rows, self.stream_slice))

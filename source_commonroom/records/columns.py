@@ -53,7 +53,6 @@ _MOST_COLS = 200
 class Column:
     """A typed column for a custom field.
 
-    :param name: the column's name
     :param field: the field's id, ``cf_<number>``
     :param type: what the column holds; ``json`` is text as well, of a field whose ``valueType`` isn't known
     :param description: the field's label, its id, and its own description

@@ -36,7 +36,6 @@ class CustomFieldDefinitions(PageRetriever):
 
     :param entity: whose fields: ``contact``, ``organization``, a type of objects (``cot_<number>``), or ``object`` for
         all types
-    :param object_types: retrieves the types
     """
 
     entity: str = ""
@@ -49,13 +48,10 @@ class CustomFieldDefinitions(PageRetriever):
 
         :raises AirbyteTracedException: if they can't be had, as the request's failure
         """
-        return [row for entity in self._entities() for row in fetch_cached(self, {"entityType": entity})]
-
-    def _entities(self) -> list[str]:
-        if self.object_types is None or self.entity != "object":
-            return [self.entity]
-        types = object_types_or_none(self.object_types) or []
-        return [str(row["id"]) for row in identified(types)]
+        entities = [self.entity]
+        if self.object_types is not None and self.entity == "object":
+            entities = [str(row["id"]) for row in identified(object_types_or_none(self.object_types) or [])]
+        return [row for entity in entities for row in fetch_cached(self, {"entityType": entity})]
 
 
 @cache
@@ -119,12 +115,10 @@ class RecordShape:
     Why not the CDK's transformations: each costs some 80 µs a record.
     Pinned by unit_tests/test_values.py, unit_tests/test_custom_fields.py and unit_tests/test_privacy.py.
 
-    :param name: the stream's name
     :param schema: that of the stream's columns, but for those of custom fields
     :param definitions: retrieves the definitions of the stream's custom fields; None if it has none
     :param mode: how their columns are named: ``label``, ``id`` or ``none``
     :param pii: what becomes of personal data: ``keep``, ``hash`` or ``drop``
-    :param salt: the key of the hashes
     """
 
     def __init__(
@@ -208,7 +202,13 @@ class RecordShape:
                 steps = self._steps = self._steps or self._make_steps()
         misfits, left_out = steps.fit_page(records)
         for name, number in left_out.items():
-            _warn_of_left_out_field(name, number, repeats)
+            repeats.warn(
+                f"values of {name[:_LONGEST_NAME]}, which are left out",
+                number,
+                f"the API sends a field {name[:_LONGEST_NAME]} that isn't documented, and whose name differs from that "
+                "of a column by case alone. Most destinations would write it into that column, so it is left out. A "
+                "newer version of the connector may know it.",
+            )
         # A map that isn't one fills no column.
         misfits += [(place, name) for place, column in misfits if column == _MAP for name in steps.custom]
         if steps.fill is not None:
@@ -220,7 +220,12 @@ class RecordShape:
             self._name_misfits(misfits, records, repeats)
         for key in self._keys:
             if keyless := [record.get(key) for record in records].count(None):
-                _warn_of_missing_keys(key, keyless, repeats)
+                repeats.warn(
+                    f"records without {key}",
+                    keyless,
+                    f"{keyless} records of a page have no {key}, by which a destination identifies records. They are "
+                    "emitted, but one that deduplicates may merge them into one. Tell Common Room's support.",
+                )
         if self._removed:
             self._report_removed()
 
@@ -231,7 +236,8 @@ class RecordShape:
         texts = [name for name in self._keys if kind_of(fixed[name]) == "string"]
         last: list[Callable[[dict[str, Any]], object]] = []
         if self.definitions and self._selected is not None and _MAP not in self._selected:
-            last.append(_without_map)
+            # It would contain only some of the custom fields.
+            last.append(lambda record: record.pop(_MAP, None))
         non_personal = non_personal_fields(self.definitions.get()) if self._pii != "keep" and self.definitions else ()
         cleaner = make_cleaner(self.name, self._pii, self._salt, non_personal, columns, self._removed)
         return _Steps(
@@ -288,29 +294,3 @@ class _Steps(NamedTuple):
     custom: Sequence[str]
     """The names of the columns that it fills."""
     last: Sequence[Callable[[dict[str, Any]], object]]
-
-
-def _warn_of_missing_keys(key: str, number: int, repeats: Repeats) -> None:
-    """Warn of records that a destination can't distinguish."""
-    repeats.warn(
-        f"records without {key}",
-        number,
-        f"{number} records of a page have no {key}, by which a destination identifies records. They are emitted, but "
-        "one that deduplicates may merge them into one. Tell Common Room's support.",
-    )
-
-
-def _warn_of_left_out_field(name: str, number: int, repeats: Repeats) -> None:
-    """Warn of a field that was left out, because its name differs from a column's by case alone."""
-    repeats.warn(
-        f"values of {name[:_LONGEST_NAME]}, which are left out",
-        number,
-        f"the API sends a field {name[:_LONGEST_NAME]} that isn't documented, and whose name differs from that of a "
-        "column by case alone. Most destinations would write it into that column, so it is left out. A newer version "
-        "of the connector may know it.",
-    )
-
-
-def _without_map(record: dict[str, Any]) -> None:
-    """Leave out the map of custom fields if only columns of it were selected: it would contain only some of them."""
-    record.pop(_MAP, None)

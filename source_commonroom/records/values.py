@@ -30,11 +30,7 @@ class MisfitError(ValueError):
 
 
 class ChangedRecord(dict[str, Any]):
-    """A record of which the connector made some values null.
-
-    :param record: as it is now
-    :param nulled: the names of the columns
-    """
+    """A record of which the connector made some values null."""
 
     __slots__ = ("nulled",)
 
