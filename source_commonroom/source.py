@@ -133,7 +133,7 @@ class SourceCommonroom(Source):
         if over:
             return AirbyteConnectionStatus(status=Status.FAILED, message=expiry)
         clear_cache()
-        endpoints = Endpoints(config, Access.of(config).with_patience(_PATIENCE_WITHOUT_A_CATALOG))
+        endpoints = Endpoints(config, Access.of(config, _PATIENCE_WITHOUT_A_CATALOG))
         probes = {
             row.name: StreamProbe(endpoints.retriever(row), None if row.cursor_field else endpoints.slicer(row))
             for row in rows().values()
@@ -150,7 +150,7 @@ class SourceCommonroom(Source):
         """
         config = self._adopt(config)
         clear_cache()
-        access = Access.of(config).with_patience(_PATIENCE_WITHOUT_A_CATALOG)
+        access = Access.of(config, _PATIENCE_WITHOUT_A_CATALOG)
         engine = _Engine(config, Endpoints(config, access), [], None)
         types = object_types_or_none(engine.endpoints.object_types("object_types")) or []
         of_objects = [_OF_OBJECTS(name=name, entity=type_id) for name, type_id in name_streams(types)]

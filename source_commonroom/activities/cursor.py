@@ -73,7 +73,7 @@ class WindowCursor(Cursor):
 
     Why not the CDK's ``ConcurrentCursor``: its slices are of equal time, so that a burst holds back one worker and
     quiet years another; and its state is one timestamp, so that a finished slice doesn't count until all earlier ones
-    are finished. States of that kind are read, too.
+    are finished.
 
     A window begins where the one before ends: the time at which they meet is asked for twice, and what is received
     twice is left out. So it doesn't matter whether the API's bounds are inclusive, nor how finely it compares.
@@ -86,8 +86,8 @@ class WindowCursor(Cursor):
     long as some of it isn't done, or some was done in an earlier sync than the last one, ``lookback_from``, the end of
     the earliest sync of which something in it stems, and ``in_progress``. A sync that begins with one in progress goes
     on, and reads nothing that is done; only after one that reached its end, the lookback is read again. So a sync that
-    is killed again and again gets there, and the next one reads what arrived late meanwhile.
-    Pinned by unit_tests/test_progress.py.
+    is killed again and again gets there, and the next one reads what arrived late meanwhile. The
+    CDK's form, one timestamp, is read as well. Pinned by unit_tests/test_progress.py.
 
     :param manager: holds the state of all streams
     :param workers: how many windows are read at once

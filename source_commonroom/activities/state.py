@@ -16,17 +16,25 @@ from airbyte_cdk.models import (
 from airbyte_cdk.sources.streams import NO_CURSOR_STATE_KEY
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
+from source_commonroom.activities.coverage import Span
+from source_commonroom.activities.timestamps import (
+    CURSOR_FIELD,
+    LAST,
+    format_timestamp,
+    parse_timestamp,
+    to_milliseconds,
+)
+
 logger = logging.getLogger("airbyte")
 
 _STREAM = "activities"
-_CURSOR = "activityTime"
 _RANGES = "date-range"
 LOOKBACK_FROM = "lookback_from"
 """The end of the earliest sync of which something in the state stems; absent for the end of its last span."""
 IN_PROGRESS = "in_progress"
 """Whether a sync has begun that hasn't reached its end."""
-# Python writes the years before it with fewer digits.
-_FIRST_YEAR = 1000
+# Python writes earlier years with fewer digits.
+_FIRST = to_milliseconds(datetime(1000, 1, 1, tzinfo=UTC))
 
 
 class _UnreadableError(Exception):
@@ -86,73 +94,67 @@ def _unreadable_state(what: str) -> AirbyteTracedException:
 
 def _drop_future_spans(state: Mapping[str, Any], lookback: timedelta) -> dict[str, Any] | None:
     """Return the state without what lies in the future, or None if nothing is left."""
-    now = datetime.now(UTC)
-    if set(state) == {_CURSOR}:
-        timestamp = _clamp_to_now(_parse_timestamp(state[_CURSOR]), now, lookback)
-        return None if timestamp is None else {_CURSOR: _format_timestamp(timestamp)}
+    now = to_milliseconds(datetime.now(UTC))
+    if set(state) == {CURSOR_FIELD}:
+        end = _clamp_to_now(_timestamp(state[CURSOR_FIELD]), now, lookback)
+        return None if end is None else {CURSOR_FIELD: format_timestamp(end)}
     if set(state) - {LOOKBACK_FROM, IN_PROGRESS} != {"state_type", "slices"} or state["state_type"] != _RANGES:
         raise _UnreadableError("it is of an unknown form")
     # Neither is taken for absent if it can't be read: then what arrived late meanwhile could be missed.
     progress: dict[str, Any] = {}
     if LOOKBACK_FROM in state:
-        progress[LOOKBACK_FROM] = _format_timestamp(min(_parse_timestamp(state[LOOKBACK_FROM]), now))
+        progress[LOOKBACK_FROM] = format_timestamp(min(_timestamp(state[LOOKBACK_FROM]), now))
     if IN_PROGRESS in state:
         progress[IN_PROGRESS] = state[IN_PROGRESS]
         if not isinstance(state[IN_PROGRESS], bool):
             raise _UnreadableError(f"its {IN_PROGRESS} is neither true nor false")
     spans = [
-        {"start": _format_timestamp(start), "end": _format_timestamp(usable)}
+        {"start": format_timestamp(start), "end": format_timestamp(usable)}
         for start, end in _spans(state["slices"])
         if (usable := _clamp_to_now(end, now, lookback)) is not None and start <= usable
     ]
     return {"state_type": _RANGES, "slices": spans, **progress} if spans else None
 
 
-def _clamp_to_now(end: datetime, now: datetime, lookback: timedelta) -> datetime | None:
+def _clamp_to_now(end: int, now: int, lookback: timedelta) -> int | None:
     """Return up to when something was read, as far as that can be; None if it isn't usable at all."""
     if end <= now:
         return end
-    if end - now <= lookback:
+    ahead = timedelta(milliseconds=end - now)
+    if ahead <= lookback:
         logger.info(
             "%s: the saved state lies %s ahead of this machine's clock. It is taken for now; the lookback window reads "
             "that time again.",
             _STREAM,
-            end - now,
+            ahead,
         )
         return now
     logger.warning(
         "%s: the saved state says that all was read up to %s, and that lies further ahead of this machine's clock than "
         "the lookback window is long. It can't have been read, so the whole span is read again. Is the clock right?",
         _STREAM,
-        _format_timestamp(end),
+        format_timestamp(end),
     )
     return None
 
 
-def _spans(slices: Any) -> Iterator[tuple[datetime, datetime]]:
+def _spans(slices: Any) -> Iterator[Span]:
     if not isinstance(slices, list):
         raise _UnreadableError("its slices are no list")
     for span in slices:
         if not isinstance(span, dict) or not {"start", "end"} <= set(span):
             raise _UnreadableError("one of its slices has no start or no end")
-        start, end = _parse_timestamp(span["start"]), _parse_timestamp(span["end"])
+        start, end = _timestamp(span["start"]), _timestamp(span["end"])
         if end < start:
             raise _UnreadableError("one of its slices ends before it begins")
         yield start, end
 
 
-def _parse_timestamp(text: Any) -> datetime:
-    """Return a timestamp, cut to the millisecond as the API's are."""
+def _timestamp(text: Any) -> int:
     try:
-        timestamp = datetime.fromisoformat(text)
-        known = timestamp.tzinfo is not None and timestamp.year >= _FIRST_YEAR
-        timestamp = timestamp.astimezone(UTC)
-    except (TypeError, ValueError, OverflowError):
-        known = False
-    if not known:
+        timestamp = parse_timestamp(text)
+    except (TypeError, ValueError):
+        timestamp = LAST + 1
+    if not _FIRST <= timestamp <= LAST:
         raise _UnreadableError("it holds something that is no timestamp")
-    return timestamp.replace(microsecond=timestamp.microsecond // 1000 * 1000)
-
-
-def _format_timestamp(timestamp: datetime) -> str:
-    return timestamp.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+    return timestamp

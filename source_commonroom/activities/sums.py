@@ -163,11 +163,9 @@ def compare(name: str, run: Sequence[Tally], records: int | None, reader: Reader
         if whole and received == now >= counted:
             return
         still = whole and now >= max(received, counted)
-        gaps = (
-            list(_find_gaps(run, now, reader, still=still))
-            if still or _missing_between([[one] for one in run], now, reader)[0] > 0
-            else []
-        )
+        # If something was deleted, windows that hold alone what they hold together lack nothing between them.
+        is_short = still or _missing_between([[one] for one in run], now, reader)[0] > 0
+        gaps = list(_find_gaps(run, now, reader, still=still)) if is_short else []
     except CountRefusedError as refused:
         if received < counted and whole:
             raise AirbyteTracedException(

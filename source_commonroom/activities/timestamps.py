@@ -20,7 +20,7 @@ resolution, up to this, and whether its bounds are inclusive."""
 _MAX_UNSERVED_SPAN = 8
 _MILLISECOND = timedelta(milliseconds=1)
 _FIRST = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MILLISECOND
-_LAST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MILLISECOND
+LAST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MILLISECOND
 # A timestamp as the API writes it, but for February 29th. Two of them compare as texts do.
 _TIMESTAMP = re.compile(
     r"(?!0000)[0-9]{4}-"
@@ -49,7 +49,7 @@ def parse_timestamp(text: str) -> int:
 
 def format_timestamp(timestamp: int) -> str:
     """Return milliseconds as the API writes them; those before and after all years as the first and the last one."""
-    at = _EPOCH + min(max(timestamp, _FIRST), _LAST) * _MILLISECOND
+    at = _EPOCH + min(max(timestamp, _FIRST), LAST) * _MILLISECOND
     return at.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
 
@@ -91,7 +91,7 @@ def timestamp_of(row: Mapping[str, Any]) -> str:
         found = parse_timestamp(timestamp)
     except ValueError:
         return ""
-    return format_timestamp(found) if _FIRST <= found <= _LAST else ""
+    return format_timestamp(found) if _FIRST <= found <= LAST else ""
 
 
 def timestamps_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:

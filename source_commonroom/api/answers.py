@@ -209,6 +209,8 @@ _POOLS = {"http": _Pool, "https": _TlsPool}
 class WatchedAdapter(TcpKeepaliveHTTPAdapter):
     """The CDK's adapter, but that it reads answers whole, in so much time in all, and no larger than :data:`MAX_BYTES`.
 
+    Why not the CDK's as it is: it bounds neither, so that a slow or endless answer would hold a worker for ever.
+
     Seams: ``send``, ``build_response``, ``init_poolmanager`` and ``proxy_manager_for`` of the adapter of ``requests``;
     ``pool_classes_by_scheme`` of ``urllib3``; ``response_class`` of the standard library's connections. Pinned by
     integration_tests/test_answers.py.

@@ -207,36 +207,20 @@ class Access:
     patience: float
 
     @classmethod
-    def of(cls, config: Mapping[str, Any]) -> "Access":
+    def of(cls, config: Mapping[str, Any], patience: float = PATIENCE) -> "Access":
         """Return how a valid configuration reaches the API."""
         return cls(
             token=config["api_token"].strip(),
             api_url=config.get("api_url", _API_URL).rstrip("/"),
             requests_per_second=float(config.get("requests_per_second", 20)),
             keeps_personal_data=config.get("pii", "keep") == "keep",
-            patience=PATIENCE,
+            patience=patience,
         )
-
-    def with_patience(self, seconds: float) -> "Access":
-        """Return the same, but that a request that fails is tried for so many seconds."""
-        return replace(self, patience=seconds)
 
     @property
     def authorization(self) -> str:
         """The header that holds the token."""
         return f"Bearer {self.token}"
-
-    @property
-    def status_url(self) -> str:
-        """The address that every valid token may ask, so that its own 403 means the token."""
-        return f"{self.api_url}/v2/api-token-status"
-
-    def budget(self, patience: float = PATIENCE) -> RequestBudget:
-        """Return the one budget of the token.
-
-        :param patience: how long nothing but 429 may be answered, in seconds
-        """
-        return budget_of(self.authorization, self.requests_per_second, patience)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -325,7 +309,7 @@ class Requester:
 
     def _apply_limits(self, limits: _Limits) -> None:
         self._limits = limits
-        self._budget = self._access.budget(limits.rate_patience)
+        self._budget = budget_of(self._access.authorization, self._access.requests_per_second, limits.rate_patience)
         self._session = OneOriginSession(self._budget)
         for scheme in ("https://", "http://"):
             self._session.mount(scheme, WatchedAdapter(limits.deadline))
@@ -463,7 +447,7 @@ class Requester:
 
     def _classify_403(self, verdict: Verdict, request: requests.PreparedRequest) -> Verdict:
         """Return what a 403 means: the API answers the same to a bad token and to one that may not read this."""
-        url = self._access.status_url
+        url = f"{self._access.api_url}/v2/api-token-status"
         if (request.url or "").partition("?")[0] == url:
             # Every valid token may ask this.
             return Verdict.of(TOKEN_REJECTED, verdict.facts)

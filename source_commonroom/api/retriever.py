@@ -102,28 +102,20 @@ class FirstPage:
 class PageRetriever:
     """Walks the pages of an endpoint by ``meta.nextCursor``, taken as it is.
 
-    Why not the CDK's: ``SimpleRetriever`` hands on records one by one, and that costs more CPU than all else; here a
-    whole page is the unit, and :mod:`source_commonroom.output` takes it as one. Its parts lose data besides:
-    ``DpathExtractor`` yields empty rows, at which the CDK's queue loop ends the whole sync with exit code 0, and
-    ``CursorPagination`` evaluates the cursor as a Python literal (``"1.10"`` becomes ``1.1``, ``"None"`` ends the
-    stream) and follows cursors that repeat, or go round in a circle, for ever.
+    Why not the CDK's: ``SimpleRetriever`` hands on records one by one, which costs more CPU than all else.
+    ``DpathExtractor`` yields empty rows, at which the CDK ends the whole sync with exit code 0. ``CursorPagination``
+    evaluates cursors as Python literals (``"1.10"`` becomes ``1.1``), and follows those that repeat for ever.
     Pinned by test_given_rows_that_are_no_records_when_read_then_they_are_reported,
     test_given_cursors_that_look_like_literals_when_read_then_nothing_is_lost and
     test_given_a_repeated_cursor_when_read_then_the_stream_is_incomplete.
 
     What a slice's partition and its cursor slice hold goes into the query; its ``extra_fields`` don't, and are for the
-    path and ``slice_fields``.
+    path and ``slice_fields``. Parameters that aren't described here are columns of the table of streams, see
+    :class:`~source_commonroom.table.StreamRow`.
 
     :param requester: sends the requests; it lets whole pages through only
-    :param page: the kind of page that the endpoint serves, see :func:`parse_page`
     :param page_size: how many rows are asked for at once; 200 is the most that the API serves
-    :param cols: the columns to ask for, all that the endpoint knows besides those that it always answers
-    :param expensive: those of them that take the API longest
-    :param counts: whether the endpoint counts its records, by the meta column ``recordCount``
-    :param both_ends: whether the list is sorted by id either way, by ``direction``, so that two walks may meet
     :param order: the query that asks for the order that a walk builds on, unless it is by id
-    :param field_mapping: the only fields that a record takes of its row, and what the row calls each; empty for all
-    :param slice_fields: what records get of their slice, by the names of its fields
     :param dedupe_across: the field of the partition whose slices may contain a record twice, because they overlap or
         their order changes meanwhile; it is left out the second time
     :param shape: transforms the records of each page; None leaves them as they are

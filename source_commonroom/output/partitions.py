@@ -63,7 +63,7 @@ class PagePartition(Partition):
 
 @dataclass(eq=False)
 class PagePartitions(PartitionGenerator):
-    """Makes a partition of every slice, as soon as it is known."""
+    """Makes a partition of every slice, as soon as it is known; the CDK's generator makes its own partitions only."""
 
     stream: str
     slicer: StreamSlicer
