@@ -43,8 +43,8 @@ from source_commonroom.files import UnreadableFileError, read_json
 from source_commonroom.lists.cached import clear_cache
 from source_commonroom.lists.completeness import Counts
 from source_commonroom.lists.estimates import Estimates
-from source_commonroom.lists.one_way import Lists
 from source_commonroom.lists.partitions import object_types_or_none
+from source_commonroom.lists.walks import Lists
 from source_commonroom.object_streams import name_streams, type_of
 from source_commonroom.output.pages import Backlog
 from source_commonroom.output.partitions import AsPages, PagePartitions, Pages, as_records

@@ -33,7 +33,7 @@ from source_commonroom.activities.timestamps import (
     widen_to_seconds,
 )
 from source_commonroom.activities.windows import WindowReader
-from source_commonroom.api.retriever import PageRetriever
+from source_commonroom.api.retriever import PageRetriever, Rows
 from source_commonroom.lists.estimates import Estimates
 
 logger = logging.getLogger("airbyte")
@@ -213,7 +213,7 @@ class WindowCursor(Cursor):
             gaps = self._done.gaps(self._start, end) if self._start <= end else []
         return [widen_to_seconds(low, high, self._start, end) for low, high in gaps]
 
-    def pages(self, stream_slice: StreamSlice) -> Iterator[list[dict[str, Any]]]:
+    def pages(self, stream_slice: StreamSlice) -> Iterator[Rows]:
         """Yield the pages of a window; and if it is the last one, what the sum of the windows shows to be missing.
 
         :raises AirbyteTracedException: (transient_error) if the API returned fewer activities than it counts, or can't
@@ -245,7 +245,7 @@ class WindowCursor(Cursor):
                 failure_type=FailureType.transient_error,
             )
 
-    def _read(self, window: Window) -> Iterator[list[dict[str, Any]]]:
+    def _read(self, window: Window) -> Iterator[Rows]:
         self._planner.release_first_page(window)
         try:
             yield from self._reader.pages(window)
@@ -266,7 +266,7 @@ class WindowCursor(Cursor):
                     self._unserved = Coverage([*self._unserved, *wider])
                     self._checkpoint_spans(window.done)
 
-    def _compare(self, window: Window) -> Iterator[list[dict[str, Any]]]:
+    def _compare(self, window: Window) -> Iterator[Rows]:
         """Compare the sum of the windows with the count of the whole, once the last of them has been read."""
         try:
             yield from self._compare_runs(window.total, window.tally())
@@ -275,14 +275,14 @@ class WindowCursor(Cursor):
                 self._checkpoint((window.low, window.high))
             raise
 
-    def _compare_others(self, window: Window) -> Iterator[list[dict[str, Any]]]:
+    def _compare_others(self, window: Window) -> Iterator[Rows]:
         """Compare the sum of the windows beside one that failed: its own error is the stream's, another is logged."""
         try:
             yield from self._compare_runs(window.total, None)
         except AirbyteTracedException as other:
             logger.error("%s", other.message)  # noqa: TRY400  # a sentence, and no stack trace
 
-    def _compare_runs(self, whole: SpanTotal | None, tally: Tally | None) -> Iterator[list[dict[str, Any]]]:
+    def _compare_runs(self, whole: SpanTotal | None, tally: Tally | None) -> Iterator[Rows]:
         """Compare all windows that a tally leaves to be compared; no state covers spans that may lack something."""
         failed: AirbyteTracedException | None = None
         for run in whole.window_done(tally) if whole else ():

@@ -7,12 +7,12 @@ from dataclasses import replace
 from airbyte_cdk.sources.types import StreamSlice
 
 from source_commonroom.activities.coverage import Coverage, Span
-from source_commonroom.activities.progress import Rows, Window
+from source_commonroom.activities.progress import Window
 from source_commonroom.activities.timestamps import format_timestamp, parse_timestamp, seam_near, timestamps_of
 from source_commonroom.api.errors import RequestFailedError
 from source_commonroom.api.keys import hash_of, hashes_of
 from source_commonroom.api.page import records_of
-from source_commonroom.api.retriever import Count, CountRefusedError, FirstPage, PageRetriever
+from source_commonroom.api.retriever import Count, CountRefusedError, FirstPage, PageRetriever, Rows
 from source_commonroom.api.walk import Walk, keys_of
 from source_commonroom.lists.completeness import Counts
 

@@ -2,7 +2,6 @@
 
 import time
 from array import array
-from typing import Any
 
 from airbyte_cdk.sources.types import StreamSlice
 
@@ -17,10 +16,8 @@ from source_commonroom.activities.timestamps import (
     timestamp_of,
 )
 from source_commonroom.api.keys import hash_of, hashes_of
-from source_commonroom.api.retriever import FirstPage
+from source_commonroom.api.retriever import FirstPage, Rows
 from source_commonroom.api.walk import Walk, sum_of
-
-Rows = list[dict[str, Any]]
 
 # How many activities may be read twice if another walk continues; and how many if fewer isn't possible.
 _FEW_AGAIN = 20

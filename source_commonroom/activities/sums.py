@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from airbyte_cdk.models import FailureType
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
@@ -13,11 +13,9 @@ from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 from source_commonroom.activities.coverage import Span
 from source_commonroom.activities.timestamps import NEAR, format_timestamp
 from source_commonroom.api.keys import Keys
-from source_commonroom.api.retriever import CountRefusedError
+from source_commonroom.api.retriever import CountRefusedError, Rows
 
 logger = logging.getLogger("airbyte")
-
-Rows = list[dict[str, Any]]
 
 # So often the parts of a span are counted, until nothing changes meanwhile; and so many at once.
 _COUNTS = 5

@@ -8,7 +8,7 @@ from airbyte_cdk.sources.types import StreamSlice
 
 from source_commonroom.activities.coverage import Span
 from source_commonroom.activities.cuts import Cut, first_page_counted_apart, verify_window
-from source_commonroom.activities.progress import Rows, Window
+from source_commonroom.activities.progress import Window
 from source_commonroom.activities.seams import Seams
 from source_commonroom.activities.timestamps import (
     CURSOR_FIELD,
@@ -21,12 +21,12 @@ from source_commonroom.api.errors import RequestFailedError
 from source_commonroom.api.keys import Keys, hash_of, hashes_of
 from source_commonroom.api.page import records_of
 from source_commonroom.api.retriever import (
-    Count,
     CountFailedError,
     CountRefusedError,
     CursorRefusedError,
     FirstPage,
     PageRetriever,
+    Rows,
 )
 from source_commonroom.api.walk import PageCounts, Walk
 from source_commonroom.lists.completeness import Counts
@@ -105,11 +105,7 @@ class WindowReader:
         :raises AirbyteTracedException: as :meth:`pages`
         """
         part = self._slice_for(low, high)
-        walk = Walk(self._retriever)
-        first = self._retriever.first_page(part)
-        for rows in walk.read_to_end(part, first):
-            yield [row for row in rows if not known(hash_of(row))]
-        for rows in self._counts.verify(part, Count(first.records), [walk]):
+        for rows in self._counts.read(part, self._retriever.first_page(part)):
             yield [row for row in rows if not known(hash_of(row))]
 
     def keys(self, low: int, high: int) -> Keys:

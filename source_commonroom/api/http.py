@@ -328,15 +328,7 @@ class Requester:
         :param slow_tries: after so many tries that took the API too long it fails as well
         :raises RequestFailedError: if there is no such answer
         """
-        request = self._session.prepare_request(
-            requests.Request(
-                "GET",
-                self.get_url(stream_slice),
-                headers={"Accept": "application/json"},
-                params=params,
-                auth=self._authorize,
-            )
-        )
+        request = self._request(self.get_url(stream_slice), params)
         failures = limits = slow = 0
         limited_since: float | None = None
         failing_since: float | None = None
@@ -345,7 +337,7 @@ class Requester:
                 answer = self._send(request)
             except _RateLimitedError as limited:
                 limits += 1
-                limited_since = limited_since or self._budget.now()
+                limited_since = limited_since or time.monotonic()
                 self._wait(wait_of(limited.answer) or _backoff(limits, _MAX_RATE_LIMIT_BACKOFF), limited_since)
             except RequestFailedError as error:
                 failures += 1
@@ -365,6 +357,12 @@ class Requester:
                 self.api_clock.note(answer)
                 return answer
 
+    def _request(self, url: str, params: Mapping[str, Any] | None = None) -> requests.PreparedRequest:
+        headers = {"Accept": "application/json"}
+        return self._session.prepare_request(
+            requests.Request("GET", url, headers=headers, params=params, auth=self._authorize)
+        )
+
     def _authorize(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         """Add the token. As ``auth``, because ``requests`` would put what ``.netrc`` has for the host in its place."""
         request.headers["Authorization"] = self._access.authorization
@@ -376,13 +374,8 @@ class Requester:
         :raises _RateLimitedError: if the API answers 429
         :raises RequestFailedError: for all else
         """
-        met: requests.Response | requests.RequestException
         logger.debug("Making outbound API request", extra={"headers": request.headers, "url": request.url})
-        environment = self._session.merge_environment_settings(request.url, {}, None, None, None)
-        try:
-            met = self._session.send(request, timeout=self._limits.timeouts, **environment)
-        except requests.RequestException as error:
-            met = error
+        met = self._exchange(request)
         failure, facts = judge(met, self._page, of_a_slice=self.names_a_slice)
         if isinstance(met, requests.Response):
             self._log(met)
@@ -393,6 +386,13 @@ class Requester:
                 raise _RateLimitedError(met)
         assert failure is not None  # noqa: S101  # an exception has a row
         raise self._failed(failure, facts, request)
+
+    def _exchange(self, request: requests.PreparedRequest) -> requests.Response | requests.RequestException:
+        environment = self._session.merge_environment_settings(request.url, {}, None, None, None)
+        try:
+            return self._session.send(request, timeout=self._limits.timeouts, **environment)
+        except requests.RequestException as error:
+            return error
 
     def _log(self, answer: requests.Response) -> None:
         """Log an answer at the level debug; its body contains personal data as the API sent it."""
@@ -462,14 +462,7 @@ class Requester:
         return classified
 
     def _ask_token_status(self, url: str) -> Failure:
-        met: requests.Response | requests.RequestException
-        try:
-            met = self._session.get(
-                url, headers={"Accept": "application/json"}, timeout=self._limits.timeouts, auth=self._authorize
-            )
-        except requests.RequestException as error:
-            met = error
-        failure, _ = judge(met, "bare")
+        failure, _ = judge(self._exchange(self._request(url)), "bare")
         if failure is None:
             return FORBIDDEN
         return TOKEN_REJECTED if failure in (FORBIDDEN, TOKEN_REJECTED) else FORBIDDEN_OR_REJECTED

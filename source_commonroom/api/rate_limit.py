@@ -122,11 +122,6 @@ class RequestBudget:
         self._last_logged_at = 0.0
         self._failing_since: float | None = None
 
-    @staticmethod
-    def now() -> float:
-        """Return the time that this budget goes by."""
-        return time.monotonic()
-
     def served(self) -> None:
         """Learn that a request was served."""
         self._failing_since = None
@@ -149,7 +144,7 @@ class RequestBudget:
         with self._lock:
             turn = self._reserve()
         while True:
-            self._sleep(turn - time.monotonic())
+            self.wait(turn - time.monotonic())
             with self._lock:
                 if turn >= self._held_until:
                     self._departures.append(turn)
@@ -157,16 +152,13 @@ class RequestBudget:
                 # A 429 arrived while this one waited: back in line.
                 turn = self._reserve()
 
-    def wait(self, seconds: float, limited_since: float) -> None:
-        """Wait before a request that was answered 429 is sent again.
+    def wait(self, seconds: float, limited_since: float | None = None) -> None:
+        """Wait, and log often enough what is waited for.
 
-        :param limited_since: when it was answered so first, by ``time.monotonic``; others may get through meanwhile
-        :raises RateLimitLastsError: if that would be too late
+        :param limited_since: before a request that was answered 429 is sent again, when it was answered so first, by
+            ``time.monotonic``; others may get through meanwhile
+        :raises RateLimitLastsError: if the API's rate limit would let it through too late
         """
-        self._sleep(seconds, limited_since)
-
-    def _sleep(self, seconds: float, limited_since: float | None = None) -> None:
-        """Sleep, and wake often enough to log what is waited for, and to notice that it wouldn't help."""
         while seconds > 0:
             nap = min(seconds, self._log_wait_if_due(seconds, limited_since))
             time.sleep(nap)

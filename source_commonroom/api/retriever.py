@@ -20,6 +20,9 @@ from source_commonroom.api.repeats import Repeats
 
 logger = logging.getLogger("airbyte")
 
+Rows = list[dict[str, Any]]
+"""The rows of a page, or the records made of them."""
+
 _NO_SLICE = StreamSlice(partition={}, cursor_slice={})
 
 UPWARDS = {"sort": "id", "direction": "asc"}
@@ -80,7 +83,7 @@ class PageTransformation(Protocol):
     def columns_filled_by(self, column: str) -> list[str]:
         """Return which columns of the stream's schema a column of the API fills, if they have other names."""
 
-    def transform_page(self, records: list[dict[str, Any]], repeats: Repeats) -> None:
+    def transform_page(self, records: Rows, repeats: Repeats) -> None:
         """Change the records of a page; any thread may ask for it.
 
         :param records: a record may be replaced by another one that equals it
@@ -156,7 +159,7 @@ class PageRetriever:
         """
         self._selected = properties
 
-    def to_records(self, rows: list[dict[str, Any]], stream_slice: StreamSlice | None = None) -> list[dict[str, Any]]:
+    def to_records(self, rows: Rows, stream_slice: StreamSlice | None = None) -> Rows:
         """Return the records to emit for a page's rows, which are changed in place."""
         stream_slice = stream_slice or _NO_SLICE
         if self.dedupe_across in stream_slice.partition:
@@ -273,7 +276,7 @@ class PageRetriever:
                 raise CountRefusedError("it refused the request") from error
             raise CountFailedError("it didn't answer the request") from error
 
-    def _deduplicate(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def _deduplicate(self, rows: Rows) -> Rows:
         with self._lock:
             new = [row for row in rows if key_of(row) not in self._seen]
             self._seen.update(map(key_of, new))

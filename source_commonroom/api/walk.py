@@ -12,7 +12,7 @@ from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 from source_commonroom.api.errors import RequestFailedError
 from source_commonroom.api.keys import Keys, distinct, hashes_of
 from source_commonroom.api.page import is_paged, records_of, rows_of
-from source_commonroom.api.retriever import CursorRefusedError, FirstPage, PageRetriever
+from source_commonroom.api.retriever import CursorRefusedError, FirstPage, PageRetriever, Rows
 
 logger = logging.getLogger("airbyte")
 
@@ -112,7 +112,7 @@ class Walk:
         """Return those of some keys whose records were received."""
         return set(keys).intersection(self._seen)
 
-    def not_confirmed(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def not_confirmed(self, rows: Rows) -> Rows:
         """Return those of some rows that aren't on a confirmed page; another thread may ask."""
         keys = hashes_of(rows)
         # For a few rows a look at all keys costs a fraction of what it costs to put them in order.
@@ -128,9 +128,7 @@ class Walk:
         self._seen.extend(kept)
         self._sum = 0, (0, 0)
 
-    def read_to_end(
-        self, stream_slice: StreamSlice | None, first: FirstPage | None = None
-    ) -> Iterator[list[dict[str, Any]]]:
+    def read_to_end(self, stream_slice: StreamSlice | None, first: FirstPage | None = None) -> Iterator[Rows]:
         """Yield the rows of each page, and begin again once if the API refuses a cursor of its own.
 
         If it does so because pages have become smaller, that doesn't count.
@@ -159,7 +157,7 @@ class Walk:
             else:
                 return
 
-    def pages(self, stream_slice: StreamSlice | None, first: FirstPage | None = None) -> Iterator[list[dict[str, Any]]]:
+    def pages(self, stream_slice: StreamSlice | None, first: FirstPage | None = None) -> Iterator[Rows]:
         """Yield the rows of each page, but for those received before this call, or on the page before.
 
         A row on two consecutive pages stands at their border: if cursors count rows, an insertion before it moves it
@@ -285,17 +283,10 @@ class Walk:
 
     def refused_again(self) -> AirbyteTracedException:
         """Return the error of a walk that was begun again, and got no further."""
-        return AirbyteTracedException(
-            message=f"{self._retriever.name}: the API refused, in the middle of a list, the cursor that it gave "
-            "itself; and once more after the list was begun again. Run the sync again later; if it happens again, tell "
-            "Common Room's support.",
-            internal_message="a cursor was refused as invalid, twice",
-            failure_type=FailureType.transient_error,
-        )
+        what = "the API refused, in the middle of a list, the cursor that it gave itself; and once more after the list"
+        return self._error(f"{what} was begun again", "a cursor was refused as invalid, twice")
 
-    def _deduplicate(
-        self, rows: list[dict[str, Any]], keys: list[int], border: set[int], before: Keys | None
-    ) -> list[dict[str, Any]]:
+    def _deduplicate(self, rows: Rows, keys: list[int], border: set[int], before: Keys | None) -> Rows:
         """Return the rows that weren't received before, and remember them all."""
         self._seen.extend(keys)
         if before is None and border.isdisjoint(keys):
@@ -303,7 +294,7 @@ class Walk:
         known: Keys | tuple[int, ...] = () if before is None else before
         return [row for row, key in zip(rows, keys, strict=True) if key not in border and key not in known]
 
-    def _repeated_page(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def _repeated_page(self, rows: Rows) -> Rows:
         """Return nothing of a page that another cursor returned already, and log that once."""
         if rows and not self.repeated:
             self.repeated = True
@@ -325,10 +316,13 @@ class Walk:
         return number
 
     def _endless(self, what: str) -> AirbyteTracedException:
+        return self._error(f"{what}, so that the walk would never end", f"{len(self._pages)} pages were received")
+
+    def _error(self, what: str, internal_message: str) -> AirbyteTracedException:
         return AirbyteTracedException(
-            message=f"{self._retriever.name}: {what}, so that the walk would never end. Run the sync again later; if "
-            "it happens again, tell Common Room's support.",
-            internal_message=f"{len(self._pages)} pages were received",
+            message=f"{self._retriever.name}: {what}. Run the sync again later; if it happens again, tell Common "
+            "Room's support.",
+            internal_message=internal_message,
             failure_type=FailureType.transient_error,
         )
 

@@ -5,7 +5,6 @@ import threading
 from collections.abc import Callable, Iterator
 from enum import Enum, auto
 from operator import lt
-from typing import Any
 
 from airbyte_cdk.models import FailureType
 from airbyte_cdk.sources.types import StreamSlice
@@ -13,7 +12,7 @@ from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
 from source_commonroom.api.errors import RATE_LIMIT_LASTS, RequestFailedError
 from source_commonroom.api.keys import Keys, number_of
-from source_commonroom.api.retriever import DOWNWARDS, Count, FirstPage, PageRetriever
+from source_commonroom.api.retriever import DOWNWARDS, Count, FirstPage, PageRetriever, Rows
 from source_commonroom.api.walk import Walk
 from source_commonroom.lists.completeness import Counts
 
@@ -21,8 +20,6 @@ logger = logging.getLogger("airbyte")
 
 # A list of no more pages isn't worth a second walk.
 _FEW_PAGES = 3
-
-Rows = list[dict[str, Any]]
 
 
 class State(Enum):

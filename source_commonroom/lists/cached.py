@@ -3,20 +3,18 @@
 import threading
 from collections import defaultdict
 from collections.abc import Mapping
-from typing import Any
 
 from airbyte_cdk.sources.types import StreamSlice
 
-from source_commonroom.api.retriever import PageRetriever
-from source_commonroom.api.walk import Walk
+from source_commonroom.api.retriever import PageRetriever, Rows
 from source_commonroom.lists.completeness import Counts
 
 _Key = tuple[bytes, str, frozenset[tuple[str, str]]]
-_rows: dict[_Key, list[dict[str, Any]]] = {}
+_rows: dict[_Key, Rows] = {}
 _asking: defaultdict[_Key, threading.Lock] = defaultdict(threading.Lock)
 
 
-def fetch_cached(retriever: PageRetriever, partition: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
+def fetch_cached(retriever: PageRetriever, partition: Mapping[str, str] | None = None) -> Rows:
     """Return all rows of a list, fetched once since :func:`clear_cache`; don't change them.
 
     :param retriever: walks the list; two with the same token and address return the same
@@ -28,11 +26,7 @@ def fetch_cached(retriever: PageRetriever, partition: Mapping[str, str] | None =
     with _asking[key]:
         if key not in _rows:
             part = StreamSlice(partition=dict(partition or {}), cursor_slice={})
-            counts, walk = Counts(retriever), Walk(retriever)
-            counted = counts.count_before(part)
-            rows = [row for page in walk.read_to_end(part) for row in page]
-            rows += [row for page in counts.verify(part, counted, [walk]) for row in page]
-            _rows[key] = rows
+            _rows[key] = [row for page in Counts(retriever).read(part) for row in page]
         return _rows[key]
 
 

@@ -11,7 +11,7 @@ from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
 from source_commonroom.api.errors import RequestFailedError
 from source_commonroom.api.keys import number_of
-from source_commonroom.api.retriever import Count, CountFailedError, CountRefusedError, FirstPage, PageRetriever
+from source_commonroom.api.retriever import Count, CountFailedError, CountRefusedError, FirstPage, PageRetriever, Rows
 from source_commonroom.api.walk import Walk, keys_of, received
 
 logger = logging.getLogger("airbyte")
@@ -79,6 +79,17 @@ class Counts:
             why,
         )
 
+    def read(self, part: StreamSlice, first: FirstPage | None = None) -> Iterator[Rows]:
+        """Yield the pages of a list in one walk, and the rows that it missed.
+
+        :param first: the first page, counted, if it has been read already
+        :raises AirbyteTracedException: as :meth:`Walk.read_to_end` and :meth:`verify`
+        """
+        count = Count(first.records) if first else self.count_before(part)
+        walk = Walk(self._retriever)
+        yield from walk.read_to_end(part, first)
+        yield from self.verify(part, count, [walk])
+
     def verify(
         self,
         part: StreamSlice,
@@ -88,7 +99,7 @@ class Counts:
         *,
         doubtful: bool = False,
         counted_apart: bool = False,
-    ) -> Iterator[list[dict[str, Any]]]:
+    ) -> Iterator[Rows]:
         """Find out whether walks of a list received all of it, and yield the rows that they missed.
 
         In a list sorted by ids that only grow, a received record that isn't newer than the highest id at the count is
@@ -152,7 +163,7 @@ class Counts:
         counted: Count | None,
         walks: Sequence[Walk],
         known_newer: Collection[int],
-    ) -> Iterator[list[dict[str, Any]]]:
+    ) -> Iterator[Rows]:
         """Read a list until a reading contains nothing new, and is as large as was counted.
 
         :param top: the highest number that the reading before could have contained; None if that isn't known

@@ -10,7 +10,7 @@ from airbyte_cdk.sources.streams.concurrent.partitions.stream_slicer import Stre
 from airbyte_cdk.sources.types import StreamSlice
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
-from source_commonroom.api.retriever import PageRetriever
+from source_commonroom.api.retriever import PageRetriever, Rows
 from source_commonroom.lists.cached import fetch_cached
 
 logger = logging.getLogger("airbyte")
@@ -151,7 +151,7 @@ class OneObjectType(StreamSlicer):
         )
 
 
-def object_types_or_none(object_types: PageRetriever) -> list[dict[str, Any]] | None:
+def object_types_or_none(object_types: PageRetriever) -> Rows | None:
     """Return the types of objects; None, with a warning, if they can't be listed: other streams don't need them."""
     try:
         return fetch_cached(object_types)

@@ -12,7 +12,7 @@ from airbyte_cdk.sources.utils.schema_helpers import ResourceSchemaLoader
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
 from source_commonroom.api.repeats import Repeats
-from source_commonroom.api.retriever import PageRetriever
+from source_commonroom.api.retriever import PageRetriever, Rows
 from source_commonroom.lists.cached import fetch_cached
 from source_commonroom.lists.partitions import identified, object_types_or_none
 from source_commonroom.records.columns import Column, columns_from, columns_of, custom_cols, make_filler
@@ -41,7 +41,7 @@ class CustomFieldDefinitions(PageRetriever):
     entity: str = ""
     object_types: PageRetriever | None = None
 
-    def get(self) -> list[dict[str, Any]]:
+    def get(self) -> Rows:
         """Return the definitions, as ``/custom-fields?entityType=…`` answers them.
 
         If the types of objects can't be listed there are none, and a warning: no other stream may fail for that.
@@ -191,7 +191,7 @@ class RecordShape:
             columns += [column for column in current if column.name in unnamed]
         return columns
 
-    def transform_page(self, records: list[dict[str, Any]], repeats: Repeats) -> None:
+    def transform_page(self, records: Rows, repeats: Repeats) -> None:
         """Shape the records of a page; one with values that don't fit becomes a :class:`ChangedRecord`.
 
         :raises AirbyteTracedException: if the definitions are needed and can't be had; nothing is emitted then
@@ -248,9 +248,7 @@ class RecordShape:
             last=[*last, cleaner] if cleaner else last,
         )
 
-    def _name_misfits(
-        self, misfits: Sequence[tuple[int, str]], records: list[dict[str, Any]], repeats: Repeats
-    ) -> None:
+    def _name_misfits(self, misfits: Sequence[tuple[int, str]], records: Rows, repeats: Repeats) -> None:
         """Name the values that became null in their records, and, once a column, in the log; never what they were."""
         has_map = self._selected is None or _MAP in self._selected
         no_map = any(name == _MAP for _, name in misfits)
@@ -289,7 +287,7 @@ class RecordShape:
 class _Steps(NamedTuple):
     """What each page goes through, in this order."""
 
-    fit_page: Callable[[list[dict[str, Any]]], PageChanges]
+    fit_page: Callable[[Rows], PageChanges]
     fill: Callable[[dict[str, Any]], Sequence[str]] | None
     custom: Sequence[str]
     """The names of the columns that it fills."""
