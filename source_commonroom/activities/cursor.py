@@ -220,30 +220,34 @@ class WindowCursor(Cursor):
             serve some of them; and what :meth:`PageRetriever.page_of` raises
         """
         window = self._windows[stream_slice.extra_fields[_WINDOW]]
+        failed: AirbyteTracedException | None = None
         try:
             try:
                 yield from self._read(window)
-            except AirbyteTracedException:
-                yield from self._compare_others(window)
-                raise
-            try:
-                yield from self._compare(window)
             except AirbyteTracedException as error:
-                if not window.unserved:
+                failed = error
+            try:
+                yield from self._compare(window.total, None if failed else window.tally())
+            except AirbyteTracedException as error:
+                if not (failed or window.is_split):
+                    self._checkpoint((window.low, window.high))
+                if not (failed or window.unserved):
                     raise
-                # What can't be served is the stream's error.
+                # The stream's error is the one below.
                 logger.error("%s", error.message)  # noqa: TRY400  # a sentence, and no stack trace
         except BaseException:
             # The CDK doesn't close it.
             del self._windows[window.number]
             raise
-        if window.unserved:
-            del self._windows[window.number]
-            raise AirbyteTracedException(
+        if window.unserved and not failed:
+            failed = AirbyteTracedException(
                 message=unserved_message(self._stream_name, window.unserved),
                 internal_message=f"{len(window.unserved)} spans failed on every request",
                 failure_type=FailureType.transient_error,
             )
+        if failed:
+            del self._windows[window.number]
+            raise failed
 
     def _read(self, window: Window) -> Iterator[Rows]:
         self._planner.release_first_page(window)
@@ -266,24 +270,11 @@ class WindowCursor(Cursor):
                     self._unserved = Coverage([*self._unserved, *wider])
                     self._checkpoint_spans(window.done)
 
-    def _compare(self, window: Window) -> Iterator[Rows]:
-        """Compare the sum of the windows with the count of the whole, once the last of them has been read."""
-        try:
-            yield from self._compare_runs(window.total, window.tally())
-        except AirbyteTracedException:
-            if not window.is_split:
-                self._checkpoint((window.low, window.high))
-            raise
+    def _compare(self, whole: SpanTotal | None, tally: Tally | None) -> Iterator[Rows]:
+        """Compare the sum of windows with the count of the whole when the last one is read; no state covers a loss.
 
-    def _compare_others(self, window: Window) -> Iterator[Rows]:
-        """Compare the sum of the windows beside one that failed: its own error is the stream's, another is logged."""
-        try:
-            yield from self._compare_runs(window.total, None)
-        except AirbyteTracedException as other:
-            logger.error("%s", other.message)  # noqa: TRY400  # a sentence, and no stack trace
-
-    def _compare_runs(self, whole: SpanTotal | None, tally: Tally | None) -> Iterator[Rows]:
-        """Compare all windows that a tally leaves to be compared; no state covers spans that may lack something."""
+        :param tally: what was received of a window; None if it failed
+        """
         failed: AirbyteTracedException | None = None
         for run in whole.window_done(tally) if whole else ():
             assert whole  # noqa: S101  # for the type checker
