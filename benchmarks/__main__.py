@@ -20,7 +20,7 @@ ALL = "all"
 
 
 def main() -> None:
-    """Run the scenarios that the command line names; exit with 1 where a run failed."""
+    """Run the scenarios that the command line names; exit with 1 if a run failed."""
     options = _options()
     names = list(SCENARIOS) if ALL in options.scenario else options.scenario or [DEFAULT]
     options.results.mkdir(parents=True, exist_ok=True)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from benchmarks.contenders import Contender
 
-# Nobody calls home while being measured, and what dlt keeps for a user stays out of the user's folder.
+# No contender calls home while being measured, and what dlt keeps for a user stays out of the user's folder.
 QUIET = {"DO_NOT_TRACK": "1", "RUNTIME__DLTHUB_TELEMETRY": "false"}
 
 

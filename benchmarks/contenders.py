@@ -78,7 +78,7 @@ def _read_arguments(job: Job, config: dict[str, Any]) -> list[str]:
 
 
 def catalog(streams: tuple[str, ...]) -> dict[str, Any]:
-    """Configure streams with all their columns, incremental where they can be."""
+    """Configure streams with all their columns, incremental if they can be."""
     return {
         "streams": [_configured(name, "incremental" if name == INCREMENTAL else "full_refresh") for name in streams]
     }

@@ -36,7 +36,7 @@ class Usage:
     """Seconds of CPU, user and system."""
     peak_mb: float
     exit_code: int
-    """Negative where a signal ended it."""
+    """Negative if a signal ended it."""
 
 
 def measure(
@@ -75,7 +75,7 @@ class _Watcher:
         self.peak_mb = 0.0
         self._kill_when = kill_when or (lambda: False)
         self._deadline = perf_counter() + TIME_LIMIT_SECONDS
-        # Both stay with this process: once it is gone they fail, even where another has got its number.
+        # Both stay with this process: once it is gone they fail, even if another has got its number.
         self._handle = os.pidfd_open(pid)
         self._status = Path(f"/proc/{pid}/status").open("rb", buffering=0)  # noqa: SIM115  # closed in __exit__
         self._ended = Event()

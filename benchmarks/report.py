@@ -34,7 +34,7 @@ class Column:
     form: str
 
     def text(self, row: Row) -> str:
-        """Write a row's value; a dash where it has none."""
+        """Write a row's value; a dash if it has none."""
         value = self.value(row)
         return "-" if value is None else format(value, self.form)
 
@@ -118,7 +118,7 @@ def versions() -> dict[str, Any]:
 
 
 def _commit() -> str:
-    """Tell the commit, with `-dirty` where the working tree differs from it."""
+    """Tell the commit, with `-dirty` if the working tree differs from it."""
     command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
     return _output(command).strip()
 

@@ -1,8 +1,8 @@
 """Serve a site as a process that answers for its traffic: `python -m benchmarks.server '{"contacts": 640, …}'`.
 
-It is the sandbox, in a process of its own so that its CPU counts for nobody. A line on stdin is a command, and each
+It is the sandbox, in a process of its own so that its CPU counts for none. A line on stdin is a command, and each
 is answered by a line of JSON on stdout: `stats` tells the traffic since the last `reset`. The first line tells the
-address and the token. The end of stdin ends it, and so does the end of whoever started it.
+address and the token. The end of stdin ends it, and so does the end of the process that started it.
 """
 
 from __future__ import annotations

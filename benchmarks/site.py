@@ -42,9 +42,9 @@ class Site:
         return int(getattr(self, stream))
 
     def requests_needed(self, streams: tuple[str, ...]) -> int:
-        """Tell how many requests the streams cost whoever knows in advance how many pages there are."""
+        """Tell how many requests the streams cost if it is known in advance how many pages there are."""
         return sum(max(1, ceil(self.size(stream) / PAGE_SIZE)) for stream in streams)
 
     def floor(self, streams: tuple[str, ...]) -> float | None:
-        """Tell the seconds that the rate limit allows nobody to undercut; None where there is no limit."""
+        """Tell the seconds that the rate limit takes at least; None if there is no limit."""
         return self.requests_per_second and self.requests_needed(streams) / self.requests_per_second

@@ -150,7 +150,7 @@ def test_given_a_proxy_whose_answer_trickles_when_asked_for_then_it_times_out_in
         threading.Thread(target=trickle, daemon=True).start()
         proxies = {"https": f"http://127.0.0.1:{listener.getsockname()[1]}"}
         start = time.monotonic()
-        # The socket that is shut leaves one of TLS behind, which nobody closes.
+        # The socket that is shut leaves one of TLS behind, which isn't closed.
         with warnings.catch_warnings(action="ignore", category=ResourceWarning), session(1.0) as asks:
             with pytest.raises(requests.ReadTimeout, match="wasn't complete after 1 s"):
                 asks.get("https://api.example/v2/tags", timeout=5, proxies=proxies)

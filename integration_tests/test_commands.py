@@ -95,7 +95,7 @@ def test_given_a_wrong_token_when_checked_then_it_says_so_and_where_to_make_a_ne
 def test_given_nothing_that_listens_when_checked_then_it_names_the_server(serve: Serve, command: RunCommand) -> None:
     sandbox = serve()
 
-    # A port of the loopback that nobody has: the one of tcpmux.
+    # A port of the loopback that is free: the one of tcpmux.
     status, message = status_of(command("check", sandbox, api_url="http://127.0.0.1:1/community"))
 
     assert status == Status.FAILED

@@ -30,14 +30,14 @@ from source_commonroom.api.errors import FAILURES
 from unit_tests.streams import BY_NAME, catalog
 
 CONFIG, TRANSIENT, SYSTEM = FailureType.config_error, FailureType.transient_error, FailureType.system_error
-# Each takes one request, where all goes well.
+# Each takes one request, if all goes well.
 STREAMS = (
     *("tags", "providers", "industries", "tech_stack_products", "custom_fields", "activity_types", "object_types"),
     *("activity_categories", "activity_sentiment", "lead_scores", "me", "contact_custom_fields", "user_defined_tags"),
 )
 PACKAGE = Path(source_commonroom.__file__).parent
 ANOTHER_TOKEN = "another-token-77aa"
-# Of the loopback, the port of tcpmux, which nobody has.
+# Of the loopback, the port of tcpmux, which is free.
 NOBODY = "127.0.0.1:1"
 
 
@@ -52,9 +52,9 @@ class Case:
     says: str
     """A part of the message."""
     fault: Fault | None = None
-    """What is answered; None where a run below tells what is met."""
+    """What is answered; None if a run below says what is met."""
     requests: int | None = None
-    """How many are made, where not one for each try; those to other addresses don't count."""
+    """How many are made, if not one for each try; those to other addresses don't count."""
     name: str = ""
     """Tells cases of a row apart."""
 
@@ -158,7 +158,7 @@ class Outcome:
     asked: int = 0
     """How many came for the status of the token."""
     says: str = ""
-    """What the message has in it, where the case alone doesn't tell."""
+    """What the message contains, if the case alone doesn't say."""
 
 
 @dataclass
@@ -271,7 +271,7 @@ def of_no_host(plain: str, full: str, proxy: str) -> Iterator[Run]:
 
 
 class StrictProxy(BaseHTTPRequestHandler):
-    """Connects nobody who doesn't say who they are."""
+    """Refuses clients without a user."""
 
     def do_CONNECT(self) -> None:
         self.send_error(407)
@@ -292,7 +292,7 @@ def strict_proxy() -> Iterator[str]:
 
 @contextmanager
 def full_queue() -> Iterator[str]:
-    """Listen, and let nobody in: the queue of the socket is full."""
+    """Listen, and let no one in: the queue of the socket is full."""
     with ExitStack() as stack:
         listening = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
         for _ in range(3):
@@ -332,7 +332,7 @@ def run_all(folder: Path) -> dict[str, Outcome]:
 
 @pytest.fixture(scope="session")
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
-    """What became of each case. Where tests run in several processes, the first one that asks runs the runs for all."""
+    """The outcome of each case. If tests run in several processes, the first one that asks runs the runs for all."""
     folder = tmp_path_factory.mktemp("errors")
     if "PYTEST_XDIST_WORKER" not in os.environ:
         return run_all(folder)

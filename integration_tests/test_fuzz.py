@@ -285,7 +285,7 @@ class Served:
 
     @cached_property
     def page(self) -> Page:
-        """The page that the client got, and None where it is none."""
+        """The page that the client got, and None if it is none."""
         return self._read(self.answer)
 
     @cached_property
@@ -340,7 +340,7 @@ class FuzzedApi(Api):
         self._broken = {stream.path: rng.choice(BROKEN_KINDS) for stream in rng.sample(STREAMS, 2)}
 
     def answer(self, call: Call) -> Answer:
-        """Answer a call, and break the answer where it is due: by the seed and the request, whatever came before."""
+        """Answer a call, and break the answer if it is due: by the seed and the request, whatever came before."""
         right = super().answer(call)
         self._asked[call.path, call.query] += 1
         tries = self._asked[call.path, call.query]
@@ -507,7 +507,7 @@ def test_given_fuzzed_bodies_when_read_then_every_stream_ends_and_complete_means
         errors = output.errors(stream.name)
         assert bool(errors) == (output.status(stream.name) == AirbyteStreamStatus.INCOMPLETE), stream.name
         for error in errors:
-            # What nobody has foreseen has another message, and is a system_error.
+            # What isn't foreseen has another message, and is a system_error.
             assert error.message.startswith(f"{stream.name}: ")
             assert error.failure_type in FORESEEN
     found = [breach for stream in STREAMS for breach in breaches(stream, api, output)]

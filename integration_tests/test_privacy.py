@@ -44,7 +44,7 @@ def test_when_personal_data_is_not_kept_then_none_of_it_stands_anywhere_in_the_o
 
     result = command("read", serve(), pii=pii, pii_salt=SALT)
 
-    # Texts that nobody else holds by chance.
+    # Texts that nothing else contains by chance.
     assert found_in(result.text, personal) == []
     assert SALT not in result.text
     for stream in STREAMS:

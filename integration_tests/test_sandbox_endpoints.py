@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 SCHEMA_FILE = "./source_commonroom/schemas/{{ parameters['name'] }}.json"  # as in the manifest
 STREAM_OF = {"api_token": "api_token_status"}
-"""The stream of a collection, where it isn't of the same name."""
+"""The stream of a collection, if it isn't of the same name."""
 
 # What a record of the workspace tells beside the columns that the API answers: what the API was asked by.
 ASKED_BY = {"objects": "objectTypeId", "locations": "locationType", "segment_statuses": "segmentId"}

@@ -1,4 +1,4 @@
-"""The token and the salt: nowhere in what a process prints, whatever breaks and whoever quotes them."""
+"""The token and the salt: nowhere in what a process prints, whatever breaks and whatever quotes them."""
 
 import json
 import os
@@ -37,7 +37,7 @@ from airbyte_cdk.sources.concurrent_source.concurrent_source import ConcurrentSo
 from source_commonroom import run
 from source_commonroom.records import privacy
 
-# Nobody waits, and the time passes all the same.
+# The time passes without waiting.
 slept = 0.0
 awake = time.monotonic
 
@@ -110,7 +110,7 @@ def files(folder: Path, **contents: Any) -> list[str]:
 
 
 def config_of(sandbox: Sandbox) -> dict[str, Any]:
-    # As somebody pastes it.
+    # As people paste it.
     return {"api_token": f"  {TOKEN}\n", "api_url": sandbox.api_url, "pii": "hash", "pii_salt": SALT}
 
 

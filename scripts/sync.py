@@ -1,6 +1,6 @@
 """Load a Common Room workspace into a DuckDB file through PyAirbyte, and show what arrived.
 
-The workspace is that of ``secrets/config.json``, or where there is none the sandbox's, which this script starts and
+The workspace is that of ``secrets/config.json``, or if there is none the sandbox's, which this script starts and
 stops. ``make sync`` runs it with PyAirbyte's own interpreter; the connector has an environment of its own, as it would
 have with any Airbyte.
 """
@@ -119,7 +119,7 @@ def sync(connector: Path, config: dict[str, Any], database: Path) -> None:
     except ab.exceptions.AirbyteConnectorFailedError:
         if not progress.refused:
             raise
-        # A stream that the token may not read fails the whole read, as it should where nobody watches. Here somebody
+        # A stream that the token may not read fails the whole read, as it should if no one watches. Here someone
         # does.
         print(f"==> Once more, without what this token may not read: {', '.join(sorted(progress.refused))}")
         result = _load(source, cache, [stream for stream in streams if stream not in progress.refused], progress)

@@ -10,9 +10,9 @@ DEEPEST = 254
 
 
 def read_json(text: str) -> tuple[Any, Notes]:
-    """Read as the standard library does, and say what it then holds that nobody can keep.
+    """Read as the standard library does, and say what it then contains that can't be kept.
 
-    :raises ValueError: where it isn't JSON, or is nested too deep
+    :raises ValueError: if it isn't JSON, or is nested too deep
     """
     notes = Notes()
 
@@ -58,7 +58,7 @@ def _whole(text: str, notes: Notes) -> str:
     return "".join("\ufffd" if "\ud800" <= letter <= "\udfff" else letter for letter in joined) if halves else joined
 
 
-# The kinds of pages, and the key of their rows; None where they are the whole body.
+# The kinds of pages, and the key of their rows; None if they are the whole body.
 ROWS_AT = {
     "paged": "data",
     "paged_open": "data",
@@ -71,7 +71,7 @@ ROWS_AT = {
 
 
 def read_page(content: bytes, kind: str) -> tuple[list[Any], Any] | None:
-    """Return the rows of a page and what stands beside them in `meta`; None where it is no page."""
+    """Return the rows of a page and what stands beside them in `meta`; None if it is no page."""
     try:
         body, _ = read_json(content.decode())
     except ValueError:

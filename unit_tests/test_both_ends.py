@@ -1,4 +1,4 @@
-"""Both ends: two walks that meet, and one where the API doesn't sort as it should."""
+"""Both ends: two walks that meet, and one if the API doesn't sort as it should."""
 
 import threading
 from collections.abc import Callable, Mapping
@@ -34,7 +34,7 @@ LetFirst = Callable[[str, int], None]
 def let_first(monkeypatch: pytest.MonkeyPatch) -> LetFirst:
     """Let the walk of one direction have so many pages before the other one goes on: ``let_first("desc", 3)``.
 
-    Which of two threads comes first is for nobody to say: one walk may be over before the other has begun. The API
+    Which of two threads is first can't be predicted: one walk may be over before the other has begun. The API
     can't make one wait, since requests-mock lets one in at a time.
     """
     page_of = PageRetriever.page_of
@@ -273,7 +273,7 @@ def test_given_a_cursor_that_is_refused_after_an_insertion_when_read_then_the_or
 
 
 class OneEyed(Api):
-    """Leaves out every tenth contact where it sorts downwards."""
+    """Leaves out every tenth contact when it sorts downwards."""
 
     def answer(self, call: Call) -> Answer:
         answer = super().answer(call)

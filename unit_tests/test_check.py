@@ -275,7 +275,7 @@ def test_given_a_record_without_an_id_when_checked_then_the_streams_that_need_it
 
 
 class BrokenSlicer(StreamSlicer):
-    """Raises what nobody expects."""
+    """Raises what isn't expected."""
 
     def stream_slices(self) -> Iterable[StreamSlice]:
         raise KeyError("id")

@@ -203,7 +203,7 @@ def test_given_an_environment_that_cannot_be_used_when_read_then_the_stream_says
 
 
 def read_refused(*streams: str, **status: Any) -> tuple[Output, int]:
-    """Read streams that are refused, where the status of the token is answered so; and how often it was asked."""
+    """Read streams that are refused, while the status of the token is answered so; and how often it was asked."""
     with requests_mock.Mocker() as mocker:
         mocker.get(requests_mock.ANY, **REFUSED)
         asked = mocker.get(STATUS_URL, **status)

@@ -1,4 +1,4 @@
-"""Counts that fail, and orders that nobody asked for: everything comes all the same, and in few requests."""
+"""Counts that fail, and orders that weren't asked for: everything is read all the same, and in few requests."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -65,7 +65,7 @@ def test_given_counts_that_all_fail_when_read_then_everything_comes_with_one_war
     (warning,) = output.warnings()
     assert "can't be compared with a count" in warning
     assert len(api.log.of("/v2/activities")) <= 2 * PAGES + 70
-    # Nobody waits for what isn't needed.
+    # What isn't needed isn't waited for.
     assert sum(waits) < 5
     # In windows, so that workers share it, and a state is kept.
     assert len(output.states("activities")) >= 3
@@ -144,7 +144,7 @@ def test_given_counts_that_fail_for_long_spans_and_are_refused_for_shorter_ones_
 
 
 class Odd(Api):
-    """Shows all activities at one moment far from where they are."""
+    """Shows all activities at one time far from their own."""
 
     def __init__(self, workspace: Workspace, shown: str) -> None:
         super().__init__(workspace)

@@ -1,4 +1,4 @@
-"""Files and catalogs: what is read of them, and the sentence where they can't be."""
+"""Files and catalogs: what is read of them, and the sentence if they can't be."""
 
 import codecs
 import signal

@@ -237,7 +237,7 @@ def test_given_no_salt_or_an_unknown_stream_then_it_is_refused() -> None:
         ("objects", {"recordKey": "jane@EXAMPLE.com"}, ["recordKey"]),
         ("object_deal_31", {"name": "jane@example.com"}, ["name"]),
         ("segment_members", {"memberName": "Jane@Example.com"}, ["memberName"]),
-        # Where nothing is personal but an address.
+        # Nothing is personal but an address.
         ("providers", {"name": "Jane@example.com"}, ["name"]),
         (
             "custom_fields",
@@ -373,7 +373,7 @@ JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
 )
-# Each of them holds the secret; none is a text, as which it could be kept where nothing is personal.
+# Each of them holds the secret; none is a text, as which it could be kept if nothing is personal.
 FORMS: list[Any] = [
     {SECRET: 1},
     {"value": SECRET},

@@ -88,7 +88,7 @@ def test_given_a_server_error_for_ever_when_read_then_it_is_tried_for_ten_minute
 
     assert seconds(waits)[:5] == [pytest.approx(wait, rel=0.25) for wait in (1, 2, 4, 8, 16)]
     assert 560 < took < 660
-    # So long nobody says nothing.
+    # No log line is further from the next.
     assert max(waits) <= 30
     error = output.errors("tags")[0]
     assert error.failure_type == FailureType.transient_error

@@ -1,4 +1,4 @@
-"""Seams: whatever the API's bounds and resolution are, nothing is lost where windows meet, and nothing comes twice."""
+"""Seams: whatever the API's bounds and resolution are, nothing is lost or emitted twice where windows meet."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable

@@ -13,7 +13,7 @@ from unit_tests.streams import BY_NAME, selecting
 
 
 def asked_for(api: Api, path: str) -> set[frozenset[str]]:
-    """Tell what `cols` held, over all requests; nothing where it wasn't sent."""
+    """Tell what `cols` held, over all requests; nothing if it wasn't sent."""
     return {frozenset(request.params.get("cols", "").split(",")) - {""} for request in api.log.pages(path)}
 
 

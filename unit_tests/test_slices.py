@@ -1,4 +1,4 @@
-"""The plan of windows: exact whatever the records, and about equal where they allow it."""
+"""The plan of windows: exact whatever the records, and about equal if they allow it."""
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable

@@ -103,7 +103,7 @@ def test_given_a_cursor_that_expires_when_read_then_the_list_is_begun_again_and_
 
     assert by_key(CONTACTS, output.records("contacts")) == expected(CONTACTS, api.workspace)
     assert output.status("contacts") == AirbyteStreamStatus.COMPLETE
-    # None is, where the two walks have met by then.
+    # None is, if the two walks have met by then.
     refused = any(request.status == 400 for request in api.log.requests)
     assert refused or (ends == "both" and at > 1)
     assert refused == any("read again from its first page" in text for text in output.warnings())
@@ -442,7 +442,7 @@ def test_given_one_window_that_takes_four_minutes_when_read_then_its_state_is_ke
 
     output = read(api, "activities", num_workers=2, **SPAN)
 
-    # Where the state is kept, the walk goes on with a row that came already.
+    # At a checkpoint, the walk goes on with a row that was received already.
     assert len(api.log.pages("/v2/activities")) <= 13
     assert len(output.states("activities")) >= 12 * 20 // 60
 

@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def pages(client: httpx.Client, stream: dict[str, Any]) -> Iterator[list[Any]]:
-    """Walk the pages of a stream; where the API says 429, wait as long as it says."""
+    """Walk the pages of a stream; if the API says 429, wait as long as it says."""
     params = dict(stream["params"])
     while True:
         response = client.get(stream["path"], params=params)

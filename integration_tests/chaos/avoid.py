@@ -1,4 +1,4 @@
-"""What a schedule leaves out, because under its style nobody could know what it costs.
+"""What a schedule leaves out, because under its style it couldn't be known what it costs.
 
 Where cursors count rows, a row that goes hides one that stays, and a client that isn't told learns of it from numbers
 only, or from pages that it asks for once more. A few combinations leave no such trace. To let them happen and forgive
@@ -72,7 +72,7 @@ class Avoidance:
         )
 
     def _is_counted(self, collection: str) -> bool:
-        """Tell whether whoever asks for counts gets all of them.
+        """Tell whether all requests for counts are answered.
 
         A fault may let one fail, and the list is as one without a count then: unless the run's faults spare counts.
         """

@@ -31,7 +31,7 @@ class Changes:
     """Makes changes, as many as asked for, and tells the chronicle of each."""
 
     avoidance: Avoidance | None = None
-    """What may change now; everything, where nothing is being read."""
+    """What may change now; everything, if nothing is being read."""
 
     def __init__(self, workspace: Workspace, chronicle: Chronicle, clock: Clock, schedule: Schedule) -> None:
         self.made: Counter[str] = Counter()
@@ -76,7 +76,7 @@ class Changes:
         self._read.clear()
 
     def make(self) -> None:
-        """Make a change, or none where there is nothing left to change."""
+        """Make a change, or none if there is nothing left to change."""
         kind = self._rng.choice(self._drawn)
         self._leaves_out = False
         with self._workspace.lock:
@@ -101,7 +101,7 @@ class Changes:
 
     def _insert_future(self) -> None:
         ahead = self._rng.choice((timedelta(days=2), timedelta(seconds=2)))
-        # Where dates are cut to a second, what comes within the last one before the end of a run isn't asked for, and
+        # If dates are cut to a second, what comes within the last one before the end of a run isn't asked for, and
         # nothing tells. The next run brings it, but a law can't say which of them it belongs to.
         self._add_activity(self._clock.now() + (timedelta(days=2) if self._coarse else ahead))
 

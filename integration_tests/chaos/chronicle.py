@@ -29,7 +29,7 @@ def keyed(stream: Stream, rows: Iterable[Record]) -> Rows:
 
 
 def as_shown(rows: Iterable[Record]) -> list[Record]:
-    """List records as the API shows them, where it stores the times of activities finer than that."""
+    """List records as the API shows them, if it stores the times of activities finer than that."""
     return [{**row, "activityTime": shown(row["activityTime"])} if "activityTime" in row else row for row in rows]
 
 

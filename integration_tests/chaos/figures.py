@@ -30,6 +30,6 @@ ORDER = (
 
 
 def describe(figures: Figures) -> list[str]:
-    """Write figures as lines: those of schedules, where some were played, even if they are 0, and then all others."""
+    """Write figures as lines: those of schedules, if some were played, even if they are 0, and then all others."""
     names = [*(ORDER if figures["schedules"] else ()), *sorted(figures.keys() - set(ORDER))]
     return [f"{name:>24} {figures[name]:>9,}" for name in names]

@@ -139,7 +139,7 @@ def _manners(played: Played) -> Iterator[str]:
             yield f"{name}: INCOMPLETE without an error that says why"
     complete = all(played.completed(name) for name in played.streams)
     if played.output.exit_code != (0 if complete else 1):
-        yield f"exit code {played.output.exit_code} where {'all' if complete else 'not all'} streams are COMPLETE"
+        yield f"exit code {played.output.exit_code} although {'all' if complete else 'not all'} streams are COMPLETE"
 
 
 def _refresh(played: Played, name: str, chronicle: Chronicle) -> Iterator[str]:

@@ -263,10 +263,10 @@ def _heavy(schedule: Schedule, run: Run, workspace: Workspace) -> dict[str, int]
 
 
 def _end_date(schedule: Schedule, clock: Clock) -> dict[str, str]:
-    """Tell the connector when it is, where the real clock doesn't, and the API doesn't either."""
+    """Tell the connector when it is, if the real clock doesn't, and the API doesn't either."""
     if not schedule.days or schedule.style.traits.dates:
         return {}
-    # Where dates are cut to a second, nothing tells that what came in the last one wasn't asked for.
+    # If dates are cut to a second, nothing tells that what came in the last one wasn't asked for.
     now = clock.now()
     return {"end_date": iso(now.replace(microsecond=0) if schedule.style.traits.date_resolution else now)}
 

@@ -44,7 +44,7 @@ class Style:
     """How cursors work; None for what the schedule has drawn without a style."""
     traits: Traits = field(default_factory=Traits)
     failing_counts: float | None = None
-    """Counts of activities fail where they span more than so many days; with `ALL_COUNTS`, all counts of all lists."""
+    """Counts of activities fail if they span more than so many days; with `ALL_COUNTS`, all counts of all lists."""
     fails_at_last: bool = False
     """Whether they fail in the last run, too, and not in those before it alone."""
     ahead: timedelta = timedelta()
@@ -105,7 +105,7 @@ class Style:
             yield Fault("status", status=504, path=ACTIVITIES, when=counts_longer_than(self.failing_counts))
 
     def counted(self, path: str, *, failing: bool) -> bool:
-        """Tell whether whoever asks for counts of a path gets all of them, as far as the style goes.
+        """Tell whether all requests for counts of a path are answered, as far as the style goes.
 
         :param failing: whether the counts fail now that the style lets fail
         """

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Warehouse:
-    """Tables by stream: appended and deduplicated where a stream is incremental, overwritten where it isn't.
+    """Tables by stream: appended and deduplicated if a stream is incremental, overwritten if it isn't.
 
     A refresh that wasn't said to be COMPLETE doesn't replace the one before.
     """

@@ -25,7 +25,7 @@ What the description leaves open and `Traits` choose, `Api(workspace, traits=Tra
 
 - Times of activities that are stored finer than they are shown; dates of a query that are compared coarser, or that
   leave out their own moment.
-- The order of a path where none is asked for, paths that ignore what is asked, and ids that are compared as texts.
+- The order of a path if none is asked for, paths that ignore what is asked, and ids that are compared as texts.
 - Paths that never answer a count, and records that no page can be served with.
 - Records with values of other types than documented, and such that large pages with them take too long; cursors that
   take another `limit`.
@@ -45,7 +45,7 @@ What it does not reproduce, or had to decide, because the provider doesn't say:
 - What the ids of locations (here: `loc_<number>`), website visits (`w_` and a text) and prospector companies (a
   UUID) look like; whether segments share the ids of their statuses (no); what v1 calls the type `number` (so).
 - A well-formed id that doesn't exist matches no record here, but in a path. A segment has members of its own
-  `entityType` only, and one of objects those of one type; one of organizations tells nobody who they are.
+  `entityType` only, and one of objects those of one type; one of organizations doesn't say who they are.
 - A date finer than a millisecond is cut to it, unless times are stored finer. Dates are always cut, never rounded.
   Times finer than a microsecond; shown times that are rounded; a moment that two endpoints tell differently.
 - A page that goes wrong for its columns. A record that can't be served is missing in no count, and

@@ -39,7 +39,7 @@ def read_share(text: str) -> tuple[str, float]:
 
 
 def read_order(text: str) -> tuple[str, tuple[str, Direction]]:
-    """Read `PATH=SORT:DIRECTION`: the order of a path where none is asked for."""
+    """Read `PATH=SORT:DIRECTION`: the order of a path if none is asked for."""
     path, _, order = text.partition("=")
     sort, _, direction = order.partition(":")
     if direction not in {"asc", "desc"}:
@@ -119,7 +119,7 @@ def add_traits(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="PATH=SORT:DIRECTION",
-        help="the order of a path where none is asked for, as /v2/activities=activityTime:desc; may be repeated",
+        help="the order of a path if none is asked for, as /v2/activities=activityTime:desc; may be repeated",
     )
     traits.add_argument(
         "--failing-counts",

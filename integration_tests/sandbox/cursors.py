@@ -37,7 +37,7 @@ class Cursors(Protocol):
         """Make the token of a place, the same one whenever it is asked again."""
 
     def read(self, scope: str, token: str) -> Place | None:
-        """Tell the place that a token was made for, or None where it is of no such walk."""
+        """Tell the place that a token was made for, or None if it is of no such walk."""
 
 
 class KeysetCursors:
@@ -114,7 +114,7 @@ class ExpiringCursors:
         return self._cursors.write(f"{scope}.{self._generation}", place)
 
     def read(self, scope: str, token: str) -> Place | None:
-        """Tell the place that a token was made for, or None where it is of no such walk, or has expired."""
+        """Tell the place that a token was made for, or None if it is of no such walk, or has expired."""
         return self._cursors.read(f"{scope}.{self._generation}", token)
 
 

@@ -54,7 +54,7 @@ LABELS_OF_ALL = (
     ("Coordinates", "geo"),
     ("Interests", "list"),
 )
-"""What contacts, organizations and two types of objects have. The last two are of types that nobody documents."""
+"""What contacts, organizations and two types of objects have. The last two are of undocumented types."""
 
 CHOICES = {"Stage": ("New", "Qualified", "Won 🏆"), "Interests": ("API", "SSO", "Dados, e mais", "")}
 """Fields of one of these, or of several: in v1 their type is `enum`."""
@@ -132,7 +132,7 @@ class CustomFields:
     def _definition(self, field: Field, name: str, owners: list[str]) -> Record:
         draw = self._draw
         of_objects = owners[0].startswith("cot_")
-        # Nobody knows what samples of an undocumented type look like.
+        # It isn't known what samples of an undocumented type look like.
         known = not isinstance(field.draw(self._people[0]), (dict, list))
         return draw.row(
             {

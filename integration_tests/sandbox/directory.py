@@ -161,7 +161,7 @@ def tech_stack_products(draw: Draw, count: int) -> list[Record]:
 
 
 def website_visits(draw: Draw, count: int, contacts: list[Record], organizations: list[Record]) -> list[Record]:
-    """Make visits: of contacts, of somebody at an organization, of anybody. Their ids are no numbers."""
+    """Make visits: of contacts, of people at an organization, of anyone. Their ids are no numbers."""
     at = {row["primaryDomain"]: row["id"] for row in organizations}
     rng = draw.rng
     visits = []

@@ -85,7 +85,7 @@ class Endpoint:
     required: tuple[str, ...] = ()
     """Those of the filters that a request has to name."""
     within: Filter | None = None
-    """The condition that the `{id}` of the path puts on the records, or NotFoundError where there is no such id."""
+    """The condition that the `{id}` of the path puts on the records, or NotFoundError if there is no such id."""
     dated_by: str | None = None
     """The column that `startDate` and `endDate` bound."""
     sorts: tuple[str, ...] = ()

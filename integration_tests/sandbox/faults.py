@@ -80,7 +80,7 @@ class _Tally:
 
 
 class Faults:
-    """The rules in force. Where several are due, the first one strikes."""
+    """The rules in force. If several are due, the first one strikes."""
 
     def __init__(self, faults: Iterable[Fault] = ()) -> None:
         self._lock = Lock()

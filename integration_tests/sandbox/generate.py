@@ -212,7 +212,7 @@ class _Maker:
     ) -> list[Record]:
         """Make contacts, most of them of an organization; their activities come with `_relate`.
 
-        Every other one is in the first segment of contacts, and nobody is in the last.
+        Every other one is in the first segment of contacts, and none is in the last.
         """
         lists = [{"id": row["id"], "name": row["name"]} for row in segments if row["entityType"] == "contact"]
         types = dict(OBJECT_TYPES)

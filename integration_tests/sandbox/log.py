@@ -21,7 +21,7 @@ class Request:
     path: str
     params: Mapping[str, str]
     status: int
-    """The status answered, 0 where the connection was closed instead."""
+    """The status answered, 0 if the connection was closed instead."""
     started_at: float
     """By the clock of the API."""
     fault: str | None = None

@@ -19,7 +19,7 @@ DISTINCTIVE = re.compile(r"[ 0-9]")
 
 
 class Person(NamedTuple):
-    """What identifies a person. The handle is nobody else's."""
+    """What identifies a person. The handle is unique."""
 
     name: str
     handle: str

@@ -105,7 +105,7 @@ async def _break_off(answer: Answer, transport: asyncio.Transport, receive: Rece
 
 
 async def _trickle(answer: Answer, transport: asyncio.Transport, receive: Receive, send: Send) -> None:
-    """Send an answer byte by byte, or a header without an end, as long as somebody listens."""
+    """Send an answer byte by byte, or a header without an end, as long as the client listens."""
     gone = asyncio.ensure_future(_disconnected(receive))
     if answer.delivery is Delivery.TRICKLED:
         await _send_head(answer, send)

@@ -1,4 +1,4 @@
-"""Traits: what the API's description leaves open, to be chosen where a test needs it otherwise."""
+"""Traits: what the API's description leaves open, to be chosen if a test needs it otherwise."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Traits:
     coarse_times: bool = False
     """Whether the times that they are compared with are cut down to it, too."""
     order: Mapping[str, tuple[str, Direction]] = field(default_factory=dict)
-    """How the rows of a path are ordered where `sort` or `direction` isn't sent."""
+    """How the rows of a path are ordered if `sort` or `direction` isn't sent."""
     ignores_order: Collection[str] = ()
     """The paths that take `sort` and `direction`, and order their rows as if neither had been sent."""
     text_sorted_ids: bool = False
