@@ -3,6 +3,7 @@
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from ssl import SSLCertVerificationError
 from typing import Any, cast
 from urllib.parse import urljoin, urlsplit
@@ -63,29 +64,26 @@ MAKE_ANOTHER = (
 )
 _NO_CONNECTION = "Is the server up, and reachable from here? " + _LATER
 
-TOKEN_REJECTED = Failure(
+# A request that isn't sent again, because only the user can help.
+_ConfigError = partial(Failure, action=ResponseAction.FAIL, failure_type=FailureType.config_error)
+
+TOKEN_REJECTED = _ConfigError(
     name="token_rejected",
     means="Common Room rejects the token itself.",
     statuses=(401,),
-    action=ResponseAction.FAIL,
-    failure_type=FailureType.config_error,
     message="{stream}: Common Room rejected the API token. " + MAKE_ANOTHER,
 )
-FORBIDDEN = Failure(
+FORBIDDEN = _ConfigError(
     name="forbidden",
     means="The token is valid, but it, or the plan of the workspace, doesn't include this.",
     statuses=(403,),
-    action=ResponseAction.FAIL,
-    failure_type=FailureType.config_error,
     message="{stream}: Common Room refused access to /{endpoint}. The API token is valid, but it, or the plan of the "
     "workspace, doesn't include this stream. Deselect the stream, or have an admin of Common Room widen what the token "
     "may read.",
 )
-FORBIDDEN_OR_REJECTED = Failure(
+FORBIDDEN_OR_REJECTED = _ConfigError(
     name="forbidden_or_rejected",
     means="A token that is no longer valid, or one that may not read this: the API didn't say which.",
-    action=ResponseAction.FAIL,
-    failure_type=FailureType.config_error,
     message="{stream}: Common Room refused access to /{endpoint}, and didn't answer whether the API token is valid. "
     "Either it is no longer valid, or it, or the plan of the workspace, doesn't include this stream. Test the "
     "connection: if the test passes, the token is valid; then deselect this stream, or have an admin of Common Room "
@@ -126,13 +124,11 @@ FAILURES = (
         + _REPORT,
     ),
     TOKEN_REJECTED,
-    Failure(
+    _ConfigError(
         name="blocked",
         means="A firewall or a proxy refuses; the API itself would answer in JSON.",
         statuses=(403,),
         not_json=True,
-        action=ResponseAction.FAIL,
-        failure_type=FailureType.config_error,
         message="{stream}: a request to /{endpoint} was blocked before it reached Common Room's API: {host} answered "
         "{status} with a page that isn't the API's. A firewall or a proxy in between answers so; have it let the "
         "connector pass.",
@@ -148,12 +144,10 @@ FAILURES = (
         message="{stream}: Common Room listed something that it doesn't know any more at /{endpoint} (404). It was "
         "probably deleted while the sync ran. Run the sync again; if it happens each time, " + _REPORT,
     ),
-    Failure(
+    _ConfigError(
         name="not_found",
         means="The address is wrong, or the API has changed.",
         statuses=(404,),
-        action=ResponseAction.FAIL,
-        failure_type=FailureType.config_error,
         message="{stream}: there is no endpoint /{endpoint}, or not with this id. Is the API address of the "
         "configuration right? If it isn't set, Common Room's API has changed; " + _REPORT,
     ),
@@ -175,23 +169,19 @@ FAILURES = (
         message="{stream}: Common Room says that /{endpoint} is gone for good. Look for a newer version of the "
         "connector, and deselect the stream until then; if there is none, " + _REPORT,
     ),
-    Failure(
+    _ConfigError(
         name="redirected",
         means="A proxy's login page, or an API that has moved. The connector doesn't follow, because it would show the "
         "token to another server.",
         statuses=(301, 302, 303, 307, 308),
-        action=ResponseAction.FAIL,
-        failure_type=FailureType.config_error,
         message="{stream}: a request to /{endpoint} was redirected to {target}. The connector didn't follow, because "
         "the API token is for {host} alone. Either it is the login page of a proxy: have it let the connector pass; or "
         "the API has moved: then set the API address of the configuration.",
     ),
-    Failure(
+    _ConfigError(
         name="redirect_loop",
         means="Redirects that lead round in a circle.",
         exceptions=(broken.TooManyRedirects,),
-        action=ResponseAction.FAIL,
-        failure_type=FailureType.config_error,
         message="{stream}: {host} redirected a request to /{endpoint} time and again. Is the API address of the "
         "configuration right? If it isn't set, ask the people who run the proxy between the connector and Common Room.",
     ),
@@ -233,24 +223,20 @@ FAILURES = (
     ),
     NOT_A_PAGE,
     # Proxies.
-    Failure(
+    _ConfigError(
         name="proxy_refused",
         means="The proxy wants a user and a password.",
         statuses=(407,),
         exceptions=(broken.ProxyError,),
         words=r"Tunnel connection failed: 407",
-        action=ResponseAction.FAIL,
-        failure_type=FailureType.config_error,
         message="{stream}: the proxy between the connector and {host} wants a user and a password. They stand in its "
         "address, in the environment of the connector (HTTPS_PROXY); have it corrected.",
     ),
-    Failure(
+    _ConfigError(
         name="proxy_invalid",
         means="The address of the proxy isn't one, or is of a kind that the connector can't use, such as SOCKS.",
         # The API's own address was checked with the configuration (config.py), and is no part of what fails here.
         exceptions=(broken.InvalidURL, broken.InvalidSchema, urllib3.exceptions.LocationValueError, UnicodeError),
-        action=ResponseAction.FAIL,
-        failure_type=FailureType.config_error,
         message="{stream}: the proxy between the connector and {host} can't be used: its address isn't one, or is "
         "neither http nor https. It stands in the environment of the connector (HTTPS_PROXY or ALL_PROXY); have it "
         "corrected.",
@@ -274,23 +260,19 @@ FAILURES = (
     ),
     UNKNOWN_STATUS,
     # Connections.
-    Failure(
+    _ConfigError(
         name="ca_bundle_unusable",
         means="The file of trusted certificate authorities isn't there, or holds none.",
         exceptions=(OSError,),
         words=r"TLS CA certificate bundle|\[X509",
-        action=ResponseAction.FAIL,
-        failure_type=FailureType.config_error,
         message="{stream}: the certificate of {host} can't be checked, because the file of trusted certificate "
         "authorities isn't there, or holds none. The environment of the connector names it (REQUESTS_CA_BUNDLE or "
         "CURL_CA_BUNDLE); have it corrected, or remove it.",
     ),
-    Failure(
+    _ConfigError(
         name="tls_untrusted",
         means="The certificate isn't trusted. A proxy in between may present one of its own.",
         exceptions=(SSLCertVerificationError,),
-        action=ResponseAction.FAIL,
-        failure_type=FailureType.config_error,
         message="{stream}: {host} has no certificate that is trusted here. A proxy in between may present one of its "
         "own: have it let the connector pass, or add its certificate authority to those that the connector trusts "
         "(REQUESTS_CA_BUNDLE).",

@@ -103,7 +103,7 @@ class Counts:
         """Find out whether walks of a list received all of it, and yield the rows that they missed.
 
         In a list sorted by ids that only grow, a received record that isn't newer than the highest id at the count is
-        one of those that were counted: nothing that was created or deleted meanwhile can stand for one that is missing.
+        one of those that were counted: nothing that was created or deleted meanwhile can make up for a missing one.
         In other lists a record that was created meanwhile can. So they are compared with a count after the last page as
         well: what pages carry, or one that is asked for.
 
@@ -300,7 +300,7 @@ def _judge(again: Walk, counted: Count | None, then: Count | None, newer: int, n
     if then is None:
         return Verdict.DOUBTFUL
     if counted.top is None and found >= counted.records:
-        # What was created may stand for what is missing, unless it is there as well, and nothing was deleted.
+        # What was created may make up for what is missing, unless it is there as well, and nothing was deleted.
         hidden = _rose_and_fell(counted.records, again, then.records)
         return Verdict.WHOLE if found >= then.records and not hidden else Verdict.PLAUSIBLE
     # Only what was received before and is gone may be missing, and no more than was deleted since the count.
