@@ -18,10 +18,10 @@ from source_commonroom.lists.completeness import Counts
 
 logger = logging.getLogger("airbyte")
 
-# So many parts may fail one after the other, as long as nothing has been served: the halves of a window, and those of
-# one of them. And so many later, if several records fail.
-_MOST_AT_FIRST = 4
-_MOST = 12
+# How many parts may fail in a row as long as nothing has been served: the halves of a window, and those of one of them.
+# And how many later, if several records fail.
+_MAX_FAILURES_AT_FIRST = 4
+_MAX_FAILURES = 12
 # Parts that are no longer, in milliseconds, meet within a second.
 _COARSE = 2_000
 # So many spans a message names.
@@ -38,7 +38,7 @@ class Cut:
     :param counts: compares each part with its count
     :param bounds: the first and the last millisecond of the sync
     :param window: the window; its ``done`` and ``unserved`` say in the end what was read and what wasn't
-    :param drop_repeated: returns of a page's rows those that no other window was first with
+    :param drop_repeated: returns of a page's rows those that no other window received first
     """
 
     def __init__(
@@ -124,9 +124,9 @@ class Cut:
             has_pages = any(walk.pages_read for walk in part.walks)
             self._served = self._served or has_pages
             self._failures = 1 if has_pages else self._failures + 1
-            if self._failures >= _MOST_AT_FIRST and not self._served:
+            if self._failures >= _MAX_FAILURES_AT_FIRST and not self._served:
                 self._served = self._serves_others()
-            if self._failures >= (_MOST if self._served else _MOST_AT_FIRST):
+            if self._failures >= (_MAX_FAILURES if self._served else _MAX_FAILURES_AT_FIRST):
                 raise error from None
             self._failed.append((self._complete_until(part), high))
         else:
@@ -196,16 +196,13 @@ class Cut:
         By an activity that was received or lies near: the span around it returns it, and the one behind it doesn't.
         """
         if self._has_milliseconds is None:
-            timestamps = (
-                [self._known_timestamp]
-                if self._known_timestamp
-                else filter(None, map(self._first_timestamp_of, self._neighbors()))
-            )
-            at = next(iter(timestamps), "")
+            near = filter(None, map(self._first_timestamp_of, self._neighbors()))
+            known = self._known_timestamp or next(near, "")
+            at = parse_timestamp(known) if known else 0
             self._has_milliseconds = bool(
-                at
-                and self._first_timestamp_of((parse_timestamp(at), parse_timestamp(at) + 1))
-                and self._first_timestamp_of((parse_timestamp(at) + 3, parse_timestamp(at) + 4)) not in {at, None}
+                known
+                and self._first_timestamp_of((at, at + 1))
+                and self._first_timestamp_of((at + 3, at + 4)) not in {known, None}
             )
         return self._has_milliseconds
 

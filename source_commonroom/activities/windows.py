@@ -33,7 +33,7 @@ from source_commonroom.lists.completeness import Counts
 
 logger = logging.getLogger("airbyte")
 
-# The state is kept so seldom, in seconds: at first so soon that a sync which is killed has lost little.
+# How often the state is emitted, in seconds: at first so soon that a sync which is killed has lost little.
 _CHECKPOINT = 30
 _CHECKPOINT_AT_FIRST = 0.25
 # The share of a sync that lies between two checkpoints of a window until then.
@@ -69,7 +69,7 @@ class WindowReader:
     def pages(self, window: Window) -> Iterator[Rows]:
         """Yield the pages of a window, less what other windows received first.
 
-        If the API can't serve a page, the window is cut, and what is left over in the end stands in its ``unserved``.
+        If the API can't serve a page, the window is cut, and its ``unserved`` lists what is left over in the end.
 
         :raises AirbyteTracedException: (transient_error) if the API returned fewer activities than it counts, and what
             :meth:`PageRetriever.page_of` raises
@@ -271,11 +271,11 @@ class WindowReader:
         :param known: how many activities were received, or are counted from that time on; None if that isn't known
         :param after: how many were received since that time
         """
-        due, counts = window.expected or 0, window.walks[-1].counts
-        if known is not None and known < due:
+        expected, counts = window.expected or 0, window.walks[-1].counts
+        if known is not None and known < expected:
             return False
         # Without counts of its own pages, it isn't known what arrived since it was counted.
-        if known == due and counts and not (counts.rose or self._has_risen(window, counts)):
+        if known == expected and counts and not (counts.rose or self._has_risen(window, counts)):
             return True
         # Neither late arrivals nor what was deleted after it was received may make up for what is missing.
         try:
