@@ -62,7 +62,10 @@ def serve(generated: Workspace) -> Iterator[Serve]:
 
 @pytest.fixture
 def command(tmp_path: Path) -> RunCommand:
-    """Run a command against a sandbox; the token may stand nowhere in the output."""
+    """Run a command against a sandbox; the token may stand nowhere in the output.
+
+    With `afresh`, an interpreter is started for it; see `fork_server.py`.
+    """
 
     def run_command(
         name: str,
@@ -70,6 +73,7 @@ def command(tmp_path: Path) -> RunCommand:
         *streams: str,
         state: list[AirbyteStateMessage] | None = None,
         program: Sequence[str] = PROGRAM,
+        afresh: bool = False,
         **more: Any,
     ) -> Output:
         config = {"api_token": sandbox.token, "api_url": sandbox.api_url, **more}
@@ -80,6 +84,7 @@ def command(tmp_path: Path) -> RunCommand:
             catalog=catalog(*streams) if name == "read" else None,
             state=state,
             program=program,
+            afresh=afresh,
         )
         assert str(config["api_token"]) not in result.text
         return result

@@ -1,15 +1,19 @@
-"""The connector as a process, run as Airbyte runs it: files in, messages on stdout, an exit code."""
+"""The connector as a process, run as Airbyte runs it: files in, messages on stdout, an exit code.
+
+A program in Python is forked from one that has imported the connector already; `fork_server.py` tells what is different
+then, and saves most of the CPU that the tests would take. With `afresh`, an interpreter is started.
+"""
 
 import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
-from typing import IO, Any
+from typing import Any
 
 from airbyte_cdk.models import (
     AirbyteMessageSerializer,
@@ -19,10 +23,9 @@ from airbyte_cdk.models import (
 )
 from airbyte_cdk.models.airbyte_protocol_serializers import AirbyteStateMessageSerializer
 
+from integration_tests.fork_server import LONGEST, Forked
 from unit_tests.output import Output
 
-LONGEST = 300
-"""Seconds after which a command hangs."""
 MAIN = Path(__file__).resolve().parent.parent / "main.py"
 
 
@@ -30,7 +33,7 @@ MAIN = Path(__file__).resolve().parent.parent / "main.py"
 class Running:
     """A command that runs. What it wrote stays, in files, however it ends."""
 
-    process: subprocess.Popen[bytes]
+    process: Forked | subprocess.Popen[bytes]
     stdout: Path
     stderr: Path
     reader: Thread
@@ -64,7 +67,7 @@ def _whole_lines(text: bytes) -> list[str]:
     return [line.decode() for line in text.split(b"\n")[:-1]]
 
 
-def start(
+def start(  # noqa: PLR0913  # three files, and how it is run
     folder: Path,
     command: str,
     config: Any = None,
@@ -72,11 +75,16 @@ def start(
     state: list[AirbyteStateMessage] | None = None,
     program: Sequence[str] = (sys.executable, str(MAIN)),
     options: Sequence[str] = (),
+    *,
+    environment: Mapping[str, str] | None = None,
+    afresh: bool = False,
 ) -> Running:
     """Start a command; ``folder`` takes its files, and those of one command at a time.
 
     :param program: what comes before the command, the connector by default
     :param options: what comes after its own arguments
+    :param environment: what is added to that of this process
+    :param afresh: start an interpreter
     """
     files = {
         "config": config,
@@ -90,34 +98,27 @@ def start(
             path.write_text(json.dumps(content))
             arguments += [f"--{name}", str(path)]
     stdout, stderr = folder / "stdout", folder / "stderr"
-    with stderr.open("wb") as err:
-        process = subprocess.Popen(
-            [*program, command, *arguments, *options],
-            stdout=subprocess.PIPE,
-            stderr=err,
-        )
-    assert process.stdout
+    words, env = [*program, command, *arguments, *options], {**os.environ, **(environment or {})}
+    source, sink = os.pipe()
+    process: Forked | subprocess.Popen[bytes]
+    with stderr.open("wb") as err, os.fdopen(sink, "wb") as out:
+        if program[0] == sys.executable and not afresh:
+            process = Forked(words[1:], out.fileno(), err.fileno(), env)
+        else:
+            process = subprocess.Popen(words, stdout=out, stderr=err, env=env)
     stdout.write_bytes(b"")
-    reader = Thread(target=_copy, args=(process.stdout, stdout), name="stdout")
+    reader = Thread(target=_copy, args=(source, stdout), name="stdout")
     reader.start()
     return Running(process, stdout, stderr, reader)
 
 
-def _copy(pipe: IO[bytes], path: Path) -> None:
+def _copy(source: int, path: Path) -> None:
     # A pipe, as Airbyte has it, and no file: a page is more than fits into one, so that a kill can tear it.
-    with pipe, path.open("wb", buffering=0) as file:
-        while some := os.read(pipe.fileno(), 2**16):
+    with os.fdopen(source, "rb", buffering=0) as pipe, path.open("wb", buffering=0) as file:
+        while some := pipe.read(2**16):
             file.write(some)
 
 
-def run(
-    folder: Path,
-    command: str,
-    config: Any = None,
-    catalog: ConfiguredAirbyteCatalog | None = None,
-    state: list[AirbyteStateMessage] | None = None,
-    program: Sequence[str] = (sys.executable, str(MAIN)),
-    options: Sequence[str] = (),
-) -> Output:
+def run(folder: Path, command: str, *arguments: Any, **options: Any) -> Output:
     """Run a command to its end; see `start`, and `Running.wait`."""
-    return start(folder, command, config, catalog, state, program, options).wait()
+    return start(folder, command, *arguments, **options).wait()

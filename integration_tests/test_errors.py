@@ -186,7 +186,8 @@ class Run:
                 # One for each stream, because who waits for the next try waits in its worker.
                 config={**config, "num_workers": 40},
                 catalog=catalog(*self.cases),
-                program=["env", *(f"{name}={value}" for name, value in self.environment.items()), *self._program()],
+                program=(sys.executable, str(Path(hurried.__file__)), "impatient" if self.impatient else "wait"),
+                environment=self.environment,
             )
         assert config["api_token"] not in result.text
         return {
@@ -201,9 +202,6 @@ class Run:
             )
             for stream, case in self.cases.items()
         }
-
-    def _program(self) -> list[str]:
-        return [sys.executable, str(Path(hurried.__file__)), "impatient" if self.impatient else "wait"]
 
 
 def meeting(case: Case, api: Api | None = None, **options: object) -> Run:

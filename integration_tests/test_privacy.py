@@ -9,7 +9,8 @@ import pytest
 from airbyte_cdk.models import AirbyteStreamStatus
 
 from integration_tests.conftest import RunCommand, Serve
-from integration_tests.connector import LONGEST, start
+from integration_tests.connector import start
+from integration_tests.fork_server import LONGEST
 from integration_tests.sandbox import Workspace
 from unit_tests.streams import STREAMS, catalog
 

@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -19,6 +17,7 @@ from airbyte_cdk.models import (
     Type,
 )
 
+from integration_tests import fork_server
 from integration_tests.conftest import Serve
 from integration_tests.connector import MAIN
 from integration_tests.sandbox import Api, Fault, Sandbox, Workspace
@@ -122,9 +121,7 @@ def printed(
     arguments: Sequence[str], program: Sequence[str] = (str(MAIN),), **environment: str
 ) -> tuple[int, bytes, bytes]:
     """Run the connector; return its exit code, stdout and stderr, in which no part of a secret stands."""
-    process = subprocess.run(
-        [sys.executable, *program, *arguments], capture_output=True, check=False, env={**os.environ, **environment}
-    )
+    process = fork_server.run([*program, *arguments], env={**os.environ, **environment})
     everything = (process.stdout + process.stderr).decode()
     found = [part for part in PARTS if part in everything]
     places = [everything[max(everything.index(part) - 300, 0) :][:600] for part in found[:1]]
