@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import pytest
 from airbyte_cdk.models import AirbyteStreamStatus, FailureType
 
-from integration_tests.conftest import HURRIED, RunCommand, Serve
+from integration_tests.conftest import HURRIED, PROGRAM, RunCommand, Serve
 from integration_tests.sandbox import Api, Fault, Workspace
 from unit_tests.streams import BY_NAME, STREAMS, by_key, complete
 
@@ -34,7 +34,8 @@ def test_given_a_server_that_fails_every_fifth_request_when_read_then_every_reco
 ) -> None:
     sandbox = serve(Api(generated, faults=[Fault(kind, every=5)]))
 
-    result = command("read", sandbox)
+    # A rate limit says itself how long to wait.
+    result = command("read", sandbox, program=PROGRAM if kind == "rate_limited" else HURRIED)
 
     assert [request.fault for request in sandbox.api.log.requests].count(kind) >= 3
     for stream in STREAMS:
