@@ -64,7 +64,7 @@ def serve(generated: Workspace) -> Iterator[Serve]:
 def command(tmp_path: Path) -> RunCommand:
     """Run a command against a sandbox; the token may stand nowhere in the output.
 
-    With `afresh`, an interpreter is started for it; see `fork_server.py`.
+    With `afresh`, an interpreter is started for it, see `fork_server.py`, and the configuration is as short as can be.
     """
 
     def run_command(
@@ -76,8 +76,10 @@ def command(tmp_path: Path) -> RunCommand:
         afresh: bool = False,
         **more: Any,
     ) -> Output:
-        # The sandbox limits nothing, unless it is told to.
-        config = {"api_token": sandbox.token, "api_url": sandbox.api_url, "requests_per_second": 1000, **more}
+        config = {"api_token": sandbox.token, "api_url": sandbox.api_url, **more}
+        if not afresh:
+            # The sandbox limits nothing, unless it is told to.
+            config.setdefault("requests_per_second", 1000)
         result = run(
             tmp_path,
             name,

@@ -86,17 +86,7 @@ def start(  # noqa: PLR0913  # three files, and how it is run
     :param environment: what is added to that of this process
     :param afresh: start an interpreter
     """
-    files = {
-        "config": config,
-        "catalog": catalog and ConfiguredAirbyteCatalogSerializer.dump(catalog),
-        "state": state and [AirbyteStateMessageSerializer.dump(message) for message in state],
-    }
-    arguments: list[str] = []
-    for name, content in files.items():
-        if content is not None:
-            path = folder / f"{name}.json"
-            path.write_text(json.dumps(content))
-            arguments += [f"--{name}", str(path)]
+    arguments = write_files(folder, config, catalog, state)
     stdout, stderr = folder / "stdout", folder / "stderr"
     words, env = [*program, command, *arguments, *options], {**os.environ, **(environment or {})}
     source, sink = os.pipe()
@@ -110,6 +100,27 @@ def start(  # noqa: PLR0913  # three files, and how it is run
     reader = Thread(target=_copy, args=(source, stdout), name="stdout")
     reader.start()
     return Running(process, stdout, stderr, reader)
+
+
+def write_files(
+    folder: Path,
+    config: Any = None,
+    catalog: ConfiguredAirbyteCatalog | None = None,
+    state: list[AirbyteStateMessage] | None = None,
+) -> list[str]:
+    """Write the files of a command; return the arguments that name them."""
+    files = {
+        "config": config,
+        "catalog": catalog and ConfiguredAirbyteCatalogSerializer.dump(catalog),
+        "state": state and [AirbyteStateMessageSerializer.dump(message) for message in state],
+    }
+    arguments: list[str] = []
+    for name, content in files.items():
+        if content is not None:
+            path = folder / f"{name}.json"
+            path.write_text(json.dumps(content))
+            arguments += [f"--{name}", str(path)]
+    return arguments
 
 
 def _copy(source: int, path: Path) -> None:

@@ -1,4 +1,8 @@
-"""spec, check, discover and read as processes."""
+"""spec, check, discover and read as processes.
+
+One run of each is an interpreter that was started, and not forked (see `fork_server.py`): the command as users run it,
+with a configuration of two options.
+"""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -40,7 +44,7 @@ def status_of(result: Output) -> tuple[Status, str]:
 
 
 def test_spec_is_the_manifests(serve: Serve, command: RunCommand) -> None:
-    result = command("spec", serve())
+    result = command("spec", serve(), afresh=True)
 
     (message,) = result.of_type(Type.SPEC)
     assert message.spec
@@ -53,7 +57,7 @@ def test_given_a_good_token_when_checked_then_it_succeeds_with_one_cheap_request
 ) -> None:
     sandbox = serve(latency=0.2)
 
-    result = command("check", sandbox)
+    result = command("check", sandbox, afresh=True)
 
     assert status_of(result) == (Status.SUCCEEDED, "")
     assert result.warnings() == []
@@ -106,7 +110,7 @@ def test_given_nothing_that_listens_when_checked_then_it_names_the_server(serve:
 def test_discover_lists_the_streams_of_the_table(serve: Serve, command: RunCommand) -> None:
     sandbox = serve()
 
-    result = command("discover", sandbox)
+    result = command("discover", sandbox, afresh=True)
 
     (message,) = result.of_type(Type.CATALOG)
     assert message.catalog
@@ -123,7 +127,7 @@ def test_discover_lists_the_streams_of_the_table(serve: Serve, command: RunComma
 
 
 def test_read_brings_every_record_of_every_stream_once(serve: Serve, command: RunCommand, generated: Workspace) -> None:
-    result = command("read", serve())
+    result = command("read", serve(), afresh=True)
 
     for stream in STREAMS:
         assert by_key(stream, result.records(stream.name)) == complete(stream, generated), stream.name

@@ -1,4 +1,8 @@
-"""The connector as a process in other environments: locales, encodings, closed streams, pipes, read-only disks."""
+"""The connector as a process in other environments: locales, encodings, closed streams, pipes, read-only disks.
+
+Most of these are interpreters that were started, and not forked (see `fork_server.py`): what an interpreter makes of
+its environment, it makes as it starts.
+"""
 
 import json
 import os
@@ -9,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from integration_tests import fork_server
 from integration_tests.conftest import Serve
 from integration_tests.connector import MAIN
 from integration_tests.sandbox import Api, Sandbox, Workspace
@@ -71,7 +76,7 @@ def test_given_a_file_in_another_encoding_when_checked_then_the_message_names_it
     config = tmp_path / "config.json"
     config.write_text(json.dumps({"api_token": "secret-token-1"}), encoding=encoding)
 
-    checked = run("check", "--config", str(config))
+    checked = fork_server.run([str(MAIN), "check", "--config", str(config)])
 
     assert checked.returncode == 0
     (status,) = [json.loads(line)["connectionStatus"] for line in checked.stdout.splitlines() if b"FAILED" in line]

@@ -1,18 +1,25 @@
-"""SIGTERM, by which a platform cancels a sync: it ends at once, and what was emitted stays true."""
+"""SIGTERM, by which a platform cancels a sync: it ends at once, and what was emitted stays true.
 
+Two of these syncs are interpreters that were started, and not forked: the one that is stopped in the middle, so that
+this end is the real one, and the one that a shell starts.
+"""
+
+import os
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import IO
 
 import pytest
 from airbyte_cdk.models import Level
 
 from integration_tests.conftest import Serve
-from integration_tests.connector import MAIN, Running, run, start
+from integration_tests.connector import MAIN, Running, run, start, write_files
+from integration_tests.fork_server import Forked
 from integration_tests.sandbox import Api, Fault, Sandbox, Workspace
 from unit_tests.output import Output
 from unit_tests.streams import catalog
@@ -72,6 +79,16 @@ def config_of(sandbox: Sandbox) -> dict[str, object]:
     }
 
 
+@contextmanager
+def reading(arguments: list[str]) -> Iterator[tuple[Forked, IO[bytes]]]:
+    """Run a read, and give what its stdout is read from."""
+    source, sink = os.pipe()
+    with os.fdopen(source, "rb") as stdout:
+        process = Forked([str(MAIN), "read", *arguments], sink, stderr=2)
+        os.close(sink)
+        yield process, stdout
+
+
 def assert_it_says_so(result: Output) -> None:
     last = result.messages[-1].log
     assert last
@@ -86,7 +103,7 @@ def test_given_sigterm_in_the_middle_when_read_again_then_nothing_is_lost(
     late = (START + timedelta(hours=6_000)).isoformat()
     hang = Fault("hang", when=lambda params: "cursor" in params and params["startDate"] > late, seconds=50)
     sandbox = serve(Api(busy, faults=[hang]))
-    running = start(tmp_path, "read", config_of(sandbox), catalog(STREAM))
+    running = start(tmp_path, "read", config_of(sandbox), catalog(STREAM), afresh=True)
     wait_until(lambda: states_in(running) >= 2 and any(one.fault == "hang" for one in sandbox.api.log.requests))
     time.sleep(0.5)
 
@@ -171,15 +188,11 @@ def test_given_sigterm_and_nobody_who_reads_stdout_when_read_then_it_ends_all_th
     serve: Serve, busy: Workspace, tmp_path: Path
 ) -> None:
     sandbox = serve(Api(busy))
-    # For its files alone.
-    run(tmp_path, "read", config_of(sandbox), catalog(STREAM))
-    sandbox.api.log.clear()
-    arguments = ["--config", str(tmp_path / "config.json"), "--catalog", str(tmp_path / "catalog.json")]
-    with subprocess.Popen([sys.executable, str(MAIN), "read", *arguments], stdout=subprocess.PIPE) as process:
+    with reading(write_files(tmp_path, config_of(sandbox), catalog(STREAM))) as (process, _):
         wait_until(lambda: len(sandbox.api.log.requests) > 5)
         # Until a page doesn't fit into the pipe any more.
         time.sleep(1)
-        process.terminate()
+        process.send_signal(signal.SIGTERM)
         try:
             assert process.wait(20) == STOPPED
         finally:
@@ -192,14 +205,10 @@ def test_given_a_reader_that_goes_away_when_lists_are_walked_from_both_ends_then
     objects = [{"id": f"co_{n}", "name": "x" * 500, "objectTypeId": f"cot_{n % 4 + 1}"} for n in range(1, 4_001)]
     types = [{"id": f"cot_{number}", "name": f"T{number}"} for number in range(1, 5)]
     sandbox = serve(Api(Workspace.of(objects=objects, object_types=types)), latency=0.2)
-    # For its files alone.
     config = {"api_token": sandbox.token, "api_url": sandbox.api_url}
-    run(tmp_path, "read", config, catalog("objects"))
-    arguments = ["--config", str(tmp_path / "config.json"), "--catalog", str(tmp_path / "catalog.json")]
-    with subprocess.Popen([sys.executable, str(MAIN), "read", *arguments], stdout=subprocess.PIPE) as process:
-        assert process.stdout
-        next(line for line in process.stdout if b'"RECORD"' in line)
-        process.stdout.close()
+    with reading(write_files(tmp_path, config, catalog("objects"))) as (process, stdout):
+        next(line for line in stdout if b'"RECORD"' in line)
+        stdout.close()
 
         try:
             assert process.wait(30) == 1
