@@ -46,6 +46,8 @@ class Fault:
     """How long `hang` hangs, what `rate_limited` asks to wait, and what lies between two bytes of what trickles."""
     status: int = 418
     """What `status` answers."""
+    megabytes: int = 300
+    """What the answer of `gzip_bomb` unpacks to."""
     location: str = "#"
     """Where `redirect` sends a client: an address, absolute or relative; as it is, the same one again."""
 
@@ -241,10 +243,9 @@ def _followed_by(garbage: bytes) -> Kind:
 
 
 def _with_bomb(it: Strike) -> Answer:
-    """Answer little that unpacks to 300 MB."""
-    return replace(
-        it.answer, body=gzip.compress(bytes(2**20)) * 300, headers={**it.answer.headers, "Content-Encoding": "gzip"}
-    )
+    """Answer little that unpacks to much."""
+    body = gzip.compress(bytes(2**20)) * it.fault.megabytes
+    return replace(it.answer, body=body, headers={**it.answer.headers, "Content-Encoding": "gzip"})
 
 
 def _trickled(delivery: Delivery) -> Kind:
