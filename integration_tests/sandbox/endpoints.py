@@ -250,6 +250,8 @@ SORT_KEYS: Mapping[str, Callable[[Workspace], SortKey]] = {
     "member_count": lambda _: lambda organization: organization.get("contactsCount") or 0,
     "latest_activity": _by_latest_activity,
 }
+SORTED_BY_OTHERS = {"members", "latest_activity"}
+"""Those whose place depends on other records."""
 
 ENDPOINTS: Mapping[str, Endpoint] = {
     endpoint.path: endpoint

@@ -58,6 +58,7 @@ class Workspace:
             "me": {id_of(ME): dict(ME)},
         }
         self._derived: dict[Hashable, object] = {}
+        self._derived_before: dict[Hashable, object] = {}
         for name, records in collections.items():
             self._collections[name] = {}
             for record in records:
@@ -147,3 +148,10 @@ class Workspace:
             if key not in self._derived:
                 self._derived[key] = build()
             return self._derived[key]  # type: ignore[return-value]  # what this key's `build` made
+
+    def derived_again(self, key: Hashable, build: Callable[[T | None], T]) -> T:
+        """Tell the same where `build` can go by what it made before the last change; it gets None the first time."""
+        with self.lock:
+            made = self.derived(key, lambda: build(self._derived_before.get(key)))  # type: ignore[arg-type]
+            self._derived_before[key] = made
+            return made
