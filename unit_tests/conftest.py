@@ -1,5 +1,6 @@
 """In process: the connector and the sandbox in one process, under requests-mock, with a clock that stands still."""
 
+import gc
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -53,13 +54,29 @@ def read_in_process(
     return Output(exit_code=int(bool(output.errors)), messages=messages, text="")
 
 
-@pytest.fixture(autouse=True)
-def clock() -> Iterator[FrozenDateTimeFactory]:
-    """Stop the clock."""
-    forget_budgets()
+@pytest.fixture(scope="package", autouse=True)
+def _no_search_for_garbage_in_modules() -> Iterator[None]:
+    """Look for garbage in what tests make alone: to look through all that was imported takes 0.1 s each time."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.fixture(scope="package", autouse=True)
+def _stopped_clock() -> Iterator[FrozenDateTimeFactory]:
+    """Stop the clock once for all tests of this folder: to stop it looks through all modules, and takes 10 ms."""
     with freeze_time(NOW) as frozen:
         assert isinstance(frozen, FrozenDateTimeFactory)
         yield frozen
+
+
+@pytest.fixture(autouse=True)
+def clock(_stopped_clock: FrozenDateTimeFactory) -> Iterator[FrozenDateTimeFactory]:
+    """Set the clock, which stands still, to the time at which every test begins."""
+    forget_budgets()
+    _stopped_clock.move_to(NOW)
+    yield _stopped_clock
     # A budget whose clock stood in another year would let the next real request of this process wait for it.
     forget_budgets()
 
