@@ -105,7 +105,7 @@ class Planner:
         logger.warning("%s: %s", self._name, text)
 
     def release_first_page(self, window: Window) -> None:
-        """Learn that a window is being read, so that another first page may be kept."""
+        """Note that a window is being read, so that another first page may be kept."""
         with self._buffer_changed:
             if window.first is not None:
                 self._buffered -= 1
@@ -114,19 +114,19 @@ class Planner:
     def _by_count(self, first: int, last: int, whole: SpanCount) -> Iterator[Window]:
         """Plan a span that was counted."""
         self._estimates.add(self._name, whole.records)
-        of, begin = SpanTotal(first, last, whole.records), first
+        total, begin = SpanTotal(first, last, whole.records), first
 
         def probe(low: int, high: int) -> SpanCount | None:
             return whole if (low, high) == (first, last) else self._probe(low, high)
 
         try:
             for low, high in plan(first, last, probe, self._size):
-                of.add(high)
+                total.add(high)
                 known = self._probed[1] if self._probed and self._probed[0] == (low, high) else None
-                yield self._window(low, high, known, of)
+                yield self._window(low, high, known, total)
                 begin = high
         except CountRefusedError as refused:
-            of.give_up()
+            total.give_up()
             self._stop_counting(refused)
             yield from self._by_pages(begin, last)
 
@@ -196,7 +196,7 @@ class Planner:
             yield self._window(low, high, known, None, counts=False)
 
     def _window(
-        self, low: int, high: int, first: FirstPage | None, of: SpanTotal | None, *, counts: bool = True
+        self, low: int, high: int, first: FirstPage | None, total: SpanTotal | None, *, counts: bool = True
     ) -> Window:
         """Return a window, once there is room for its first page."""
         if first is not None:
@@ -205,7 +205,7 @@ class Planner:
                     self._buffer_changed.wait(1.0)
                 self._buffered += 1
         self._windows += 1
-        return Window(self._windows, low, high, self._slice_for(low, high), first, of, counts=counts)
+        return Window(self._windows, low, high, self._slice_for(low, high), first, total, counts=counts)
 
     def _stop_if_output_closed(self) -> None:
         """Do nothing, unless the output is closed.
