@@ -102,8 +102,8 @@ def test_given_a_body_that_unpacks_to_more_than_any_page_when_asked_for_then_it_
 SOONER = """
 from source_commonroom.api import http
 from source_commonroom.run import run
-assert http._DEADLINE_FOR_A_PERSON == 12.0
-http._DEADLINE_FOR_A_PERSON = 2.4
+assert http._INTERACTIVE_DEADLINE == 12.0
+http._INTERACTIVE_DEADLINE = 2.4
 run()
 """
 

@@ -337,7 +337,7 @@ class Requester:
                 answer = self._send(request)
             except _RateLimitedError as limited:
                 limits += 1
-                limited_since = limited_since or time.monotonic()
+                limited_since = limited_since or self._budget.now()
                 self._wait(wait_of(limited.answer) or _backoff(limits, _MAX_RATE_LIMIT_BACKOFF), limited_since)
             except RequestFailedError as error:
                 failures += 1

@@ -122,6 +122,11 @@ class RequestBudget:
         self._last_logged_at = 0.0
         self._failing_since: float | None = None
 
+    @staticmethod
+    def now() -> float:
+        """Return the time that this budget goes by."""
+        return time.monotonic()
+
     def served(self) -> None:
         """Learn that a request was served."""
         self._failing_since = None
