@@ -1,5 +1,6 @@
 """Over HTTP: the connector as a process against the sandbox as a server."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -19,6 +20,9 @@ from unit_tests.streams import catalog
 PROGRAM = (sys.executable, str(MAIN))
 HURRIED = (sys.executable, str(Path(hurried.__file__)), "wait")
 """The connector in a hurry: ten minutes of patience are six seconds."""
+# Without it, what is written is buffered, as it is for users.
+os.environ.pop("PYTHONUNBUFFERED", None)
+
 Serve = Callable[..., Sandbox]
 RunCommand = Callable[..., Output]
 

@@ -86,23 +86,36 @@ class MaskedStderr:
 
     def write(self, text: str) -> int:
         """Write a text, masked; nothing if stderr is closed: that is no reason for a command to fail."""
-        with contextlib.suppress(OSError, ValueError):
+        try:
             self._stderr.write(filter_secrets(text))
+        except (OSError, ValueError):
+            _discard(self._stderr)
         return len(text)
 
     def flush(self) -> None:
         """Write what is buffered. Python does so at its end as well, and would exit with 120 if it fails."""
-        with contextlib.suppress(OSError, ValueError):
+        try:
             self._stderr.flush()
+        except (OSError, ValueError):
+            _discard(self._stderr)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stderr, name)
 
 
+def _discard(stream: TextIO) -> None:
+    """Let what is buffered go nowhere if a stream is closed: Python writes it at its end, and exits with 120 then."""
+    with contextlib.suppress(OSError, ValueError), Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), stream.fileno())
+
+
 def masked_stderr() -> TextIO:
     """Return :class:`MaskedStderr` of the stderr that there is, or of none: then Python has set it to None."""
     stderr = sys.stderr or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  # open to the end, as stderr is
-    return cast("TextIO", MaskedStderr(stderr))
+    instead = cast("TextIO", MaskedStderr(stderr))
+    # Something may have been written to it already, such as a warning of an import.
+    instead.flush()
+    return instead
 
 
 def report_crash(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -115,4 +128,8 @@ def report_crash(kind: type[BaseException], error: BaseException, trace: Traceba
         return
     logger.critical(error, exc_info=error)
     message = assemble_uncaught_exception(kind, error).as_sanitized_airbyte_message()
-    sys.stdout.write(f"{AirbyteEntrypoint.airbyte_message_to_string(message)}\n")
+    try:
+        sys.stdout.write(f"{AirbyteEntrypoint.airbyte_message_to_string(message)}\n")
+        sys.stdout.flush()
+    except OSError:
+        _discard(sys.stdout)

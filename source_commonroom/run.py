@@ -40,8 +40,10 @@ def run() -> None:
     Every line on stdout is an Airbyte message. The exit code is 0; 1 if the command, or a stream, failed; 2 if the
     command line can't be read; and 143 if SIGTERM ended a read.
     """
+    # First: to set the encoding writes what is buffered, which may fail.
+    stderr = masked_stderr()
     _write_utf8()
-    stderr = sys.stderr = masked_stderr()
+    sys.stderr = stderr
     sys.excepthook = report_crash
     arguments = _arguments(sys.argv[1:])
     # Windows has no signals to block; there, a process is ended without a word.
