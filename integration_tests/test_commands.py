@@ -178,6 +178,8 @@ def test_given_a_read_when_its_states_are_followed_then_each_covers_only_what_wa
             windows = vars(message.state.stream.stream_state)["slices"]
             done = [row for row in result.records("activities") if covers(windows, row["activityTime"])]
             assert len(done) <= len([time for time in emitted if covers(windows, time)])
+    assert len(result.states("activities")) > 1
+    assert len(done) == len(result.records("activities"))
 
 
 def covers(windows: list[dict[str, str]], time: str) -> bool:
