@@ -28,9 +28,14 @@ sync: $(DEV)/.installed $(AIRBYTE)/.installed ## Load secrets/config.json's work
 	@$(AIRBYTE)/bin/python scripts/sync.py --connector $(BIN)/source-commonroom --sandbox-python $(BIN)/python
 
 .PHONY: test
-test: lint $(if $(TAKES_PYAIRBYTE),$(AIRBYTE)/.installed) ## Run all linters and all tests
-	@echo "==> Tests$(if $(TAKES_PYAIRBYTE),, but those of PyAirbyte, which needs Python 3.11 or 3.12)"
-	@$(BIN)/pytest $(PARALLEL) $(if $(TAKES_PYAIRBYTE),,--ignore=integration_tests/test_pyairbyte.py)
+test: $(DEV)/.installed $(if $(TAKES_PYAIRBYTE),$(AIRBYTE)/.installed) ## Run all tests, and all linters beside them
+	@lint=$$(mktemp); trap 'rm -f "$$lint"' EXIT; failed=0; \
+	$(MAKE) --no-print-directory lint >"$$lint" 2>&1 & \
+	echo "==> Tests$(if $(TAKES_PYAIRBYTE),, but those of PyAirbyte, which needs Python 3.11 or 3.12)"; \
+	$(BIN)/pytest $(PARALLEL) $(if $(TAKES_PYAIRBYTE),,--ignore=integration_tests/test_pyairbyte.py) || failed=$$?; \
+	wait $$! || failed=$$?; \
+	cat "$$lint"; \
+	exit $$failed
 
 .PHONY: lint
 lint: $(DEV)/.installed ## Run the linters, the format check and the type checker; they write nothing
