@@ -1,16 +1,25 @@
 """In process: the connector and the sandbox in one process, under requests-mock, with a clock that stands still."""
 
 import gc
+import io
 import logging
+import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import freezegun
 import pytest
 import requests_mock
-from airbyte_cdk.models import AirbyteStateMessage, AirbyteStream, ConfiguredAirbyteCatalog
-from airbyte_cdk.test import entrypoint_wrapper
+from airbyte_cdk.exception_handler import assemble_uncaught_exception
+from airbyte_cdk.logger import PRINT_BUFFER
+from airbyte_cdk.models import (
+    AirbyteStateMessage,
+    AirbyteStateMessageSerializer,
+    AirbyteStream,
+    ConfiguredAirbyteCatalog,
+)
 from freezegun import freeze_time
 from freezegun.api import FrozenDateTimeFactory
 from hypothesis import HealthCheck, settings
@@ -18,7 +27,9 @@ from hypothesis import HealthCheck, settings
 from integration_tests.sandbox import DEFAULT_TOKEN, Api, Workspace, mount
 from source_commonroom import SourceCommonroom
 from source_commonroom.api.rate_limit import forget_budgets
-from unit_tests.output import Output
+from source_commonroom.output.entrypoint import PageEntrypoint
+from source_commonroom.output.pages import Backlog
+from unit_tests.output import Output, read_message
 from unit_tests.streams import catalog
 
 API_URL = "https://api.commonroom.io/community"
@@ -47,11 +58,37 @@ Discover = Callable[..., dict[str, AirbyteStream]]
 def read_in_process(
     config: dict[str, Any], configured: ConfiguredAirbyteCatalog, state: list[AirbyteStateMessage] | None = None
 ) -> Output:
-    """Read with whatever answers the requests of this process."""
-    source = SourceCommonroom(catalog=configured, config=config, state=state)
-    output = entrypoint_wrapper.read(source, config, configured, state)
-    messages = list(output.get_message_iterator())
-    return Output(exit_code=int(bool(output.errors)), messages=messages, text="")
+    """Read as the command does, a page at a time, with whatever answers the requests of this process."""
+    backlog = Backlog()
+    source = SourceCommonroom(catalog=configured, config=config, state=state, backlog=backlog)
+    given = [AirbyteStateMessageSerializer.load(AirbyteStateMessageSerializer.dump(each)) for each in state or []]
+    with _stdout_of_its_own() as stdout:
+        try:
+            entrypoint = PageEntrypoint(source, backlog)
+            spec = source.spec(entrypoint.logger)
+            for message in entrypoint.read(spec, source.configure(config, ""), configured, given):
+                PRINT_BUFFER.write(f"{entrypoint.airbyte_message_to_string(message)}\n")
+        except Exception as error:  # noqa: BLE001  # the last thing that the command says
+            failure = assemble_uncaught_exception(type(error), error).as_airbyte_message()
+            PRINT_BUFFER.write(f"{PageEntrypoint.airbyte_message_to_string(failure)}\n")
+    messages = [read_message(line) for line in stdout.getvalue().splitlines()]
+    failed = any(message.trace and message.trace.error for message in messages)
+    return Output(exit_code=int(failed), messages=messages, text="")
+
+
+@contextmanager
+def _stdout_of_its_own() -> Iterator[io.BytesIO]:
+    """Collect what a command writes, its log too, and undo what it leaves to its process."""
+    PRINT_BUFFER.flush()
+    written, logger = io.BytesIO(), logging.getLogger("airbyte")
+    hook, filters, stdout = sys.excepthook, logger.filters[:], sys.__stdout__
+    sys.__stdout__ = io.TextIOWrapper(written, encoding="utf-8", write_through=True)  # type: ignore[misc]
+    try:
+        yield written
+        PRINT_BUFFER.flush()
+    finally:
+        sys.__stdout__.detach()
+        sys.excepthook, logger.filters, sys.__stdout__ = hook, filters, stdout  # type: ignore[misc]
 
 
 @pytest.fixture(scope="package", autouse=True)

@@ -20,7 +20,7 @@ from integration_tests.sandbox import Api, Fault, Workspace
 from integration_tests.sandbox.messages import Answer, Call
 from unit_tests.conftest import NOW, Read
 from unit_tests.output import Output
-from unit_tests.streams import BY_NAME, expected
+from unit_tests.streams import BY_NAME, complete
 
 ACTIVITIES = BY_NAME["activities"]
 MILLISECOND = timedelta(milliseconds=1)
@@ -170,7 +170,7 @@ def test_given_shards_that_share_no_moment_when_read_then_together_they_have_eve
     late = read(api, "activities", start_date="2025-10-01T00:00:00Z")
 
     both = ids(early) + ids(late)
-    assert sorted(both) == sorted(row["id"] for row in expected(ACTIVITIES, api.workspace))
+    assert sorted(both) == sorted(row["id"] for row in complete(ACTIVITIES, api.workspace))
 
 
 def test_given_a_state_of_today_when_read_then_the_last_window_still_ends_now(read: Read) -> None:

@@ -14,7 +14,7 @@ from integration_tests.sandbox import Api, Fault, Workspace
 from integration_tests.sandbox.messages import Answer, Call
 from source_commonroom.api.retriever import PageRetriever
 from unit_tests.conftest import Read
-from unit_tests.streams import BY_NAME, by_key, expected
+from unit_tests.streams import BY_NAME, by_key, complete
 
 CONTACTS = BY_NAME["contacts"]
 
@@ -70,7 +70,7 @@ def test_given_a_list_when_read_then_each_record_comes_once(count: int, read: Re
 
     output = read(api, "contacts")
 
-    assert by_key(CONTACTS, output.records("contacts")) == expected(CONTACTS, api.workspace)
+    assert by_key(CONTACTS, output.records("contacts")) == complete(CONTACTS, api.workspace)
     assert output.status("contacts") == AirbyteStreamStatus.COMPLETE
 
 
@@ -109,7 +109,7 @@ def test_given_an_api_that_refuses_direction_when_read_then_one_walk_brings_all(
 
     output = read(api, "contacts")
 
-    assert by_key(CONTACTS, output.records("contacts")) == expected(CONTACTS, api.workspace)
+    assert by_key(CONTACTS, output.records("contacts")) == complete(CONTACTS, api.workspace)
     assert output.status("contacts") == AirbyteStreamStatus.COMPLETE
     # Known by the count, which asks for the highest id.
     # Three pages are asked for again, since nothing tells which records are newer than the count.
@@ -129,7 +129,7 @@ def test_given_an_api_that_ignores_direction_when_read_then_one_walk_brings_all(
 
     output = read(api, "contacts")
 
-    assert by_key(CONTACTS, output.records("contacts")) == expected(CONTACTS, api.workspace)
+    assert by_key(CONTACTS, output.records("contacts")) == complete(CONTACTS, api.workspace)
     assert output.status("contacts") == AirbyteStreamStatus.COMPLETE
 
 
@@ -185,7 +185,7 @@ def test_given_an_order_that_breaks_after_both_began_when_read_then_one_walk_bri
 
     output = read(api, "contacts")
 
-    assert by_key(CONTACTS, output.records("contacts")) == expected(CONTACTS, api.workspace)
+    assert by_key(CONTACTS, output.records("contacts")) == complete(CONTACTS, api.workspace)
     assert output.status("contacts") == AirbyteStreamStatus.COMPLETE
     assert any("walked from one end only" in text for text in output.warnings())
 
@@ -198,7 +198,7 @@ def test_given_a_walk_that_fails_when_read_then_the_other_one_brings_all(directi
 
     output = read(api, "contacts")
 
-    assert by_key(CONTACTS, output.records("contacts")) == expected(CONTACTS, api.workspace)
+    assert by_key(CONTACTS, output.records("contacts")) == complete(CONTACTS, api.workspace)
     assert output.status("contacts") == AirbyteStreamStatus.COMPLETE
     assert output.exit_code == 0
 
@@ -292,5 +292,5 @@ def test_given_records_that_one_walk_leaves_to_the_other_and_that_do_not_come_wh
 
     output = read(api, "contacts")
 
-    assert by_key(CONTACTS, output.records("contacts")) == expected(CONTACTS, api.workspace)
+    assert by_key(CONTACTS, output.records("contacts")) == complete(CONTACTS, api.workspace)
     assert output.status("contacts") == AirbyteStreamStatus.COMPLETE

@@ -14,7 +14,7 @@ from integration_tests.sandbox import Api, Fault, Workspace
 from integration_tests.sandbox.messages import Answer, Call, iso
 from unit_tests.conftest import Read
 from unit_tests.output import Output
-from unit_tests.streams import BY_NAME, STREAMS, Stream, by_key, expected
+from unit_tests.streams import BY_NAME, STREAMS, Stream, by_key, complete
 
 COUNTED = {
     "contacts",
@@ -92,7 +92,7 @@ def test_given_rows_that_are_held_back_when_read_then_the_stream_is_incomplete_a
     # What is missing of each part is missing of the whole.
     numbers = [[int(word) for word in text.replace(",", "").split() if word.isdigit()] for text in warnings]
     missing = sum(counted - answered for counted, answered, *_ in numbers)
-    assert missing == len(expected(stream, generated)) - len(output.records(name)) > 0
+    assert missing == len(complete(stream, generated)) - len(output.records(name)) > 0
 
 
 def test_given_activities_that_are_held_back_when_read_then_their_window_is_not_in_the_state(
@@ -129,7 +129,7 @@ def test_given_records_that_come_twice_while_others_do_not_come_when_read_then_t
 
     output = read(api, name)
 
-    there = {row["id"] for row in expected(BY_NAME[name], generated)}
+    there = {row["id"] for row in complete(BY_NAME[name], generated)}
     assert {row["id"] for row in output.records(name)} < there
     assert output.status(name) == AirbyteStreamStatus.INCOMPLETE
     assert any(text.startswith(f"{name}: the API counted ") for text in output.warnings())
@@ -368,7 +368,7 @@ def test_given_an_endpoint_that_does_not_count_when_read_then_only_the_estimate_
     output = read(api, "contacts")
 
     contacts = BY_NAME["contacts"]
-    assert by_key(contacts, output.records("contacts")) == expected(contacts, api.workspace)
+    assert by_key(contacts, output.records("contacts")) == complete(contacts, api.workspace)
     assert output.status("contacts") == AirbyteStreamStatus.COMPLETE
     assert estimates(output, "contacts") == []
     assert output.exit_code == 0

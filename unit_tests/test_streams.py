@@ -10,7 +10,7 @@ from jsonschema import Draft7Validator
 from integration_tests.sandbox import Api, mount
 from source_commonroom import SourceCommonroom
 from unit_tests.conftest import API_URL, Read, read_in_process
-from unit_tests.streams import STREAMS, Stream, by_key, catalog, expected
+from unit_tests.streams import STREAMS, Stream, by_key, catalog, complete
 
 ALL_STREAMS = pytest.mark.parametrize("stream", STREAMS, ids=lambda stream: stream.name)
 
@@ -22,7 +22,7 @@ def test_given_a_workspace_when_read_then_each_record_comes_once_with_every_fiel
     output = read(api, stream.name)
 
     records = output.records(stream.name)
-    assert by_key(stream, records) == expected(stream, api.workspace)
+    assert by_key(stream, records) == complete(stream, api.workspace)
     assert output.status(stream.name) == AirbyteStreamStatus.COMPLETE
     assert output.exit_code == 0
 

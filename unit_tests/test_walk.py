@@ -20,7 +20,7 @@ from source_commonroom.api import keys, walk
 from source_commonroom.api.keys import Keys
 from unit_tests.conftest import Read
 from unit_tests.output import Output
-from unit_tests.streams import BY_NAME, by_key, expected
+from unit_tests.streams import BY_NAME, by_key, complete
 
 CONTACTS = BY_NAME["contacts"]
 SPAN = {"start_date": "2025-01-01T00:00:00Z", "end_date": "2026-01-01T00:00:00Z"}
@@ -101,7 +101,7 @@ def test_given_a_cursor_that_expires_when_read_then_the_list_is_begun_again_and_
 
     output = read(api, "contacts", walk_from_both_ends=ends == "both")
 
-    assert by_key(CONTACTS, output.records("contacts")) == expected(CONTACTS, api.workspace)
+    assert by_key(CONTACTS, output.records("contacts")) == complete(CONTACTS, api.workspace)
     assert output.status("contacts") == AirbyteStreamStatus.COMPLETE
     # None is, if the two walks have met by then.
     refused = any(request.status == 400 for request in api.log.requests)
@@ -117,7 +117,7 @@ def test_given_a_cursor_that_expires_late_when_read_then_what_came_before_is_wal
 
     output = read(api, "contacts", walk_from_both_ends=False)
 
-    assert by_key(CONTACTS, output.records("contacts")) == expected(CONTACTS, api.workspace)
+    assert by_key(CONTACTS, output.records("contacts")) == complete(CONTACTS, api.workspace)
     assert output.status("contacts") == AirbyteStreamStatus.COMPLETE
 
 
