@@ -16,7 +16,7 @@ from integration_tests.sandbox import Api, Fault, Workspace
 from integration_tests.sandbox.messages import Answer, Call, iso
 from integration_tests.sandbox.traits import Traits
 from unit_tests.conftest import Read
-from unit_tests.test_seams import FROM, START, TRAITS, LosesAtSeams, activity, ids, rows_of, seams, spread
+from unit_tests.test_seams import FROM, START, TRAITS, LosesAtSeams, activity, apart, ids, rows_of, seams, spread
 from unit_tests.test_whole_lists import PATHS, Eventful, creating, row, there
 
 PATH = "/v2/activities"
@@ -163,7 +163,7 @@ def test_given_late_arrivals_while_two_windows_are_read_as_one_then_they_do_not_
 
 def test_given_one_deletion_and_ten_late_arrivals_then_what_came_does_not_come_again(read: Read) -> None:
     api = At(
-        Workspace.of(activities=rows_of(FROM + k * timedelta(seconds=80) for k in range(30_000))),
+        Workspace.of(activities=apart(timedelta(seconds=80), 30_000)),
         {
             20: lambda workspace: workspace.delete("activities", "a_29900"),
             130: lambda workspace: [late(100_000 + k, 300.01 + 450 * k)(workspace) for k in range(10)],
@@ -177,14 +177,14 @@ def test_given_one_deletion_and_ten_late_arrivals_then_what_came_does_not_come_a
 def test_given_one_deletion_and_a_count_that_fails_at_the_end_then_what_was_read_is_kept(
     status: int, read: Read
 ) -> None:
-    rows = rows_of(FROM + k * timedelta(seconds=80) for k in range(30_000))
+    rows = apart(timedelta(seconds=80), 30_000)
     api = At(Workspace.of(activities=rows), {5: lambda workspace: workspace.delete("activities", "a_29000")}, status)
     output = read(api, "activities", **SPAN)
     assert output.last_state("activities")[1]["slices"]
 
 
 def test_given_one_deletion_then_the_sum_costs_little(read: Read) -> None:
-    rows = rows_of(FROM + k * timedelta(seconds=80) for k in range(30_000))
+    rows = apart(timedelta(seconds=80), 30_000)
     api = At(Workspace.of(activities=rows), {100: lambda workspace: workspace.delete("activities", "a_10")})
     read(api, "activities", start_date=START)
     counts = sum(request.params.get("limit") == "1" for request in api.log.requests)
@@ -234,7 +234,7 @@ def test_given_cursors_by_offset_and_changes_around_a_refused_one_then_none_is_s
 
 
 def test_given_a_deletion_where_two_windows_meet_then_neither_is_read_again(read: Read) -> None:
-    rows = rows_of(FROM + k * timedelta(seconds=80) for k in range(30_000))
+    rows = apart(timedelta(seconds=80), 30_000)
     first = Api(Workspace.of(activities=rows))
     read(first, "activities", start_date=START)
     meet = {iso(seam) for seam in seams(first)}
@@ -257,7 +257,7 @@ def test_given_seconds_and_a_row_withheld_in_a_window_kept_in_parts_then_no_stat
             clock.tick(2.0)
             return super().answer(call)
 
-    rows = rows_of(FROM + k * timedelta(milliseconds=gap) for k in range(1_500))
+    rows = apart(timedelta(milliseconds=gap), 1_500)
     api = Slow(Workspace.of(activities=rows), PATH, {}, traits=TRAITS[traits])
     # The last one that comes before a checkpoint, and another one.
     api.hidden = frozenset({"a_100", "a_401"})
@@ -335,7 +335,7 @@ def test_given_seconds_exclusive_bounds_and_a_refused_cursor_then_the_rest_of_th
                     self.expire_cursors()
             return super().answer(call)
 
-    rows = rows_of(FROM + k * timedelta(milliseconds=137) for k in range(1_500))
+    rows = apart(timedelta(milliseconds=137), 1_500)
     traits = replace(TRAITS["whole seconds, exclusive"], uncounted=[] if counted else [PATH])
     api = Refusing(Workspace.of(activities=rows), traits=traits)
     output = read(api, "activities", **SPAN)

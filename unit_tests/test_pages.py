@@ -54,7 +54,12 @@ def test_given_a_broken_body_once_when_read_then_nothing_is_lost(kind: str, api:
 
 
 @pytest.mark.parametrize("kind", RETRIED)
-def test_given_the_same_fault_for_ever_when_read_then_the_stream_is_incomplete(kind: str, api: Api, read: Read) -> None:
+def test_given_the_same_fault_for_ever_when_read_then_the_stream_is_incomplete(kind: str, read: Read) -> None:
+    contacts, organizations = (
+        [{"id": f"{prefix}_{number}", "name": "N"} for number in range(1, count + 1)]
+        for prefix, count in (("c", 430), ("o", 210))
+    )
+    api = Api(Workspace.of(contacts=contacts, organizations=organizations))
     api.faults.add(Fault(kind, after=1, path="/v2/contacts", seconds=20))
 
     output = read(api, "contacts", "organizations", walk_from_both_ends=False)

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import cache
 from random import Random
 from typing import Any
 
@@ -195,7 +196,13 @@ class LosesAtSeams(Api):
 
 
 def spread(count: int = 9_000) -> Workspace:
-    return Workspace.of(activities=rows_of(FROM + number * timedelta(minutes=4) for number in range(count)))
+    return Workspace.of(activities=apart(timedelta(minutes=4), count))
+
+
+@cache
+def apart(gap: timedelta, count: int) -> list[dict[str, Any]]:
+    """Make activities, the same ones for the same gap and count; don't change them."""
+    return rows_of(FROM + number * gap for number in range(count))
 
 
 def test_given_rows_lost_between_windows_when_read_then_the_sum_shows_it_and_they_are_read(read: Read) -> None:

@@ -3,6 +3,7 @@
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from itertools import islice, pairwise
 from random import Random
 
@@ -127,10 +128,25 @@ def test_given_any_history_and_any_trouble_when_planned_then_the_windows_meet_ex
         assert probes <= 1 + 40 + 2 * (2 * records / 200 + 1)
 
 
+SHAPES: dict[str, Callable[[Random], int]] = {
+    "even": lambda rng: rng.randrange(10 * YEAR),
+    "growing": lambda rng: int(10 * YEAR * rng.random() ** 0.3),
+    "half in an hour": lambda rng: 7 * YEAR + rng.randrange(HOUR) if rng.random() < 0.5 else rng.randrange(10 * YEAR),
+    "all in a second": lambda rng: 3 * YEAR + rng.randrange(1000),
+    "late": lambda rng: 9 * YEAR + rng.randrange(YEAR),
+}
+
+
+@cache
+def moments_of_ten_years(shape: str) -> list[int]:
+    """Draw 240,000, in order, and the same ones each time; don't change them."""
+    rng, draw = Random(1), SHAPES[shape]
+    return sorted(draw(rng) for _ in range(240_000))
+
+
 @pytest.mark.parametrize("count", [10 * 240_000, 10**12, 10**30])
 def test_given_one_count_that_is_much_too_high_when_planned_then_it_costs_few_windows(count: int) -> None:
-    rng = Random(1)
-    probe, asked = prober([rng.randrange(10 * YEAR) for _ in range(240_000)])
+    probe, asked = prober(moments_of_ten_years("even"))
 
     def lie_once(low: int, high: int) -> SpanCount:
         truth = probe(low, high)
@@ -141,21 +157,11 @@ def test_given_one_count_that_is_much_too_high_when_planned_then_it_costs_few_wi
     assert_exact(windows, 0, 10 * YEAR)
 
 
-SHAPES: dict[str, Callable[[Random], int]] = {
-    "even": lambda rng: rng.randrange(10 * YEAR),
-    "growing": lambda rng: int(10 * YEAR * rng.random() ** 0.3),
-    "half in an hour": lambda rng: 7 * YEAR + rng.randrange(HOUR) if rng.random() < 0.5 else rng.randrange(10 * YEAR),
-    "all in a second": lambda rng: 3 * YEAR + rng.randrange(1000),
-    "late": lambda rng: 9 * YEAR + rng.randrange(YEAR),
-}
-
-
 @pytest.mark.parametrize("shape", SHAPES)
 def test_given_240_000_records_in_ten_years_when_planned_then_windows_are_of_equal_size_and_few_probes_are_lost(
     shape: str,
 ) -> None:
-    rng = Random(1)
-    moments = [SHAPES[shape](rng) for _ in range(240_000)]
+    moments = moments_of_ten_years(shape)
     probe, asked = prober(moments)
 
     windows = list(plan(0, 10 * YEAR, probe, window_size(10)))
@@ -171,8 +177,7 @@ def test_given_240_000_records_in_ten_years_when_planned_then_windows_are_of_equ
 
 
 def test_given_a_decade_before_the_first_record_when_planned_then_it_costs_nothing() -> None:
-    rng = Random(1)
-    probe, asked = prober([46 * YEAR + rng.randrange(10 * YEAR) for _ in range(240_000)])
+    probe, asked = prober([46 * YEAR + moment for moment in moments_of_ten_years("even")])
 
     windows = list(plan(0, 56 * YEAR, probe, window_size(10)))
 
@@ -267,9 +272,7 @@ def test_given_any_history_that_is_not_counted_when_planned_then_the_windows_mee
 
 @pytest.mark.parametrize("shape", ["even", "growing", "late"])
 def test_given_240_000_records_that_nobody_counts_when_planned_then_windows_are_of_a_useful_size(shape: str) -> None:
-    rng = Random(1)
-    draw = SHAPES[shape]
-    moments = [draw(rng) for _ in range(240_000)]
+    moments = moments_of_ten_years(shape)
     look, asked = looker(moments)
 
     windows = list(plan_without_counts(0, 10 * YEAR, look, lambda _windows: 10_000))
@@ -308,8 +311,7 @@ def test_when_planned_then_windows_are_small_at_first_large_in_the_middle_and_sm
 
 
 def test_given_a_plan_that_is_read_slowly_when_planned_then_only_what_is_needed_is_probed() -> None:
-    rng = Random(1)
-    probe, asked = prober([rng.randrange(10 * YEAR) for _ in range(240_000)])
+    probe, asked = prober(moments_of_ten_years("even"))
 
     next(plan(0, 10 * YEAR, probe, window_size(10)))
 
