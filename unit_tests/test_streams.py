@@ -1,5 +1,6 @@
 """What every stream asks for and brings, by the stream table."""
 
+import logging
 from typing import Any
 
 import pytest
@@ -25,6 +26,22 @@ def test_given_a_workspace_when_read_then_each_record_comes_once_with_every_fiel
     assert by_key(stream, records) == complete(stream, api.workspace)
     assert output.status(stream.name) == AirbyteStreamStatus.COMPLETE
     assert output.exit_code == 0
+
+
+def test_given_a_caller_in_process_when_all_is_read_then_each_record_comes_alone_and_once(
+    api: Api, config: dict[str, Any]
+) -> None:
+    came: dict[str, list[dict[str, Any]]] = {}
+
+    with requests_mock.Mocker() as mocker:
+        mount(mocker, api, API_URL)
+        for message in SourceCommonroom().read(logging.getLogger("airbyte"), config, catalog()):
+            if message.record:
+                came.setdefault(message.record.stream, []).append(message.record.data)
+
+    assert came.keys() == {stream.name for stream in STREAMS}
+    for stream in STREAMS:
+        assert by_key(stream, came[stream.name]) == complete(stream, api.workspace), stream.name
 
 
 @ALL_STREAMS
