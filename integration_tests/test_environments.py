@@ -138,3 +138,13 @@ def test_given_no_directory_for_temporary_files_when_checked_then_the_message_sa
 
     assert checked.returncode == 0
     assert b"mount one at /tmp, or name one in the environment variable TMPDIR" in checked.stdout
+
+
+def test_given_a_dependency_that_is_not_installed_when_started_then_it_fails_and_names_it() -> None:
+    program = f"import runpy, sys; sys.modules['orjson'] = None; runpy.run_path({str(MAIN)!r}, run_name='__main__')"
+
+    started = subprocess.run([sys.executable, "-c", program, "spec"], capture_output=True, check=False)
+
+    assert started.returncode == 1
+    assert b"orjson" in started.stderr.splitlines()[-1]
+    assert started.stdout == b""
