@@ -113,8 +113,10 @@ def process(tmp_path: Path, manifest: Path) -> Command:
             name,
             config=config_of(sandbox, **more),
             catalog=catalog(*streams) if name == "read" else None,
-            program=[PROGRAM],
+            program=[sys.executable, PROGRAM],
             options=["--manifest-path", str(manifest)],
+            # The read is one as users run it; the checks are forked.
+            afresh=name == "read",
         )
         assert sandbox.token not in result.text
         return result
