@@ -163,7 +163,7 @@ class _Server:
     def serve(self) -> dict[str, Any]:
         """Return in each fork, what is to be run; the server itself doesn't come back."""
         # Ctrl-C is for who waits for the runs.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        self._at_interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, self._report)
         while True:
             text, files, *_ = socket.recv_fds(self._requests, _LARGEST, 4)
@@ -202,7 +202,7 @@ class _Server:
         for target, file in enumerate(files):
             os.dup2(file, target)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, self._at_interrupt)
 
 
 def _become(request: dict[str, Any]) -> None:
