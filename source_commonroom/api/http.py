@@ -207,14 +207,14 @@ class Access:
     patience: float
 
     @classmethod
-    def of(cls, config: Mapping[str, Any], patience: float = PATIENCE) -> "Access":
+    def of(cls, config: Mapping[str, Any], patience: float | None = None) -> "Access":
         """Return how a valid configuration reaches the API."""
         return cls(
             token=config["api_token"].strip(),
             api_url=config.get("api_url", _API_URL).rstrip("/"),
             requests_per_second=float(config.get("requests_per_second", 20)),
             keeps_personal_data=config.get("pii", "keep") == "keep",
-            patience=patience,
+            patience=PATIENCE if patience is None else patience,
         )
 
     @property
