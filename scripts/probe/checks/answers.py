@@ -1,0 +1,274 @@
+"""Checks of how answers come: the rate limit, the token, refusals, redirects, and how long they take."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import requests
+
+from scripts.probe.answers import wait_of
+from scripts.probe.findings import Finding, broken, holds, judged, untold
+from scripts.probe.survey import LARGEST, whole
+from source_commonroom.table import rows
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from scripts.probe.answers import Answer
+    from scripts.probe.survey import Survey
+
+LIMIT, REMAINING = "X-RateLimit-Limit", "X-RateLimit-Remaining"
+TOKEN_STATUS, OTHER_PATH = "v2/api-token-status", "v2/activity-types"
+MADE_UP_TOKEN = "not-a-token"  # noqa: S105  # it is none
+BURST = 60
+"""So many requests are sent at once to provoke a 429."""
+_AT_ONCE = 20
+_RATE = 20
+_ENOUGH = 5
+_INTERVAL = 2.0
+"""Seconds; what counts for longer counts for longer than a second."""
+_SLOWEST = 60.0
+_DRIFT = 2.0
+"""Seconds by which two clocks may differ more, or less, from one answer to another."""
+
+
+def rate(survey: Survey) -> Finding:
+    """Check that a token may make 20 requests a second, as far as the header tells."""
+    limits = {int(text) for answer in survey.client.answers if (text := answer.headers.get(LIMIT, "")).isdecimal()}
+    if not limits:
+        return untold(f"no answer has `{LIMIT}`")
+    told = f"`{LIMIT}` is {', '.join(map(str, sorted(limits)))}"
+    return holds(told) if min(limits) >= _RATE else broken(told)
+
+
+def interval(survey: Survey) -> Finding:
+    """Check that the header counts for about a second: over more than two, it rises again."""
+    told = [
+        (answer.at, int(text))
+        for answer in survey.client.answers
+        if (text := answer.headers.get(REMAINING, "")).isdecimal()
+    ]
+    if len(told) < _ENOUGH:
+        return untold(f"{len(told)} answers have `{REMAINING}`")
+    since, longest, rises = told[0][0], 0.0, 0
+    for (_, before), (at, remaining) in itertools.pairwise(told):
+        if remaining >= before:
+            since, rises = at, rises + 1
+        longest = max(longest, at - since)
+    evidence = f"in {len(told)} answers it falls for {longest:.1f} s at most, and rises again {rises} times"
+    return broken(evidence) if longest > _INTERVAL else holds(evidence)
+
+
+def provoke(survey: Survey) -> None:
+    """Send so many requests at once that some are answered 429, to two endpoints in turn."""
+    turns = list(itertools.islice(itertools.cycle((TOKEN_STATUS, OTHER_PATH)), BURST))
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        survey.client.answers += pool.map(lambda path: survey.client.send(path, {}), turns)
+    time.sleep(max(map(_wait, _refusals(survey)), default=0.0))
+
+
+def waits(survey: Survey) -> Finding:
+    """Check that a 429 says how long to wait."""
+    refusals = _refusals(survey)
+    if not refusals:
+        return untold("no 429 was answered; `PROVOKE_429=1` provokes one")
+    said = {
+        "`rateLimit.waitMs`": sum("waitMs" in str(_limit_of(answer)) for answer in refusals),
+        **{f"`{name}`": sum(name in answer.headers for answer in refusals) for name in ("X-RateLimit-Reset", "Retry-After")},
+    }
+    silent = sum(wait_of(answer) is None for answer in refusals)
+    evidence = ", ".join(f"{name} in {number} of {len(refusals)}" for name, number in said.items())
+    return judged([f"{silent} of {len(refusals)} don't say"] if silent else [], evidence)
+
+
+def shared_limit(survey: Survey) -> Finding:
+    """Check that a 429 isn't meant for one endpoint alone."""
+    refused = [answer.path for answer in _refusals(survey)]
+    if not refused:
+        return untold("no 429 was answered; `PROVOKE_429=1` provokes one")
+    by_path = {path: refused.count(path) for path in (TOKEN_STATUS, OTHER_PATH)}
+    evidence = ", ".join(f"`{path}` {number} times" for path, number in by_path.items())
+    if sum(by_path.values()) < _ENOUGH:
+        return untold(f"too few 429s to tell: {evidence}")
+    return judged(["one endpoint alone answered 429"] if 0 in by_path.values() else [], evidence)
+
+
+def token_expiry(survey: Survey) -> Finding:
+    """Check that a JWT isn't accepted any more after its `exp`."""
+    expiry = _claims(survey.client.token).get("exp")
+    if not isinstance(expiry, int | float):
+        return untold("the token is no JWT with `exp`")
+    accepted = survey.need(TOKEN_STATUS)
+    return holds("`exp` lies ahead") if expiry > accepted.at else broken("the token is accepted after its `exp`")
+
+
+def largest_page(survey: Survey) -> Finding:
+    """Check that `limit` may be 200, and is kept to."""
+    size = survey.page_size
+    if survey.refused_limit is not None:
+        return broken(f"`limit={LARGEST}` is answered {survey.refused_limit.said}, and one of {size} isn't")
+    pages = [answer for answer in survey.read.values() if answer.cursor]
+    short = [len(answer.rows) for answer in pages if len(answer.rows) < size]
+    evidence = f"{len(survey.read)} lists take it; {len(pages)} pages are followed by others"
+    return judged([f"{len(short)} of them have fewer rows, {min(short)} at least"] if short else [], evidence)
+
+
+def token_status(survey: Survey) -> Finding:
+    """Check that the token may ask for its own status, and how that is answered."""
+    answer = survey.ask(TOKEN_STATUS)
+    if not answer.ok:
+        others = [other for other in survey.client.answers if other.ok]
+        told = f"answered {answer.said}"
+        return broken(told, f"{len(others)} other requests were answered 200") if others else untold(told)
+    keys = sorted(answer.body) if isinstance(answer.body, dict) else []
+    return judged([] if "jti" in keys else ["the body is not the bare object"], f"keys: {', '.join(keys)}")
+
+
+def refused_token(survey: Survey) -> Finding:
+    """Check that 403 at the token's status means the token."""
+    answer = _with_made_up_token(survey)
+    evidence = f"a made-up token is answered {answer.said}, ours {survey.ask(TOKEN_STATUS).said}"
+    refused = sorted({f"`{each.path}`" for each in survey.client.answers if each.status == requests.codes.forbidden} - {f"`{TOKEN_STATUS}`"})
+    return judged(
+        [] if answer.status == requests.codes.forbidden else ["a made-up token isn't answered 403"],
+        evidence,
+        f"the token may not ask for {', '.join(refused)}" if refused else "",
+    )
+
+
+def body_of_refusals(survey: Survey) -> Finding:
+    """Check that a 403 has a body in JSON, or none."""
+    _with_made_up_token(survey)
+    refusals = [answer for answer in survey.client.answers if answer.status == requests.codes.forbidden]
+    if not refusals:
+        return untold("no 403 was answered")
+    others = [answer for answer in refusals if answer.size and not answer.is_json]
+    keys = sorted({key for answer in refusals if isinstance(answer.body, dict) for key in answer.body})
+    evidence = f"{len(refusals)} answers of 403, with the keys {', '.join(keys) or 'none'}"
+    return judged([f"{len(others)} of them are neither JSON nor empty"] if others else [], evidence)
+
+
+def redirects(survey: Survey) -> Finding:
+    """Check that no answer sends us away from the API's own address. None is followed."""
+    home = urlsplit(survey.client.api_url)
+    away = [to for to in survey.client.redirects if urlsplit(to)[:2] != home[:2]]
+    evidence = f"{len(survey.client.redirects)} redirects in {len(survey.client.answers)} answers"
+    return judged([f"{len(away)} of them lead elsewhere"] if away else [], evidence)
+
+
+def dates(survey: Survey) -> Finding:
+    """Check that `Date` goes on as our clock does; one that was cached stands still."""
+    ahead = []
+    for answer in survey.client.answers:
+        if "Date" in answer.headers:
+            try:
+                ahead.append(parsedate_to_datetime(answer.headers["Date"]).timestamp() - answer.at)
+            except ValueError:
+                return broken("a `Date` can't be read")
+    if not ahead:
+        return untold("no answer has a `Date`")
+    evidence = f"in {len(ahead)} answers it is {min(ahead):.1f} to {max(ahead):.1f} s ahead of this machine's clock"
+    return judged(["it doesn't go on as this machine's clock does"] if max(ahead) - min(ahead) > _DRIFT else [], evidence)
+
+
+def bad_cursor(survey: Survey) -> Finding:
+    """Check that a cursor that can't be good is answered 400."""
+    listing = next(iter(survey.listings))
+    whole(survey.thin(listing))
+    answer = survey.ask(listing.row.path, {**listing.slice, "limit": "2", "cursor": "not-a-cursor"})
+    evidence = f"a made-up cursor is answered {answer.said}{_code(answer)}"
+    return holds(evidence) if answer.status == requests.codes.bad_request else broken(evidence)
+
+
+def undocumented(survey: Survey) -> Finding:
+    """Check that an unknown parameter, and an unknown column, are refused with 400."""
+    listing = next(iter(survey.listings))
+    whole(survey.thin(listing))
+    path, usual = listing.row.path, {**listing.slice, "limit": "2"}
+    answers = {
+        "parameter": survey.ask(path, {**usual, "notAParameter": "1"}),
+        "column": survey.ask(path, {**usual, "cols": "notAColumn"}),
+    }
+    mistakes = [
+        f"an unknown {name} isn't refused so" for name, answer in answers.items() if answer.status != requests.codes.bad_request
+    ]
+    return judged(mistakes, *(f"an unknown {name} is answered {answer.said}{_code(answer)}" for name, answer in answers.items()))
+
+
+def slowest(survey: Survey) -> Finding:
+    """Check that every answer came, and within 60 s."""
+    answers = survey.client.answers
+    missing = [answer for answer in answers if not answer.status]
+    late = [answer for answer in answers if answer.seconds > _SLOWEST]
+    evidence = f"the slowest of {len(answers)} took {max(answer.seconds for answer in answers):.1f} s"
+    mistakes = [f"{len(late)} took longer than {_SLOWEST:.0f} s"] if late else []
+    if missing:
+        names = ", ".join(sorted({answer.failure for answer in missing}))
+        mistakes.append(f"{len(missing)} requests were not answered ({names}): {', '.join(sorted({f'`{a.path}`' for a in missing}))}")
+    return judged(mistakes, evidence)
+
+
+def unpaged(survey: Survey) -> Finding:
+    """Check that the lists without pages name no next one."""
+    found = {row.name: survey.ask(row.path) for row in rows().values() if row.page == "list"}
+    answered = {name: answer for name, answer in found.items() if answer.ok}
+    if not answered:
+        return untold("none of them could be read")
+    paged = [name for name, answer in answered.items() if answer.meta.get("nextCursor")]
+    sizes = ", ".join(f"{name} {len(answer.rows)}" for name, answer in answered.items())
+    missing = [f"{name} was answered {answer.said}" for name, answer in found.items() if not answer.ok]
+    return judged([f"a page follows in {', '.join(paged)}"] if paged else [], f"rows: {sizes}", *missing)
+
+
+def _with_made_up_token(survey: Survey) -> Answer:
+    for answer in survey.client.answers:
+        if answer.made_up_token:
+            return answer
+    return survey.client.with_a_made_up_token(TOKEN_STATUS, MADE_UP_TOKEN)
+
+
+def _refusals(survey: Survey) -> list[Answer]:
+    return [answer for answer in survey.client.answers if answer.status == requests.codes.too_many_requests]
+
+
+def _wait(answer: Answer) -> float:
+    return min(wait_of(answer) or 1.0, _SLOWEST)
+
+
+def _limit_of(answer: Answer) -> Any:
+    return answer.body.get("rateLimit") if isinstance(answer.body, dict) else None
+
+
+def _claims(token: str) -> Mapping[str, Any]:
+    """Return what a JWT says; nothing of another token."""
+    parts = token.split(".")
+    if len(parts) != len(("header", "claims", "signature")):
+        return {}
+    try:
+        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+    except ValueError:
+        return {}
+    return claims if isinstance(claims, dict) else {}
+
+
+_CODES = frozenset(
+    "invalid_parameters invalid_organization_id org_not_found invalid_contact_id contact_not_found invalid_object_id "
+    "object_not_found invalid_object_type_id object_type_not_found invalid_segment_id segment_not_found "
+    "invalid_activity_id activity_not_found conflict internal_server_error invalid_custom_field_id "
+    "custom_field_not_found invalid_prospector_contact_id prospector_contact_not_found "
+    "invalid_prospector_company_id prospector_company_not_found".split()
+)
+
+
+def _code(answer: Answer) -> str:
+    """Return the code of an error, if it is one that is documented."""
+    error = answer.body.get("error") if isinstance(answer.body, dict) else None
+    code = error.get("code") if isinstance(error, dict) else None
+    return f" ({code})" if code in _CODES else ""

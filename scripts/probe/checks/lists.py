@@ -1,0 +1,341 @@
+"""Checks of lists: cursors, ends, counts, orders and ids."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from typing import TYPE_CHECKING, Any
+
+from scripts.probe.findings import Finding, UntoldError, broken, holds, judged, untold
+from scripts.probe.forms import forms_of
+from scripts.probe.survey import texts, whole
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from scripts.probe.answers import Answer
+    from scripts.probe.survey import Listing, Survey
+
+LIFETIME = 60.0
+"""Seconds after which a cursor is sent once more."""
+_SMALL_PAGE = 2
+_WINDOW = 10
+"""So many of the latest activities are walked in pages of a few."""
+
+
+# Cursors
+
+
+def _first_page(survey: Survey) -> tuple[Listing, Answer]:
+    """Return a small page that others follow, of the first list that has one."""
+    for listing in survey.listings:
+        order = {"sort": listing.order, "direction": "asc"} if listing.order else {}
+        answer = survey.ask(listing.row.path, {**listing.slice, **order, "limit": str(_SMALL_PAGE)})
+        if answer.ok and answer.cursor:
+            return listing, answer
+    raise UntoldError("no list has more than two records")
+
+
+def open_cursor(survey: Survey) -> None:
+    """Follow a cursor for the first time: the clock for its age runs from here."""
+    _, page = _first_page(survey)
+    survey.ask(page.path, {**page.params, "cursor": page.cursor})
+
+
+def cursor_lives(survey: Survey) -> Finding:
+    """Check that a cursor brings the same page twice, and after a minute."""
+    _, page = _first_page(survey)
+    followed = {**page.params, "cursor": page.cursor}
+    first = whole(survey.ask(page.path, followed))
+    again = survey.ask(page.path, followed, again=True)
+    time.sleep(max(0.0, page.at + LIFETIME - time.time()))
+    late = survey.ask(page.path, followed, again=True)
+    age = late.at - page.at
+    mistakes = [
+        f"{when} it is answered {answer.said}" if not answer.ok else f"{when} it brings another page"
+        for when, answer in (("a second time", again), (f"after {age:.0f} s", late))
+        if not answer.ok or _ids(answer.rows) != _ids(first.rows)
+    ]
+    return judged(mistakes, f"followed twice, and after {age:.0f} s")
+
+
+def cursor_is_bound(survey: Survey) -> Finding:
+    """Check that a cursor is refused with another `limit`, and with another direction."""
+    listing, page = _first_page(survey)
+    followed = {**page.params, "cursor": page.cursor}
+    changes = {"another `limit`": {"limit": str(_SMALL_PAGE + 1)}}
+    if listing.order:
+        changes["another direction"] = {"direction": "desc"}
+    answers = {what: survey.ask(page.path, {**followed, **change}) for what, change in changes.items()}
+    taken = [f"it is taken with {what}" for what, answer in answers.items() if answer.ok]
+    return judged(taken, *(f"with {what} it is answered {answer.said}" for what, answer in answers.items()))
+
+
+def cursor_kinds(survey: Survey) -> Finding:
+    """Tell the form of cursors; what they do when records come or go can't be told without writing."""
+    cursors = [answer.cursor for answer in survey.client.answers if answer.cursor]
+    return untold("that would need records to come and go, so writing", f"cursors seen: {forms_of(cursors)}")
+
+
+# Ends
+
+
+def _ends(survey: Survey, page: str) -> tuple[dict[str, list[Answer]], list[str]]:
+    """Return the last pages of the lists of a kind, and the lists whose end is out of reach."""
+    found: dict[str, list[Answer]] = {}
+    beyond = []
+    for listing in survey.leading:
+        if listing.row.page == page:
+            if ends := survey.ends(listing):
+                found[listing.name] = ends
+            else:
+                beyond.append(listing.name)
+    if not found:
+        raise UntoldError("no last page came within reach")
+    return found, beyond
+
+
+def _end_form(answer: Answer) -> str:
+    if "nextCursor" not in answer.meta:
+        return "absent" if answer.meta else "absent, and so is all of `meta`"
+    return "null" if answer.meta["nextCursor"] is None else "an empty text" if answer.meta["nextCursor"] == "" else "a value"
+
+
+def _told_ends(forms: Mapping[str, str], beyond: Sequence[str]) -> str:
+    by_form = {form: [name for name, found in forms.items() if found == form] for form in sorted(set(forms.values()))}
+    told = "; ".join(f"{form} at the end of {', '.join(names)}" for form, names in by_form.items())
+    return told + (f"; not reached: {', '.join(beyond)}" if beyond else "")
+
+
+def required_cursor(survey: Survey) -> Finding:
+    """Check that `nextCursor` is null on last pages where it is required."""
+    ends, beyond = _ends(survey, "paged")
+    forms = {name: _end_form(found[-1]) for name, found in ends.items()}
+    return judged([f"{name}: {form}" for name, form in forms.items() if form != "null"], _told_ends(forms, beyond))
+
+
+def optional_cursor(survey: Survey) -> Finding:
+    """Check that `meta` is there in any case, and `nextCursor` on every full page that others follow."""
+    pages = [survey.full(listing) for listing in survey.leading if listing.row.page == "paged_open"]
+    ends, beyond = _ends(survey, "paged_open")
+    forms = {name: _end_form(found[-1]) for name, found in ends.items()}
+    mistakes = [f"{name}: no `meta`" for name, found in ends.items() if not isinstance(found[-1].body.get("meta"), dict)]
+    for listing, page in zip((each for each in survey.leading if each.row.page == "paged_open"), pages, strict=True):
+        count = survey.counted(listing).count
+        if page.ok and not page.cursor and count is not None and count > len(page.rows) == survey.page_size:
+            mistakes.append(f"{listing.name}: none on a page of {len(page.rows)} of {count}")
+    return judged(mistakes, _told_ends(forms, beyond))
+
+
+# Counts
+
+
+def exact_counts(survey: Survey) -> Finding:
+    """Check that counts equal what small lists bring, and a walk of the latest activities in small pages."""
+    counted: dict[str, tuple[int, int]] = {}
+    for listing in survey.leading:
+        page = survey.full(listing) if listing.counts else None
+        if page is None or not page.ok:
+            continue
+        if not page.cursor and (count := survey.counted(listing).count) is not None:
+            counted[listing.name] = (len(page.rows), count)
+        for end in survey.ends(listing) if page.cursor else ():
+            # The end of a part of it, if a filter names one.
+            if end.count is not None and "cursor" not in end.params:
+                counted[f"{listing.name}, a part"] = (len(end.rows), end.count)
+    counted |= _walk_of_activities(survey)
+    # A full page may hold fewer than all.
+    small = {name: pair for name, pair in counted.items() if pair[0] < survey.page_size}
+    if not small:
+        return untold("no list is small enough")
+    mistakes = [f"{name}: counted {count}, came {came}" for name, (came, count) in small.items() if came != count]
+    return judged(mistakes, f"compared {len(small)} lists of {', '.join(str(came) for came, _ in small.values())} records")
+
+
+def _walk_of_activities(survey: Survey) -> dict[str, tuple[int, int]]:
+    """Walk the latest activities in small pages; return how many came, and how many were counted."""
+    listing = survey.listing("activities")
+    latest = sorted(texts(survey.thin(listing, "desc").rows, "activityTime"))[-_WINDOW:]
+    if not latest:
+        return {}
+    params = {"startDate": latest[0], "sort": "activityTime", "direction": "asc", "limit": str(_WINDOW // 2)}
+    page = survey.ask(listing.row.path, {**params, "cols": "recordCount"})
+    count, came = page.count, len(page.rows)
+    while page.ok and page.cursor and came <= 2 * _WINDOW:
+        page = survey.ask(listing.row.path, {**params, "cols": "recordCount", "cursor": page.cursor})
+        came += len(page.rows)
+    ended = page.ok and not page.cursor
+    return {"activities, the latest": (came, count)} if count is not None and ended else {}
+
+
+def counted_activities(survey: Survey) -> Finding:
+    """Check that activities are counted beside other columns, on the first page and on the next one."""
+    listing = survey.listing("activities")
+    alone = survey.counted(listing).count
+    pages = dict(zip(("the first page", "the next page"), _two_pages(survey), strict=False))
+    mistakes = [f"not on {name}" for name, page in pages.items() if page.ok and page.count is None]
+    mistakes += [f"{name} is answered {page.said}" for name, page in pages.items() if not page.ok]
+    counts = {page.count for page in pages.values() if page.count is not None}
+    told = f"counted on {len(pages)} pages: {', '.join(map(str, sorted(counts))) or 'nothing'}; alone: {alone}"
+    return judged(mistakes, told)
+
+
+def _two_pages(survey: Survey) -> list[Answer]:
+    """Return the first two pages of activities with all columns, or the only one."""
+    listing = survey.listing("activities")
+    first = whole(survey.full(listing))
+    following = [survey.ask(listing.row.path, {**first.params, "cursor": first.cursor})] if first.cursor else []
+    return [first, *following]
+
+
+def counted_alone(survey: Survey) -> Finding:
+    """Check that other lists are counted on a page of one row, with the highest id if they are sorted by it."""
+    mistakes, counts = [], []
+    for listing in survey.leading:
+        if not listing.row.counts or not survey.thin(listing).ok:
+            continue
+        answer = survey.counted(listing)
+        if answer.count is None:
+            mistakes.append(f"{listing.name}: not counted ({answer.said})")
+            continue
+        counts.append(f"{listing.name} {answer.count}")
+        if listing.order and _ids(answer.rows) != _ids(survey.thin(listing, "desc").rows)[:1]:
+            mistakes.append(f"{listing.name}: not with the first row of the list downwards")
+    if not counts and not mistakes:
+        return untold("none of them could be read")
+    return judged(mistakes, f"counted: {', '.join(counts) or 'nothing'}")
+
+
+def not_counted(survey: Survey) -> Finding:
+    """Check that the lists without a documented count have none."""
+    answers = {
+        listing.name: survey.ask(listing.row.path, {"limit": "1", "cols": "recordCount"})
+        for listing in survey.leading
+        if not listing.counts and survey.thin(listing).ok
+    }
+    if not answers:
+        return untold("none of them could be read")
+    counted = [f"{name} is counted" for name, answer in answers.items() if answer.count is not None]
+    return judged(counted, *(f"{name} answers {answer.said}" for name, answer in answers.items()))
+
+
+# Orders and ids
+
+
+def order_by_id(survey: Survey) -> Finding:
+    """Check that lists are sorted by the number of the id, upwards and downwards."""
+    mistakes, told, without = [], [], []
+    for listing in survey.leading:
+        if not listing.row.both_ends:
+            continue
+        up, down = survey.thin(listing), survey.thin(listing, "desc")
+        if not up.ok or not up.rows:
+            continue
+        numbers = _numbers(up.rows)
+        if not numbers or None in numbers:
+            without.append(f"{listing.name} ({forms_of(_ids(up.rows))})")
+            continue
+        if not _ascend(numbers):
+            mistakes.append(f"{listing.name} isn't sorted upwards")
+        downwards = _numbers(down.rows)
+        if not down.ok:
+            mistakes.append(f"{listing.name} downwards is answered {down.said}")
+        elif not _ascend(downwards[::-1]):
+            mistakes.append(f"{listing.name} isn't sorted downwards")
+        elif max(_known(numbers)) > downwards[0] or min(_known(downwards)) < numbers[0]:  # type: ignore[operator]
+            mistakes.append(f"{listing.name} downwards isn't the reverse of upwards")
+        told.append(f"{listing.name} ({forms_of(_ids([*up.rows, *down.rows]))})")
+    if not told:
+        return untold("no list has ids with numbers", *without)
+    return judged(mistakes, f"first and last pages of {', '.join(told)}", f"no numbers: {', '.join(without)}" if without else "")
+
+
+def order_by_time(survey: Survey) -> Finding:
+    """Check that activities are sorted by time, on the first pages and the last one, upwards and downwards."""
+    listing = survey.listing("activities")
+    up, down = whole(survey.thin(listing)), whole(survey.thin(listing, "desc"))
+    pages = {"the first page": texts(up.rows, "activityTime"), "the last page, downwards": texts(down.rows, "activityTime")[::-1]}
+    if up.cursor:
+        pages["the first two pages"] = [each for page in _two_pages(survey) for each in texts(page.rows, "activityTime")]
+    for end in survey.ends(listing):
+        pages["the last page"] = texts(end.rows, "activityTime")
+    mistakes = [f"{name} is out of order" for name, times in pages.items() if times != sorted(times)]
+    if up.rows and min(pages["the first page"]) > min(pages["the last page, downwards"]):
+        mistakes.append("downwards isn't the reverse of upwards")
+    return judged(mistakes, f"{', '.join(pages)}: {sum(map(len, pages.values()))} activities")
+
+
+def remember_highest(survey: Survey) -> None:
+    """Ask for the counts and highest ids that :func:`growing_ids` compares with."""
+    for name in ("contacts", "organizations"):
+        survey.counted(survey.listing(name))
+
+
+def growing_ids(survey: Survey) -> Finding:
+    """Check that a list that has grown during the run has a higher highest id."""
+    mistakes, grown = [], []
+    for name in ("contacts", "organizations"):
+        listing = survey.listing(name)
+        before, after = survey.counted(listing), survey.counted(listing, again=True)
+        if before.count is None or after.count is None or after.count <= before.count:
+            continue
+        new = f"{name}: {after.count - before.count} more"
+        highest = [_known(_numbers(answer.rows)) for answer in (before, after)]
+        (grown if highest[1] > highest[0] else mistakes).append(new)
+    if not grown and not mistakes:
+        return untold("no record was created meanwhile, and records don't say when they were")
+    return judged([f"{new}, and the highest id is as before" for new in mistakes], *(f"{new}, with a higher id" for new in grown))
+
+
+def unique_ids(survey: Survey) -> Finding:
+    """Check that no id comes twice on a page. Visits have a row of their own."""
+    pages = {name: _ids(answer.rows) for name, answer in survey.read.items() if name != "website_visits"}
+    mistakes = [f"{name}: {len(ids) - len(set(ids))} come twice" for name, ids in pages.items() if len(ids) > len(set(ids))]
+    if not any(pages.values()):
+        return untold("no record could be read")
+    return judged(mistakes, f"{sum(map(len, pages.values()))} ids of {len(pages)} lists", "whether one is used again can't be told")
+
+
+def visit_ids(survey: Survey) -> Finding:
+    """Check that ids of visits are unique on a page, and tell whether they are the same on another one."""
+    listing = survey.listing("website_visits")
+    page = whole(survey.full(listing))
+    if not (ids := _ids(page.rows)):
+        return untold("there are no visits")
+    short = survey.ask(listing.row.path, {"limit": str(_SMALL_PAGE + 1)})
+    same = "the same" if _ids(short.rows) == ids[: _SMALL_PAGE + 1] else "others"
+    twice = len(ids) - len(set(ids))
+    return judged([f"{twice} come twice"] if twice else [], forms_of(ids), f"with another `limit`, the first ids are {same}")
+
+
+def no_changes(survey: Survey) -> Finding:
+    """Check that no record says when it was changed, deleted or merged."""
+    telling = {
+        f"{name}: `{key}`"
+        for name, answer in survey.read.items()
+        for row in answer.rows
+        for key in row
+        if any(word in key.casefold() for word in ("updated", "modified", "deleted", "merged"))
+    }
+    if not any(answer.rows for answer in survey.read.values()):
+        return untold("no record could be read")
+    told = f"records of {len(survey.read)} lists have no such field" if not telling else ""
+    return broken(*sorted(telling)) if telling else holds(told)
+
+
+def _ids(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [str(row["id"]) for row in rows if row.get("id") is not None]
+
+
+def _numbers(rows: Sequence[Mapping[str, Any]]) -> list[int | None]:
+    """Return the numbers of ids, without the prefix; None for one that has no number."""
+    return [int(tail) if (tail := each.rpartition("_")[2]).isdecimal() else None for each in _ids(rows)]
+
+
+def _known(numbers: Sequence[int | None]) -> list[int]:
+    return [number for number in numbers if number is not None]
+
+
+def _ascend(numbers: Sequence[int | None]) -> bool:
+    known = _known(numbers)
+    return len(known) == len(numbers) and all(low <= high for low, high in itertools.pairwise(known))

@@ -1,0 +1,265 @@
+"""Checks of records: their columns, types and custom fields."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import requests
+
+from scripts.probe import documented
+from scripts.probe.findings import Finding, UntoldError, broken, judged, untold
+from scripts.probe.forms import VALUE_TYPES, forms_of, key_form, time_forms, type_word
+from scripts.probe.survey import whole
+from source_commonroom.table import rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from scripts.probe.survey import Survey
+
+ALL_FIELDS = "cf_*"
+MOST_FIELDS = 200
+_FIELDS = "customFields"
+_ENTITIES = ("contact", "organization")
+_KEY_COLUMNS = ("id", "activityTime")
+
+
+# Columns
+
+
+def _records(survey: Survey) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the records of all lists, those of lists without pages too, with the name of their stream."""
+    for listing in survey.listings:
+        if (answer := survey.read.get(listing.name)) is not None:
+            yield from ((listing.row.name, row) for row in answer.rows)
+    for row in rows().values():
+        if row.page == "list":
+            answer = survey.ask(row.path)
+            yield from ((row.name, record) for record in (answer.rows if answer.ok else ()))
+
+
+def all_columns(survey: Survey) -> Finding:
+    """Check that all columns of a list may be asked for at once."""
+    wanted = {listing.name: listing for listing in survey.leading if listing.columns and survey.thin(listing).ok}
+    if not wanted:
+        return untold("none of the lists with columns could be read")
+    answers = {name: survey.with_columns(listing, listing.columns) for name, listing in wanted.items()}
+    for listing in wanted.values():
+        survey.full(listing)  # finds which columns are refused
+    mistakes = [
+        f"{name} is answered {answer.said}; refused: {', '.join(survey.refused_columns.get(name, ['unknown']))}"
+        for name, answer in answers.items()
+        if not answer.ok
+    ]
+    return judged(mistakes, *(f"{name}: {len(wanted[name].columns)} columns in {answer.seconds:.1f} s" for name, answer in answers.items()))
+
+
+def thin_records(survey: Survey) -> Finding:
+    """Check that records have their fixed columns without asking, and those asked for when they are."""
+    mistakes, told = [], []
+    for listing in survey.leading:
+        thin, full = survey.thin(listing), survey.full(listing)
+        if not listing.columns or not thin.ok or not thin.rows:
+            continue
+        asked = {_FIELDS if column == ALL_FIELDS else column for column in listing.columns}
+        fixed = set(documented.properties(listing.row.name)) - asked - set(listing.row.slice_fields)
+        there = {key for row in thin.rows for key in row}
+        if absent := fixed - there:
+            mistakes.append(f"{listing.name} lacks {', '.join(sorted(absent))} unless asked for")
+        seen = {key for row in full.rows for key in row} & asked
+        if full.rows and not seen:
+            mistakes.append(f"{listing.name} has none of the columns asked for")
+        unasked = sorted(there & asked)
+        never = sorted(asked - seen)
+        told.append(
+            f"{listing.name}: {len(there)} keys, {len(seen)} of {len(asked)} columns asked for"
+            + (f", unasked {', '.join(unasked)}" if unasked else "")
+            + (f", in no record {', '.join(never)}" if never else "")
+        )
+    if not told:
+        return untold("none of the lists with columns has records")
+    return judged(mistakes, *told)
+
+
+def keys_are_there(survey: Survey) -> Finding:
+    """Check that keys and `activityTime` are never null or absent, and tell how often other columns are."""
+    mistakes: Counter[str] = Counter()
+    empty = total = 0
+    for stream, record in _records(survey):
+        for column in documented.properties(stream):
+            missing = record.get(column) is None
+            total, empty = total + 1, empty + missing
+            if missing and (column in rows()[stream].primary_key or column == rows()[stream].cursor_field):
+                mistakes[f"{stream}: no `{column}`"] += 1
+    if not total:
+        return untold("no record could be read")
+    return judged([f"{what} in {number} records" for what, number in mistakes.items()], f"{empty} of {total} values are null or absent")
+
+
+def types(survey: Survey) -> Finding:
+    """Check that values are of the types that are documented for their columns."""
+    mistakes: Counter[str] = Counter()
+    number = 0
+    for stream, record in _records(survey):
+        number += 1
+        mistakes.update(f"{stream}: `{key_form(path)}`" for path in set(documented.misfits(stream, record)))
+    if not number:
+        return untold("no record could be read")
+    return judged([f"{what} in {count} records" for what, count in mistakes.items()], f"{number} records looked at")
+
+
+def timestamps(survey: Survey) -> Finding:
+    """Check that timestamps are ISO 8601 with a zone."""
+    found = [text for stream, record in _records(survey) for text in documented.timestamps(stream, record)]
+    if not found:
+        return untold("no record has a timestamp")
+    wrong = [text for text in found if not _is_moment(text)]
+    return judged([f"{len(wrong)} are none: {time_forms(wrong)}"] if wrong else [], f"forms: {time_forms(found)}")
+
+
+def _is_moment(text: str) -> bool:
+    try:
+        return datetime.fromisoformat(text).tzinfo is not None
+    except ValueError:
+        return False
+
+
+# Custom fields
+
+
+def fields_by_type(survey: Survey) -> Finding:
+    """Check that the fields of each type of objects are answered, and no others."""
+    if not survey.object_types:
+        return untold("there are no types of objects")
+    mistakes, sizes = [], []
+    for place, type_id in enumerate(survey.object_types, start=1):
+        answer = survey.ask(rows()["custom_fields"].path, {"entityType": type_id})
+        if not answer.ok:
+            mistakes.append(f"type {place} is answered {answer.said}")
+            continue
+        sizes.append(len(answer.rows))
+        if others := sum(row.get("objectTypeId") != type_id for row in answer.rows):
+            mistakes.append(f"type {place} brings {others} fields of others")
+    return judged(mistakes, f"{len(sizes)} of {len(survey.all_object_types)} types, with {', '.join(map(str, sizes))} fields")
+
+
+def value_types(survey: Survey) -> Finding:
+    """Check that each custom field has a type, and tell which ones."""
+    found = survey.of("custom_fields").rows
+    if not found:
+        return untold("there are no custom fields")
+    kinds = [row.get("valueType") for row in found]
+    without = sum(not isinstance(kind, str) for kind in kinds)
+    counted = Counter(map(type_word, kinds))
+    new = [kind for kind in counted if kind not in VALUE_TYPES]
+    return judged(
+        [f"{without} fields have no type"] if without else [],
+        ", ".join(f"{kind} ({number})" for kind, number in counted.most_common()),
+        f"not documented: {', '.join(new)}" if new else "",
+    )
+
+
+def _values(survey: Survey) -> Iterator[tuple[str, Any]]:
+    """Yield the id and the entry of each custom field of each record that was read."""
+    for answer in survey.read.values():
+        for row in answer.rows:
+            if isinstance(row.get(_FIELDS), dict):
+                yield from row[_FIELDS].items()
+
+
+def field_values(survey: Survey) -> Finding:
+    """Check that the values of custom fields are of the types of their definitions."""
+    kinds = {row.get("id"): row.get("valueType") for row in survey.of("custom_fields").rows}
+    mistakes: Counter[str] = Counter()
+    looked_at = unjudged = 0
+    for key, entry in _values(survey):
+        kind = kinds.get(key)
+        if kind not in VALUE_TYPES or not isinstance(entry, dict):
+            unjudged += 1
+            continue
+        looked_at += 1
+        value = entry.get("value")
+        if entry.get("type") != kind:
+            mistakes[f"`type` isn't the `valueType` {kind}"] += 1
+        wrong = [each for each in (value if isinstance(value, list) else [value]) if not _is_of(kind, each)]
+        if wrong:
+            mistakes[f"{kind}: {forms_of(wrong[:1])}"] += 1
+    if not looked_at:
+        return untold("no record has a custom field of a documented type")
+    told = f"{looked_at} values looked at, {unjudged} of fields without a definition or of another type"
+    return judged([f"{what} in {number} values" for what, number in mistakes.most_common()], told)
+
+
+def _is_of(kind: Any, value: Any) -> bool:
+    if value is None:
+        return True
+    if kind == "boolean":
+        return isinstance(value, bool)
+    if kind in {"int", "number"}:
+        whole_number = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+        return not isinstance(value, bool) and (whole_number if kind == "int" else isinstance(value, int | float))
+    return isinstance(value, str) and (kind != "date" or _is_date(value))
+
+
+def _is_date(text: str) -> bool:
+    try:
+        return bool(datetime.fromisoformat(text))
+    except ValueError:
+        return False
+
+
+def several_values(survey: Survey) -> Finding:
+    """Check that contacts have lists only in fields that take several values, as v1 tells."""
+    told = survey.of("contact_custom_fields").rows
+    several = {f"cf_{row.get('id')}": row.get("multivalue") is True for row in told}
+    contacts = whole(survey.full(survey.listing("contacts")))
+    found: dict[bool, list[Any]] = {True: [], False: []}
+    for row in contacts.rows:
+        entries = row.get(_FIELDS)
+        for key, entry in entries.items() if isinstance(entries, dict) else ():
+            if key in several and isinstance(entry, dict):
+                found[several[key]].append(entry.get("value"))
+    if not any(found.values()):
+        return untold("no contact has a value of a field that v1 tells of")
+    lists = sum(isinstance(value, list) for value in found[False])
+    return judged(
+        [f"{lists} values of fields that take one are lists"] if lists else [],
+        f"{sum(several.values())} of {len(several)} fields take several values",
+        f"their values: {forms_of(found[True])}",
+    )
+
+
+def single_fields(survey: Survey) -> Finding:
+    """Check that fields may be named one by one, many at once, and not those of another type of objects."""
+    contacts = survey.listing("contacts")
+    ids = [str(row["id"]) for row in survey.fields_of("contact") if "id" in row]
+    if not ids:
+        return untold("contacts have no custom fields")
+    mistakes, told = [], []
+    for wanted in (ids[:1], ids[:MOST_FIELDS]):
+        answer = survey.with_columns(contacts, wanted, limit="2")
+        told.append(f"{len(wanted)} at once: {answer.said}")
+        others = {key for row in answer.rows for key in row.get(_FIELDS) or ()} - set(wanted)
+        if not answer.ok or others:
+            mistakes.append(f"{len(wanted)} at once" + (f" bring {len(others)} others" if others else " are refused"))
+    if foreign := _foreign_field(survey):
+        params, field_id = foreign
+        answer = survey.ask(rows()["objects"].path, {**params, "limit": "2", "cols": field_id})
+        told.append(f"one of another type of objects: {answer.said}")
+        if answer.status != requests.codes.bad_request:
+            mistakes.append("a field of another type of objects isn't refused")
+    return judged(mistakes, *told)
+
+
+def _foreign_field(survey: Survey) -> tuple[dict[str, str], str] | None:
+    """Return the parameters of a type of objects, and a field of another type; None if there are no two."""
+    by_type = {type_id: survey.fields_of(type_id) for type_id in survey.object_types}
+    for type_id, own in by_type.items():
+        known = {row.get("id") for row in own}
+        for other in by_type.values():
+            for row in other:
+                if row.get("id") not in known and row.get("objectTypeId") not in {None, type_id}:
+                    return {"objectTypeId": type_id}, str(row["id"])
+    return None

@@ -1,0 +1,157 @@
+"""Checks of segments, and of v1 of the API beside v2."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import requests
+
+from scripts.probe.findings import Finding, UntoldError, broken, holds, judged, untold
+from scripts.probe.forms import forms_of
+from scripts.probe.survey import whole
+from source_commonroom.table import rows
+
+if TYPE_CHECKING:
+    from scripts.probe.answers import Answer
+    from scripts.probe.survey import Survey
+
+_SEGMENTS_ASKED = 3
+_NO_SEGMENT = "999999999"
+
+
+def _statuses(survey: Survey, number: str) -> Answer:
+    return survey.ask(rows()["segment_statuses"].path.format(segmentNumber=number))
+
+
+def _asked_segments(survey: Survey) -> list[dict[str, Any]]:
+    """Return a few segments, those of each type of members first."""
+    found = [survey.segments_of(entity) for entity in ("contact", "organization", "object")]
+    first = [row for of_type in found for row in of_type[:1]]
+    return [*first, *(row for of_type in found for row in of_type[1:])][:_SEGMENTS_ASKED]
+
+
+def _statuses_of(survey: Survey) -> dict[str, Answer]:
+    """Return what is answered to the statuses of a few segments, by the id of each.
+
+    :raises UntoldError: if there are no segments, or v1 is refused as such
+    """
+    segments = _asked_segments(survey)
+    if not segments:
+        raise UntoldError("there are no segments")
+    found = {row["id"]: _statuses(survey, row["id"].partition("_")[2]) for row in segments}
+    if all(answer.status in {requests.codes.forbidden, requests.codes.unauthorized} for answer in found.values()):
+        raise UntoldError("the token may not ask for statuses")
+    return found
+
+
+def statuses(survey: Survey) -> Finding:
+    """Check that a segment of each type of members may be asked for its statuses."""
+    types = {row["id"]: row.get("entityType") for row in _asked_segments(survey)}
+    answers = _statuses_of(survey)
+    mistakes = [f"a segment of {types[key]}s is answered {answer.said}" for key, answer in answers.items() if not answer.ok]
+    return judged(mistakes, *(f"a segment of {types[key]}s has {len(answer.rows)}" for key, answer in answers.items() if answer.ok))
+
+
+def status_numbers(survey: Survey) -> Finding:
+    """Check that no number comes twice among the statuses of one segment."""
+    numbers = [[row.get("id") for row in answer.rows] for answer in _statuses_of(survey).values() if answer.ok]
+    if not any(numbers):
+        return untold("no segment that was asked for has statuses")
+    twice = sum(len(each) - len(set(each)) for each in numbers)
+    together = [number for each in numbers for number in set(each)]
+    shared = len(together) - len(set(together))
+    return judged([f"{twice} come twice in one segment"] if twice else [], f"{shared} of {len(together)} are shared by segments")
+
+
+def v1_bodies(survey: Survey) -> Finding:
+    """Check the shapes of the bodies of v1."""
+    fields, tags = survey.ask(rows()["contact_custom_fields"].path), survey.ask(rows()["user_defined_tags"].path)
+    answers: dict[str, tuple[Answer, bool]] = {
+        "members/customFields": (fields, isinstance(fields.body, list)),
+        "tags": (tags, isinstance(tags.body, dict) and isinstance(tags.body.get("labels"), list)),
+    }
+    for segment in _asked_segments(survey)[:1]:
+        answer = _statuses(survey, segment["id"].partition("_")[2])
+        answers["segments/{id}/status"] = (answer, isinstance(answer.body, list))
+    answered = {name: right for name, (answer, right) in answers.items() if answer.ok}
+    if not answered:
+        return untold(*(f"{name} is answered {answer.said}" for name, (answer, _) in answers.items()))
+    return judged([f"{name} has another body" for name, right in answered.items() if not right], f"looked at {', '.join(answered)}")
+
+
+def v1_ids(survey: Survey) -> Finding:
+    """Check that ids of v1 are whole numbers, and those of v2 without their prefix."""
+    fields, tags = survey.of("contact_custom_fields").rows, survey.ask(rows()["user_defined_tags"].path).rows
+    ids = [row.get("id") for row in [*fields, *tags]]
+    if not ids:
+        return untold("v1 lists no ids")
+    mistakes = []
+    if wrong := [each for each in ids if not str(each).isdecimal() or isinstance(each, bool)]:
+        mistakes.append(f"{len(wrong)} ids are no whole numbers: {forms_of(wrong)}")
+    known = {
+        "custom fields": (fields, survey.ask(rows()["custom_fields"].path)),
+        "tags": (tags, survey.ask(rows()["tags"].path, {"limit": str(survey.page_size)})),
+    }
+    told = []
+    for name, (listed, of_v2) in known.items():
+        if listed and of_v2.ok and not of_v2.cursor:
+            numbers = {str(row.get("id")).partition("_")[2] for row in of_v2.rows}
+            both = sum(str(row.get("id")) in numbers for row in listed)
+            told.append(f"{both} of {len(listed)} {name} of v1 have the number of one of v2")
+            if not both:
+                mistakes.append(f"no number of {name} is one of v2")
+    for segment in _asked_segments(survey)[:1]:
+        own, none = _statuses(survey, segment["id"].partition("_")[2]), _statuses(survey, _NO_SEGMENT)
+        told.append(f"the statuses of a segment's number are answered {own.said}, those of no segment's {none.said}")
+        if not own.ok and none.status == own.status:
+            mistakes.append("a segment's number is none in v1")
+    return judged(mistakes, *told)
+
+
+def _member_params(segment: dict[str, Any], **more: str) -> dict[str, str]:
+    return {**more, "segmentId": segment["id"], "limit": "1", "cols": "recordCount"}
+
+
+def members_of_objects(survey: Survey) -> Finding:
+    """Check that the members of a segment of objects come by asking for each type."""
+    segments = survey.segments_of("object")
+    if not segments or not survey.object_types:
+        return untold("there is no segment of objects")
+    # The largest tells most.
+    segment = max(segments, key=lambda row: row["entityCount"] if isinstance(row.get("entityCount"), int) else 0)
+    path = rows()["objects"].path
+    answers = [survey.ask(path, _member_params(segment, objectTypeId=type_id)) for type_id in survey.object_types]
+    refused = [answer.said for answer in answers if not answer.ok]
+    if len(refused) == len(answers) and {answer.status for answer in answers} == {requests.codes.forbidden}:
+        return untold("the token may not ask for objects")
+    found = [answer.count for answer in answers if answer.count is not None]
+    size, whole_segment = segment.get("entityCount"), len(survey.object_types) == len(survey.all_object_types)
+    mistakes = [f"{len(refused)} of {len(answers)} types are refused ({', '.join(sorted(set(refused)))})"] if refused else []
+    if whole_segment and not refused and len(found) == len(answers) and isinstance(size, int) and sum(found) != size:
+        mistakes.append(f"`entityCount` is {size}, and {sum(found)} come")
+    return judged(mistakes, f"by type: {', '.join(map(str, found)) or 'not counted'}; `entityCount`: {size}")
+
+
+def members_of_organizations(survey: Survey) -> Finding:
+    """Check that `/organizations` doesn't tell who is in a segment of organizations."""
+    segments = survey.segments_of("organization")
+    if not segments:
+        return untold("there is no segment of organizations")
+    everything = whole(survey.counted(survey.listing("organizations"))).count
+    answer = survey.ask(rows()["organizations"].path, _member_params(segments[0]))
+    evidence = f"asked for them, the API answers {answer.said}" + (f" and counts {answer.count} of {everything}" if answer.ok else "")
+    return broken("they can be listed", evidence) if answer.ok and answer.count != everything else holds(evidence)
+
+
+def contacts_of_other_segments(survey: Survey) -> Finding:
+    """Check that segments of another kind have no contacts."""
+    segments = [*survey.segments_of("organization")[:1], *survey.segments_of("object")[:1]]
+    if not segments:
+        return untold("all segments are of contacts")
+    whole(survey.thin(survey.listing("contacts")))
+    answers = [survey.ask(rows()["contacts"].path, _member_params(segment)) for segment in segments]
+    mistakes = [f"a segment of {segment['entityType']}s brings contacts" for segment, answer in zip(segments, answers, strict=True) if answer.rows]
+    return judged(
+        mistakes,
+        *(f"a segment of {segment['entityType']}s is answered {answer.said}, with {len(answer.rows)} rows" for segment, answer in zip(segments, answers, strict=True)),
+    )

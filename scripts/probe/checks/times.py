@@ -1,0 +1,139 @@
+"""Checks of time: how `startDate` and `endDate` compare with the time of an activity that is known."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from scripts.probe.findings import Finding, UntoldError, broken, holds, judged
+from scripts.probe.survey import whole
+
+if TYPE_CHECKING:
+    from scripts.probe.survey import Survey
+
+_MILLISECOND, _SECOND = timedelta(milliseconds=1), timedelta(seconds=1)
+_LONELY = 3 * _SECOND
+"""So far from the next one is an activity that dates are tried on."""
+_FAR, _OTHER_BOUND = 90 * _SECOND, timedelta(minutes=10)
+_BEFORE_1970 = "1969-12-31T23:59:59.999Z"
+_MIDDLE = range(2, 57)
+"""Seconds that a resolution of a minute would move by more than one."""
+
+
+@dataclass(frozen=True)
+class _Activity:
+    """An activity that no other one is near to."""
+
+    key: str
+    time: datetime
+
+    @property
+    def second(self) -> datetime:
+        """The beginning of its second."""
+        return self.time.replace(microsecond=0)
+
+    @property
+    def dates(self) -> dict[str, datetime]:
+        """The dates that are tried, by what they are called."""
+        return {
+            "the second before": self.second - _SECOND,
+            "1 ms before": self.time - _MILLISECOND,
+            "its time": self.time,
+            "1 ms after": self.time + _MILLISECOND,
+            "the next second": self.second + _SECOND,
+        }
+
+
+def date_bounds(survey: Survey) -> Finding:
+    """Check that dates are compared to the second, or finer."""
+    activity = _lonely(survey)
+    start, end = _brought(survey, activity, "startDate"), _brought(survey, activity, "endDate")
+    mistakes = [
+        f"`{name}` of {date} {'brings' if brought[date] else 'leaves out'} it"
+        for name, brought, date, expected in (
+            ("startDate", start, "the second before", True),
+            ("startDate", start, "the next second", False),
+            ("endDate", end, "the second before", False),
+            ("endDate", end, "the next second", True),
+        )
+        if brought[date] is not expected
+    ]
+    inclusive = [f"`{name}`" for name, brought in (("startDate", start), ("endDate", end)) if brought["its time"]]
+    exact = start["1 ms before"] and not start["1 ms after"] and end["1 ms after"] and not end["1 ms before"]
+    return judged(
+        mistakes,
+        f"inclusive: {' and '.join(inclusive) or 'neither'}",
+        f"compared to the millisecond: {'yes' if exact else 'no'}",
+        *(f"`{name}` brings it at {_told(brought)}" for name, brought in (("startDate", start), ("endDate", end))),
+    )
+
+
+def stored_times(survey: Survey) -> Finding:
+    """Check that an activity is found near the time that it shows, and tell whether its own is finer."""
+    activity = _lonely(survey)
+    start, end = _brought(survey, activity, "startDate"), _brought(survey, activity, "endDate")
+    near = (start["the second before"] or _brings(survey, activity, "startDate", activity.second - _FAR)) and (
+        end["the next second"] or _brings(survey, activity, "endDate", activity.second + _FAR)
+    )
+    if not near:
+        return broken(f"not found within {_FAR.seconds} s of its time")
+    finer = start["its time"] and not end["its time"] and end["1 ms after"]
+    return holds(
+        "found near its time",
+        "its own is finer, or `endDate` leaves out its own moment" if finer else "nothing tells of a finer one",
+    )
+
+
+def nothing_before_1970(survey: Survey) -> Finding:
+    """Check that no activity lies before 1970."""
+    listing = survey.listing("activities")
+    answer = whole(survey.ask(listing.row.path, {"endDate": _BEFORE_1970, "limit": "1", "cols": "recordCount"}))
+    told = f"{len(answer.rows)} rows, counted {answer.count}"
+    return broken(told) if answer.rows or answer.count else holds(told)
+
+
+def _lonely(survey: Survey) -> _Activity:
+    """Return an activity that no other one is near to, with a time in the middle of a second and of a minute.
+
+    :raises UntoldError: if the first and the last page have none
+    """
+    listing = survey.listing("activities")
+    for direction in ("asc", "desc"):
+        rows = [activity for row in whole(survey.thin(listing, direction)).rows if (activity := _activity(row))]
+        ordered = sorted(rows, key=lambda each: each.time)
+        for before, this, after in zip(ordered, ordered[1:], ordered[2:], strict=False):
+            alone = this.time - before.time > _LONELY and after.time - this.time > _LONELY
+            if alone and this.time.microsecond and this.time.second in _MIDDLE:
+                return this
+    raise UntoldError("no activity on the first and the last page is alone in its seconds")
+
+
+def _activity(row: dict[str, Any]) -> _Activity | None:
+    try:
+        time = datetime.fromisoformat(str(row.get("activityTime")))
+    except ValueError:
+        return None
+    return _Activity(str(row.get("id")), time.astimezone(UTC)) if time.tzinfo else None
+
+
+def _brought(survey: Survey, activity: _Activity, name: str) -> dict[str, bool]:
+    """Tell of each date whether it brings the activity, as `startDate` or as `endDate`."""
+    return {date: _brings(survey, activity, name, moment) for date, moment in activity.dates.items()}
+
+
+def _brings(survey: Survey, activity: _Activity, name: str, moment: datetime) -> bool:
+    other = {"startDate": ("endDate", _OTHER_BOUND), "endDate": ("startDate", -_OTHER_BOUND)}[name]
+    dates = {name: _text(moment), other[0]: _text(activity.time + other[1])}
+    listing = survey.listing("activities")
+    order = {"sort": "activityTime", "direction": "asc", "limit": str(survey.page_size)}
+    return activity.key in {row.get("id") for row in whole(survey.ask(listing.row.path, {**order, **dates})).rows}
+
+
+def _text(moment: datetime) -> str:
+    return moment.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+
+
+def _told(brought: dict[str, bool]) -> str:
+    return ", ".join(itertools.compress(brought, brought.values())) or "none of these dates"

@@ -1,0 +1,89 @@
+"""Forms: what is shown in the place of a value. A form tells how a value is written, and nothing of what it says."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+PREFIXES = ("c", "o", "a", "s", "l", "cf", "ls", "sig", "co", "cot", "tp", "pc", "naics", "p", "com", "st", "w")
+"""Of ids, as documented."""
+VALUE_TYPES = ("string", "url", "int", "number", "date", "boolean")
+"""Of custom fields, as documented."""
+_KNOWN_WORDS = {*VALUE_TYPES, *"text integer float decimal datetime timestamp enum list array select geo email".split()}
+_KNOWN_WORDS |= set("multiselect phone currency percent user json object location".split())
+"""What a type may well be called, so that its name is none of the workspace's words."""
+
+_ID = re.compile(r"([A-Za-z]+)_([0-9]+)")
+_TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?:Z|[+-]\d\d:?\d\d)?", re.ASCII)
+_DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_KEY = re.compile(r"[A-Za-z]{1,40}")
+
+
+def forms_of(values: Iterable[Any]) -> str:
+    """Tell the forms of some values, the most frequent first, with the range of their lengths."""
+    lengths: dict[str, list[int]] = {}
+    for value in values:
+        form, length = _form(value)
+        lengths.setdefault(form, []).append(length)
+    ranked = sorted(lengths.items(), key=lambda item: (-len(item[1]), item[0]))
+    return ", ".join(_with_range(form, found) for form, found in ranked) or "none"
+
+
+def time_form(text: str) -> str:
+    """Tell how a timestamp is written, each digit as 0."""
+    return re.sub(r"[0-9]", "0", text) if _TIME.fullmatch(text) else forms_of([text])
+
+
+def time_forms(texts: Iterable[str]) -> str:
+    """Tell how timestamps are written, and how many are written so."""
+    found = Counter(map(time_form, texts))
+    return ", ".join(f"{form} ({number})" for form, number in found.most_common())
+
+
+def type_word(word: Any) -> str:
+    """Tell the name of a type if it is one that types have, or else its form."""
+    return word if isinstance(word, str) and word in _KNOWN_WORDS else forms_of([word])
+
+
+def key_form(key: str) -> str:
+    """Tell a key of an object, if it is a plain word or a path of such; or else its form, as of custom fields."""
+    return ".".join(part if _KEY.fullmatch(part.removesuffix("[]")) else forms_of([part]) for part in key.split("."))
+
+
+def _form(value: Any) -> tuple[str, int]:
+    """Return the form of a value, and what a range of it counts: characters, digits, or entries; 0 for nothing."""
+    match value:
+        case None | bool():
+            return ("null" if value is None else "boolean"), 0
+        case int():
+            return "whole number of {} digits", len(str(abs(value)))
+        case float():
+            return "number with a fraction", 0
+        case list():
+            return "list of {}", len(value)
+        case dict():
+            return "object of {} keys", len(value)
+        case _:
+            return _form_of_text(str(value))
+
+
+def _form_of_text(text: str) -> tuple[str, int]:
+    if found := _ID.fullmatch(text):
+        prefix = found[1] if found[1] in PREFIXES else "<letters>"
+        return f"{prefix}_<{{}} digits>", len(found[2])
+    if text.startswith("w_"):
+        return "w_<{} characters>", len(text) - 2
+    for form, pattern in (("UUID", _UUID), ("date-time", _TIME), ("date", _DAY)):
+        if pattern.fullmatch(text):
+            return form, 0
+    return "string of {} characters", len(text)
+
+
+def _with_range(form: str, lengths: list[int]) -> str:
+    least, most = min(lengths), max(lengths)
+    return form.format(least if least == most else f"{least} to {most}")
