@@ -27,6 +27,10 @@ help: ## List the targets
 sync: $(DEV)/.installed $(AIRBYTE)/.installed ## Load secrets/config.json's workspace, or the sandbox's, into a DuckDB file
 	@$(AIRBYTE)/bin/python scripts/sync.py --connector $(BIN)/source-commonroom --sandbox-python $(BIN)/python
 
+.PHONY: probe
+probe: $(DEV)/.installed ## Test on secrets/config.json's workspace, or the sandbox, what we assume of the API; it only reads. YES=1 doesn't ask, RECORD=1 keeps the answers, scrubbed, PROVOKE_429=1 exceeds the rate limit
+	@$(BIN)/python -m scripts.probe $(if $(YES),--yes) $(if $(RECORD),--record) $(if $(PROVOKE_429),--provoke-429)
+
 .PHONY: test
 test: $(DEV)/.installed $(if $(TAKES_PYAIRBYTE),$(AIRBYTE)/.installed) ## Run all tests, and all linters beside them
 	@lint=$$(mktemp); trap 'rm -f "$$lint"' EXIT; failed=0; \

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import requests
 from requests.adapters import HTTPAdapter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 MOST_REQUESTS = 120
 """What a run sends at most, unless a 429 is to be provoked."""
@@ -55,6 +58,8 @@ class Answer:
     """When it was there, in seconds since 1970 by this machine's clock."""
     failure: str = ""
     made_up_token: bool = False
+    may_be_refused: bool = False
+    """Whether it was asked for what the API had better refuse."""
 
     @property
     def ok(self) -> bool:
@@ -92,6 +97,11 @@ class Answer:
         """`meta.recordCount`; None if it has none."""
         count = self.meta.get("recordCount")
         return count if isinstance(count, int) and not isinstance(count, bool) else None
+
+    @property
+    def place(self) -> str:
+        """The path without the id that it may hold."""
+        return re.sub(r"/[0-9]+(?=/)", "/{id}", self.path)
 
     @property
     def said(self) -> str:
@@ -135,16 +145,24 @@ class Client:
     _useful: bool = False
     _in_vain: int = 0
 
-    def get(self, path: str, params: Mapping[str, str] | None = None, *, again: bool = False) -> Answer:
+    def get(
+        self,
+        path: str,
+        params: Mapping[str, str] | None = None,
+        *,
+        again: bool = False,
+        may_be_refused: bool = False,
+    ) -> Answer:
         """Return the answer to a question; one that was asked before is not sent, unless `again`.
 
+        :param may_be_refused: whether it is asked for what the API had better refuse
         :raises EndedError: if nothing more is to be expected of the API
         :raises OutOfRequestsError: if none is left
         """
         sent = {name: value for name, value in (params or {}).items() if value}
         key = (path, tuple(sorted(sent.items())))
         if again or key not in self._known:
-            self._known[key] = self._patiently(path, sent)
+            self._known[key] = self._patiently(path, sent, may_be_refused=may_be_refused)
         return self._known[key]
 
     def with_a_made_up_token(self, path: str, token: str) -> Answer:
@@ -189,13 +207,14 @@ class Client:
         adapter = self._session.get_adapter(self.api_url)
         if not isinstance(adapter, HTTPAdapter):
             return None
-        return int(adapter.poolmanager.connection_from_url(self.api_url).num_connections)
+        pools = adapter.poolmanager.pools
+        return sum(pools[key].num_connections for key in pools.keys())  # noqa: SIM118  # it is no mapping
 
-    def _patiently(self, path: str, params: Mapping[str, str]) -> Answer:
+    def _patiently(self, path: str, params: Mapping[str, str], *, may_be_refused: bool) -> Answer:
         """Send a request, and once more after the wait that a 429 asks for."""
         for tries in range(1, _TRIES + 1):
             self._pause()
-            answer = self._keep(self.send(path, params))
+            answer = self._keep(replace(self.send(path, params), may_be_refused=may_be_refused))
             if answer.status != requests.codes.too_many_requests or tries == _TRIES:
                 break
             time.sleep(min(wait_of(answer) or 1.0, _LONGEST_WAIT))

@@ -7,14 +7,17 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 PREFIXES = ("c", "o", "a", "s", "l", "cf", "ls", "sig", "co", "cot", "tp", "pc", "naics", "p", "com", "st", "w")
 """Of ids, as documented."""
+_MANY, _SHORT = 5, 5
 VALUE_TYPES = ("string", "url", "int", "number", "date", "boolean")
 """Of custom fields, as documented."""
-_KNOWN_WORDS = {*VALUE_TYPES, *"text integer float decimal datetime timestamp enum list array select geo email".split()}
-_KNOWN_WORDS |= set("multiselect phone currency percent user json object location".split())
+_TYPE_WORDS = re.compile(
+    "string|text|url|email|phone|int|integer|number|float|decimal|currency|percent|bool|boolean|date|datetime|timestamp"
+    "|enum|list|array|select|multiselect|geo|location|user|json|object"
+)
 """What a type may well be called, so that its name is none of the workspace's words."""
 
 _ID = re.compile(r"([A-Za-z]+)_([0-9]+)")
@@ -24,14 +27,24 @@ _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE
 _KEY = re.compile(r"[A-Za-z]{1,40}")
 
 
-def forms_of(values: Iterable[Any]) -> str:
-    """Tell the forms of some values, the most frequent first, with the range of their lengths."""
+def forms_of(values: Iterable[Any], prefix: str = "") -> str:
+    """Tell the forms of some values, the most frequent first, with the range of their lengths.
+
+    :param prefix: of ids, beside the documented ones
+    """
     lengths: dict[str, list[int]] = {}
     for value in values:
-        form, length = _form(value)
+        form, length = _form(value, prefix)
         lengths.setdefault(form, []).append(length)
     ranked = sorted(lengths.items(), key=lambda item: (-len(item[1]), item[0]))
     return ", ".join(_with_range(form, found) for form, found in ranked) or "none"
+
+
+def shared_prefix(ids: Sequence[Any]) -> str:
+    """Tell the prefix of all ids of a list: the API's own, if many share it and it is short; empty if there is none."""
+    found = {match[1] if isinstance(each, str) and (match := _ID.fullmatch(each)) else "" for each in ids}
+    prefix = min(found, default="")
+    return prefix if len(found) == 1 and len(ids) >= _MANY and prefix.islower() and len(prefix) <= _SHORT else ""
 
 
 def time_form(text: str) -> str:
@@ -47,7 +60,7 @@ def time_forms(texts: Iterable[str]) -> str:
 
 def type_word(word: Any) -> str:
     """Tell the name of a type if it is one that types have, or else its form."""
-    return word if isinstance(word, str) and word in _KNOWN_WORDS else forms_of([word])
+    return word if isinstance(word, str) and _TYPE_WORDS.fullmatch(word) else forms_of([word])
 
 
 def key_form(key: str) -> str:
@@ -55,7 +68,7 @@ def key_form(key: str) -> str:
     return ".".join(part if _KEY.fullmatch(part.removesuffix("[]")) else forms_of([part]) for part in key.split("."))
 
 
-def _form(value: Any) -> tuple[str, int]:
+def _form(value: Any, prefix: str = "") -> tuple[str, int]:
     """Return the form of a value, and what a range of it counts: characters, digits, or entries; 0 for nothing."""
     match value:
         case None | bool():
@@ -69,12 +82,12 @@ def _form(value: Any) -> tuple[str, int]:
         case dict():
             return "object of {} keys", len(value)
         case _:
-            return _form_of_text(str(value))
+            return _form_of_text(str(value), prefix)
 
 
-def _form_of_text(text: str) -> tuple[str, int]:
+def _form_of_text(text: str, known: str) -> tuple[str, int]:
     if found := _ID.fullmatch(text):
-        prefix = found[1] if found[1] in PREFIXES else "<letters>"
+        prefix = found[1] if found[1] in (*PREFIXES, known) else "<letters>"
         return f"{prefix}_<{{}} digits>", len(found[2])
     if text.startswith("w_"):
         return "w_<{} characters>", len(text) - 2
@@ -86,4 +99,6 @@ def _form_of_text(text: str) -> tuple[str, int]:
 
 def _with_range(form: str, lengths: list[int]) -> str:
     least, most = min(lengths), max(lengths)
-    return form.format(least if least == most else f"{least} to {most}")
+    told = form.format(least if least == most else f"{least} to {most}")
+    # One of a kind.
+    return re.sub(r"(?<![0-9])1 (digit|character|key)s", r"1 \1", told) if most == 1 else told

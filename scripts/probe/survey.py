@@ -71,6 +71,10 @@ class Survey:
         """Return what is answered, whatever that is."""
         return self.client.get(path, params, again=again)
 
+    def ask_too_much(self, path: str, params: Mapping[str, str]) -> Answer:
+        """Return what is answered to what had better be refused."""
+        return self.client.get(path, params, may_be_refused=True)
+
     def need(self, path: str, params: Mapping[str, str] | None = None) -> Answer:
         """Return a 200 in JSON, or raise the reason why there is none.
 
@@ -230,7 +234,9 @@ class Survey:
             return ""
         sizes = {row["id"]: row.get("entityCount") for row in found}
         known = {key: size for key, size in sizes.items() if isinstance(size, int) and 1 < size < self.page_size}
-        return min(known, key=lambda key: known[key], default=next((key for key, size in sizes.items() if not size), ""))
+        return min(
+            known, key=lambda key: known[key], default=next((key for key, size in sizes.items() if not size), "")
+        )
 
     @cached_property
     def read(self) -> dict[str, Answer]:
@@ -260,7 +266,7 @@ def whole(answer: Answer) -> Answer:
     :raises UntoldError: if it is something else
     """
     if not answer.ok:
-        raise UntoldError(f"`{answer.path}` answered {answer.said}")
+        raise UntoldError(f"`{answer.place}` answered {answer.said}")
     return answer
 
 

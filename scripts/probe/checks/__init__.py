@@ -6,12 +6,16 @@ ids, and wants to know how the sandbox can break the row.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from scripts.probe.checks import answers, lists, records, segments, times
-from scripts.probe.findings import Finding
-from scripts.probe.survey import Survey
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from scripts.probe.findings import Finding
+    from scripts.probe.survey import Survey
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import itertools
 import json
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from email.utils import parsedate_to_datetime
@@ -15,6 +16,7 @@ import requests
 
 from scripts.probe.answers import wait_of
 from scripts.probe.findings import Finding, broken, holds, judged, untold
+from scripts.probe.forms import key_form
 from scripts.probe.survey import LARGEST, whole
 from source_commonroom.table import rows
 
@@ -69,6 +71,7 @@ def interval(survey: Survey) -> Finding:
 def provoke(survey: Survey) -> None:
     """Send so many requests at once that some are answered 429, to two endpoints in turn."""
     turns = list(itertools.islice(itertools.cycle((TOKEN_STATUS, OTHER_PATH)), BURST))
+    survey.client.most += BURST
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         survey.client.answers += pool.map(lambda path: survey.client.send(path, {}), turns)
     time.sleep(max(map(_wait, _refusals(survey)), default=0.0))
@@ -81,7 +84,10 @@ def waits(survey: Survey) -> Finding:
         return untold("no 429 was answered; `PROVOKE_429=1` provokes one")
     said = {
         "`rateLimit.waitMs`": sum("waitMs" in str(_limit_of(answer)) for answer in refusals),
-        **{f"`{name}`": sum(name in answer.headers for answer in refusals) for name in ("X-RateLimit-Reset", "Retry-After")},
+        **{
+            f"`{name}`": sum(name in answer.headers for answer in refusals)
+            for name in ("X-RateLimit-Reset", "Retry-After")
+        },
     }
     silent = sum(wait_of(answer) is None for answer in refusals)
     evidence = ", ".join(f"{name} in {number} of {len(refusals)}" for name, number in said.items())
@@ -127,7 +133,7 @@ def token_status(survey: Survey) -> Finding:
         others = [other for other in survey.client.answers if other.ok]
         told = f"answered {answer.said}"
         return broken(told, f"{len(others)} other requests were answered 200") if others else untold(told)
-    keys = sorted(answer.body) if isinstance(answer.body, dict) else []
+    keys = sorted(map(key_form, answer.body)) if isinstance(answer.body, dict) else []
     return judged([] if "jti" in keys else ["the body is not the bare object"], f"keys: {', '.join(keys)}")
 
 
@@ -135,7 +141,10 @@ def refused_token(survey: Survey) -> Finding:
     """Check that 403 at the token's status means the token."""
     answer = _with_made_up_token(survey)
     evidence = f"a made-up token is answered {answer.said}, ours {survey.ask(TOKEN_STATUS).said}"
-    refused = sorted({f"`{each.path}`" for each in survey.client.answers if each.status == requests.codes.forbidden} - {f"`{TOKEN_STATUS}`"})
+    refused = sorted(
+        {f"`{each.place}`" for each in survey.client.answers if each.status == requests.codes.forbidden}
+        - {f"`{TOKEN_STATUS}`"}
+    )
     return judged(
         [] if answer.status == requests.codes.forbidden else ["a made-up token isn't answered 403"],
         evidence,
@@ -150,7 +159,7 @@ def body_of_refusals(survey: Survey) -> Finding:
     if not refusals:
         return untold("no 403 was answered")
     others = [answer for answer in refusals if answer.size and not answer.is_json]
-    keys = sorted({key for answer in refusals if isinstance(answer.body, dict) for key in answer.body})
+    keys = sorted({key_form(key) for answer in refusals if isinstance(answer.body, dict) for key in answer.body})
     evidence = f"{len(refusals)} answers of 403, with the keys {', '.join(keys) or 'none'}"
     return judged([f"{len(others)} of them are neither JSON nor empty"] if others else [], evidence)
 
@@ -175,14 +184,16 @@ def dates(survey: Survey) -> Finding:
     if not ahead:
         return untold("no answer has a `Date`")
     evidence = f"in {len(ahead)} answers it is {min(ahead):.1f} to {max(ahead):.1f} s ahead of this machine's clock"
-    return judged(["it doesn't go on as this machine's clock does"] if max(ahead) - min(ahead) > _DRIFT else [], evidence)
+    return judged(
+        ["it doesn't go on as this machine's clock does"] if max(ahead) - min(ahead) > _DRIFT else [], evidence
+    )
 
 
 def bad_cursor(survey: Survey) -> Finding:
     """Check that a cursor that can't be good is answered 400."""
     listing = next(iter(survey.listings))
     whole(survey.thin(listing))
-    answer = survey.ask(listing.row.path, {**listing.slice, "limit": "2", "cursor": "not-a-cursor"})
+    answer = survey.ask_too_much(listing.row.path, {**listing.slice, "limit": "2", "cursor": "not-a-cursor"})
     evidence = f"a made-up cursor is answered {answer.said}{_code(answer)}"
     return holds(evidence) if answer.status == requests.codes.bad_request else broken(evidence)
 
@@ -193,13 +204,17 @@ def undocumented(survey: Survey) -> Finding:
     whole(survey.thin(listing))
     path, usual = listing.row.path, {**listing.slice, "limit": "2"}
     answers = {
-        "parameter": survey.ask(path, {**usual, "notAParameter": "1"}),
-        "column": survey.ask(path, {**usual, "cols": "notAColumn"}),
+        "parameter": survey.ask_too_much(path, {**usual, "notAParameter": "1"}),
+        "column": survey.ask_too_much(path, {**usual, "cols": "notAColumn"}),
     }
     mistakes = [
-        f"an unknown {name} isn't refused so" for name, answer in answers.items() if answer.status != requests.codes.bad_request
+        f"an unknown {name} isn't refused so"
+        for name, answer in answers.items()
+        if answer.status != requests.codes.bad_request
     ]
-    return judged(mistakes, *(f"an unknown {name} is answered {answer.said}{_code(answer)}" for name, answer in answers.items()))
+    return judged(
+        mistakes, *(f"an unknown {name} is answered {answer.said}{_code(answer)}" for name, answer in answers.items())
+    )
 
 
 def slowest(survey: Survey) -> Finding:
@@ -210,8 +225,8 @@ def slowest(survey: Survey) -> Finding:
     evidence = f"the slowest of {len(answers)} took {max(answer.seconds for answer in answers):.1f} s"
     mistakes = [f"{len(late)} took longer than {_SLOWEST:.0f} s"] if late else []
     if missing:
-        names = ", ".join(sorted({answer.failure for answer in missing}))
-        mistakes.append(f"{len(missing)} requests were not answered ({names}): {', '.join(sorted({f'`{a.path}`' for a in missing}))}")
+        which = sorted({f"`{answer.place}` ({answer.failure})" for answer in missing})
+        mistakes.append(f"{len(missing)} requests were not answered: {', '.join(which)}")
     return judged(mistakes, evidence)
 
 
@@ -258,17 +273,12 @@ def _claims(token: str) -> Mapping[str, Any]:
     return claims if isinstance(claims, dict) else {}
 
 
-_CODES = frozenset(
-    "invalid_parameters invalid_organization_id org_not_found invalid_contact_id contact_not_found invalid_object_id "
-    "object_not_found invalid_object_type_id object_type_not_found invalid_segment_id segment_not_found "
-    "invalid_activity_id activity_not_found conflict internal_server_error invalid_custom_field_id "
-    "custom_field_not_found invalid_prospector_contact_id prospector_contact_not_found "
-    "invalid_prospector_company_id prospector_company_not_found".split()
-)
+_CODES = re.compile("invalid_[a-z_]+|[a-z_]+_not_found|conflict|internal_server_error")
+"""Of errors of v2, as documented."""
 
 
 def _code(answer: Answer) -> str:
     """Return the code of an error, if it is one that is documented."""
     error = answer.body.get("error") if isinstance(answer.body, dict) else None
     code = error.get("code") if isinstance(error, dict) else None
-    return f" ({code})" if code in _CODES else ""
+    return f" ({code})" if isinstance(code, str) and _CODES.fullmatch(code) else ""

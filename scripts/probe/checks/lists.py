@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from scripts.probe.findings import Finding, UntoldError, broken, holds, judged, untold
-from scripts.probe.forms import forms_of
+from scripts.probe.forms import forms_of, key_form
 from scripts.probe.survey import texts, whole
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def cursor_is_bound(survey: Survey) -> Finding:
     changes = {"another `limit`": {"limit": str(_SMALL_PAGE + 1)}}
     if listing.order:
         changes["another direction"] = {"direction": "desc"}
-    answers = {what: survey.ask(page.path, {**followed, **change}) for what, change in changes.items()}
+    answers = {what: survey.ask_too_much(page.path, {**followed, **change}) for what, change in changes.items()}
     taken = [f"it is taken with {what}" for what, answer in answers.items() if answer.ok]
     return judged(taken, *(f"with {what} it is answered {answer.said}" for what, answer in answers.items()))
 
@@ -98,7 +98,13 @@ def _ends(survey: Survey, page: str) -> tuple[dict[str, list[Answer]], list[str]
 def _end_form(answer: Answer) -> str:
     if "nextCursor" not in answer.meta:
         return "absent" if answer.meta else "absent, and so is all of `meta`"
-    return "null" if answer.meta["nextCursor"] is None else "an empty text" if answer.meta["nextCursor"] == "" else "a value"
+    return (
+        "null"
+        if answer.meta["nextCursor"] is None
+        else "an empty text"
+        if answer.meta["nextCursor"] == ""
+        else "a value"
+    )
 
 
 def _told_ends(forms: Mapping[str, str], beyond: Sequence[str]) -> str:
@@ -119,7 +125,9 @@ def optional_cursor(survey: Survey) -> Finding:
     pages = [survey.full(listing) for listing in survey.leading if listing.row.page == "paged_open"]
     ends, beyond = _ends(survey, "paged_open")
     forms = {name: _end_form(found[-1]) for name, found in ends.items()}
-    mistakes = [f"{name}: no `meta`" for name, found in ends.items() if not isinstance(found[-1].body.get("meta"), dict)]
+    mistakes = [
+        f"{name}: no `meta`" for name, found in ends.items() if not isinstance(found[-1].body.get("meta"), dict)
+    ]
     for listing, page in zip((each for each in survey.leading if each.row.page == "paged_open"), pages, strict=True):
         count = survey.counted(listing).count
         if page.ok and not page.cursor and count is not None and count > len(page.rows) == survey.page_size:
@@ -149,7 +157,9 @@ def exact_counts(survey: Survey) -> Finding:
     if not small:
         return untold("no list is small enough")
     mistakes = [f"{name}: counted {count}, came {came}" for name, (came, count) in small.items() if came != count]
-    return judged(mistakes, f"compared {len(small)} lists of {', '.join(str(came) for came, _ in small.values())} records")
+    return judged(
+        mistakes, f"compared {len(small)} lists of {', '.join(str(came) for came, _ in small.values())} records"
+    )
 
 
 def _walk_of_activities(survey: Survey) -> dict[str, tuple[int, int]]:
@@ -209,7 +219,7 @@ def counted_alone(survey: Survey) -> Finding:
 def not_counted(survey: Survey) -> Finding:
     """Check that the lists without a documented count have none."""
     answers = {
-        listing.name: survey.ask(listing.row.path, {"limit": "1", "cols": "recordCount"})
+        listing.name: survey.ask_too_much(listing.row.path, {"limit": "1", "cols": "recordCount"})
         for listing in survey.leading
         if not listing.counts and survey.thin(listing).ok
     }
@@ -247,16 +257,23 @@ def order_by_id(survey: Survey) -> Finding:
         told.append(f"{listing.name} ({forms_of(_ids([*up.rows, *down.rows]))})")
     if not told:
         return untold("no list has ids with numbers", *without)
-    return judged(mistakes, f"first and last pages of {', '.join(told)}", f"no numbers: {', '.join(without)}" if without else "")
+    return judged(
+        mistakes, f"first and last pages of {', '.join(told)}", f"no numbers: {', '.join(without)}" if without else ""
+    )
 
 
 def order_by_time(survey: Survey) -> Finding:
     """Check that activities are sorted by time, on the first pages and the last one, upwards and downwards."""
     listing = survey.listing("activities")
     up, down = whole(survey.thin(listing)), whole(survey.thin(listing, "desc"))
-    pages = {"the first page": texts(up.rows, "activityTime"), "the last page, downwards": texts(down.rows, "activityTime")[::-1]}
+    pages = {
+        "the first page": texts(up.rows, "activityTime"),
+        "the last page, downwards": texts(down.rows, "activityTime")[::-1],
+    }
     if up.cursor:
-        pages["the first two pages"] = [each for page in _two_pages(survey) for each in texts(page.rows, "activityTime")]
+        pages["the first two pages"] = [
+            each for page in _two_pages(survey) for each in texts(page.rows, "activityTime")
+        ]
     for end in survey.ends(listing):
         pages["the last page"] = texts(end.rows, "activityTime")
     mistakes = [f"{name} is out of order" for name, times in pages.items() if times != sorted(times)]
@@ -273,7 +290,8 @@ def remember_highest(survey: Survey) -> None:
 
 def growing_ids(survey: Survey) -> Finding:
     """Check that a list that has grown during the run has a higher highest id."""
-    mistakes, grown = [], []
+    mistakes: list[str] = []
+    grown: list[str] = []
     for name in ("contacts", "organizations"):
         listing = survey.listing(name)
         before, after = survey.counted(listing), survey.counted(listing, again=True)
@@ -284,16 +302,24 @@ def growing_ids(survey: Survey) -> Finding:
         (grown if highest[1] > highest[0] else mistakes).append(new)
     if not grown and not mistakes:
         return untold("no record was created meanwhile, and records don't say when they were")
-    return judged([f"{new}, and the highest id is as before" for new in mistakes], *(f"{new}, with a higher id" for new in grown))
+    return judged(
+        [f"{new}, and the highest id is as before" for new in mistakes], *(f"{new}, with a higher id" for new in grown)
+    )
 
 
 def unique_ids(survey: Survey) -> Finding:
     """Check that no id comes twice on a page. Visits have a row of their own."""
     pages = {name: _ids(answer.rows) for name, answer in survey.read.items() if name != "website_visits"}
-    mistakes = [f"{name}: {len(ids) - len(set(ids))} come twice" for name, ids in pages.items() if len(ids) > len(set(ids))]
+    mistakes = [
+        f"{name}: {len(ids) - len(set(ids))} come twice" for name, ids in pages.items() if len(ids) > len(set(ids))
+    ]
     if not any(pages.values()):
         return untold("no record could be read")
-    return judged(mistakes, f"{sum(map(len, pages.values()))} ids of {len(pages)} lists", "whether one is used again can't be told")
+    return judged(
+        mistakes,
+        f"{sum(map(len, pages.values()))} ids of {len(pages)} lists",
+        "whether one is used again can't be told",
+    )
 
 
 def visit_ids(survey: Survey) -> Finding:
@@ -305,13 +331,15 @@ def visit_ids(survey: Survey) -> Finding:
     short = survey.ask(listing.row.path, {"limit": str(_SMALL_PAGE + 1)})
     same = "the same" if _ids(short.rows) == ids[: _SMALL_PAGE + 1] else "others"
     twice = len(ids) - len(set(ids))
-    return judged([f"{twice} come twice"] if twice else [], forms_of(ids), f"with another `limit`, the first ids are {same}")
+    return judged(
+        [f"{twice} come twice"] if twice else [], forms_of(ids), f"with another `limit`, the first ids are {same}"
+    )
 
 
 def no_changes(survey: Survey) -> Finding:
     """Check that no record says when it was changed, deleted or merged."""
     telling = {
-        f"{name}: `{key}`"
+        f"{name}: `{key_form(key)}`"
         for name, answer in survey.read.items()
         for row in answer.rows
         for key in row

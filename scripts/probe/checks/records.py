@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import requests
 
 from scripts.probe import documented
-from scripts.probe.findings import Finding, UntoldError, broken, judged, untold
+from scripts.probe.findings import Finding, judged, untold
 from scripts.probe.forms import VALUE_TYPES, forms_of, key_form, time_forms, type_word
 from scripts.probe.survey import whole
 from source_commonroom.table import rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from scripts.probe.survey import Survey
 
@@ -53,7 +53,10 @@ def all_columns(survey: Survey) -> Finding:
         for name, answer in answers.items()
         if not answer.ok
     ]
-    return judged(mistakes, *(f"{name}: {len(wanted[name].columns)} columns in {answer.seconds:.1f} s" for name, answer in answers.items()))
+    return judged(
+        mistakes,
+        *(f"{name}: {len(wanted[name].columns)} columns in {answer.seconds:.1f} s" for name, answer in answers.items()),
+    )
 
 
 def thin_records(survey: Survey) -> Finding:
@@ -95,7 +98,10 @@ def keys_are_there(survey: Survey) -> Finding:
                 mistakes[f"{stream}: no `{column}`"] += 1
     if not total:
         return untold("no record could be read")
-    return judged([f"{what} in {number} records" for what, number in mistakes.items()], f"{empty} of {total} values are null or absent")
+    return judged(
+        [f"{what} in {number} records" for what, number in mistakes.items()],
+        f"{empty} of {total} values are null or absent",
+    )
 
 
 def types(survey: Survey) -> Finding:
@@ -142,7 +148,9 @@ def fields_by_type(survey: Survey) -> Finding:
         sizes.append(len(answer.rows))
         if others := sum(row.get("objectTypeId") != type_id for row in answer.rows):
             mistakes.append(f"type {place} brings {others} fields of others")
-    return judged(mistakes, f"{len(sizes)} of {len(survey.all_object_types)} types, with {', '.join(map(str, sizes))} fields")
+    return judged(
+        mistakes, f"{len(sizes)} of {len(survey.all_object_types)} types, with {', '.join(map(str, sizes))} fields"
+    )
 
 
 def value_types(survey: Survey) -> Finding:
@@ -246,7 +254,7 @@ def single_fields(survey: Survey) -> Finding:
             mistakes.append(f"{len(wanted)} at once" + (f" bring {len(others)} others" if others else " are refused"))
     if foreign := _foreign_field(survey):
         params, field_id = foreign
-        answer = survey.ask(rows()["objects"].path, {**params, "limit": "2", "cols": field_id})
+        answer = survey.ask_too_much(rows()["objects"].path, {**params, "limit": "2", "cols": field_id})
         told.append(f"one of another type of objects: {answer.said}")
         if answer.status != requests.codes.bad_request:
             mistakes.append("a field of another type of objects isn't refused")

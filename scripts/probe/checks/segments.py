@@ -20,7 +20,8 @@ _NO_SEGMENT = "999999999"
 
 
 def _statuses(survey: Survey, number: str) -> Answer:
-    return survey.ask(rows()["segment_statuses"].path.format(segmentNumber=number))
+    path = rows()["segment_statuses"].path.format(segmentNumber=number)
+    return survey.ask_too_much(path, {}) if number == _NO_SEGMENT else survey.ask(path)
 
 
 def _asked_segments(survey: Survey) -> list[dict[str, Any]]:
@@ -48,8 +49,13 @@ def statuses(survey: Survey) -> Finding:
     """Check that a segment of each type of members may be asked for its statuses."""
     types = {row["id"]: row.get("entityType") for row in _asked_segments(survey)}
     answers = _statuses_of(survey)
-    mistakes = [f"a segment of {types[key]}s is answered {answer.said}" for key, answer in answers.items() if not answer.ok]
-    return judged(mistakes, *(f"a segment of {types[key]}s has {len(answer.rows)}" for key, answer in answers.items() if answer.ok))
+    mistakes = [
+        f"a segment of {types[key]}s is answered {answer.said}" for key, answer in answers.items() if not answer.ok
+    ]
+    return judged(
+        mistakes,
+        *(f"a segment of {types[key]}s has {len(answer.rows)}" for key, answer in answers.items() if answer.ok),
+    )
 
 
 def status_numbers(survey: Survey) -> Finding:
@@ -60,7 +66,9 @@ def status_numbers(survey: Survey) -> Finding:
     twice = sum(len(each) - len(set(each)) for each in numbers)
     together = [number for each in numbers for number in set(each)]
     shared = len(together) - len(set(together))
-    return judged([f"{twice} come twice in one segment"] if twice else [], f"{shared} of {len(together)} are shared by segments")
+    return judged(
+        [f"{twice} come twice in one segment"] if twice else [], f"{shared} of {len(together)} are shared by segments"
+    )
 
 
 def v1_bodies(survey: Survey) -> Finding:
@@ -76,7 +84,10 @@ def v1_bodies(survey: Survey) -> Finding:
     answered = {name: right for name, (answer, right) in answers.items() if answer.ok}
     if not answered:
         return untold(*(f"{name} is answered {answer.said}" for name, (answer, _) in answers.items()))
-    return judged([f"{name} has another body" for name, right in answered.items() if not right], f"looked at {', '.join(answered)}")
+    return judged(
+        [f"{name} has another body" for name, right in answered.items() if not right],
+        f"looked at {', '.join(answered)}",
+    )
 
 
 def v1_ids(survey: Survey) -> Finding:
@@ -126,7 +137,9 @@ def members_of_objects(survey: Survey) -> Finding:
         return untold("the token may not ask for objects")
     found = [answer.count for answer in answers if answer.count is not None]
     size, whole_segment = segment.get("entityCount"), len(survey.object_types) == len(survey.all_object_types)
-    mistakes = [f"{len(refused)} of {len(answers)} types are refused ({', '.join(sorted(set(refused)))})"] if refused else []
+    mistakes = (
+        [f"{len(refused)} of {len(answers)} types are refused ({', '.join(sorted(set(refused)))})"] if refused else []
+    )
     if whole_segment and not refused and len(found) == len(answers) and isinstance(size, int) and sum(found) != size:
         mistakes.append(f"`entityCount` is {size}, and {sum(found)} come")
     return judged(mistakes, f"by type: {', '.join(map(str, found)) or 'not counted'}; `entityCount`: {size}")
@@ -138,8 +151,10 @@ def members_of_organizations(survey: Survey) -> Finding:
     if not segments:
         return untold("there is no segment of organizations")
     everything = whole(survey.counted(survey.listing("organizations"))).count
-    answer = survey.ask(rows()["organizations"].path, _member_params(segments[0]))
-    evidence = f"asked for them, the API answers {answer.said}" + (f" and counts {answer.count} of {everything}" if answer.ok else "")
+    answer = survey.ask_too_much(rows()["organizations"].path, _member_params(segments[0]))
+    evidence = f"asked for them, the API answers {answer.said}" + (
+        f" and counts {answer.count} of {everything}" if answer.ok else ""
+    )
     return broken("they can be listed", evidence) if answer.ok and answer.count != everything else holds(evidence)
 
 
@@ -149,9 +164,16 @@ def contacts_of_other_segments(survey: Survey) -> Finding:
     if not segments:
         return untold("all segments are of contacts")
     whole(survey.thin(survey.listing("contacts")))
-    answers = [survey.ask(rows()["contacts"].path, _member_params(segment)) for segment in segments]
-    mistakes = [f"a segment of {segment['entityType']}s brings contacts" for segment, answer in zip(segments, answers, strict=True) if answer.rows]
+    answers = [survey.ask_too_much(rows()["contacts"].path, _member_params(segment)) for segment in segments]
+    mistakes = [
+        f"a segment of {segment['entityType']}s brings contacts"
+        for segment, answer in zip(segments, answers, strict=True)
+        if answer.rows
+    ]
     return judged(
         mistakes,
-        *(f"a segment of {segment['entityType']}s is answered {answer.said}, with {len(answer.rows)} rows" for segment, answer in zip(segments, answers, strict=True)),
+        *(
+            f"a segment of {segment['entityType']}s is answered {answer.said}, with {len(answer.rows)} rows"
+            for segment, answer in zip(segments, answers, strict=True)
+        ),
     )

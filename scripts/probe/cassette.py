@@ -1,0 +1,51 @@
+"""The cassette: the answers of a run, scrubbed, as a file of JSON with one answer a line.
+
+    {"version": 1, "made": "2026-08-01", "answers": [{"path", "params", "status", "headers", "body"}, …]}
+
+`unit_tests/replay.py` serves the connector from it; a cassette in `unit_tests/cassettes/` is a test.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from scripts.probe.scrub import Scrubber
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import date
+
+    from scripts.probe.answers import Answer
+
+VERSION = 1
+_HEADERS = ("Content-Type", "X-RateLimit-Limit", "X-RateLimit-Remaining")
+"""Those that are kept. What others hold may tell of the workspace, or of the way to it."""
+
+
+def cassette(answers: Sequence[Answer], today: date, key: bytes) -> str:
+    """Return the answers as a cassette, but for what was answered to a made-up token.
+
+    :param key: random bytes that decide what values become; they are needed no more
+    """
+    kept = [answer for answer in answers if answer.status and not answer.made_up_token]
+    scrubber = Scrubber(
+        [part for answer in kept for part in (answer.body, dict(answer.params), _path_ids(answer))], key
+    )
+    lines = ",\n".join(json.dumps(_line(answer, scrubber), ensure_ascii=False) for answer in kept)
+    return f'{{"version": {VERSION}, "made": "{today.isoformat()}", "answers": [\n{lines}\n]}}\n'
+
+
+def _line(answer: Answer, scrubber: Scrubber) -> dict[str, Any]:
+    return {
+        "path": scrubber.path(answer.path),
+        "params": scrubber.params(answer.params),
+        "status": answer.status,
+        "headers": {name: answer.headers[name] for name in _HEADERS if name in answer.headers},
+        "body": scrubber.body(answer.body),
+    }
+
+
+def _path_ids(answer: Answer) -> dict[str, list[str]]:
+    """Return the numbers of a path, as a part of a body would hold them."""
+    return {"id": [part for part in answer.path.split("/") if part.isdecimal()]}

@@ -1,0 +1,124 @@
+"""Facts: what all answers together tell, beside the rows: columns, statuses, headers, fields, and times."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import requests
+
+from scripts.probe import documented
+from scripts.probe.forms import forms_of, key_form, shared_prefix
+from source_commonroom.table import rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from scripts.probe.answers import Answer
+    from scripts.probe.survey import Survey
+
+_USUAL_HEADERS = re.compile(
+    "access-control-.*|cache-control|connection|content-(encoding|length|type)|date|etag|keep-alive|retry-after|server"
+    "|strict-transport-security|transfer-encoding|vary|via|x-content-type-options|x-ratelimit-(limit|remaining|reset)"
+)
+"""Those that are documented, and those that any server may send."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """What a column of a stream's list answers."""
+
+    stream: str
+    name: str
+    values: Sequence[Any]
+    """Of the records that have it."""
+    records: int
+    """How many records were looked at."""
+
+    @property
+    def form(self) -> str:
+        """The forms of its values."""
+        values = [value for value in self.values if value is not None]
+        return forms_of(values, shared_prefix(values) if self.name == "id" else "")
+
+    @property
+    def nulls(self) -> int:
+        """How many values are null."""
+        return sum(value is None for value in self.values)
+
+
+def columns(answers: Sequence[Answer]) -> Iterator[Column]:
+    """Yield the columns of each list that was read."""
+    for stream, answer in _fullest(answers).items():
+        for name in sorted({key for row in answer.rows for key in row}):
+            values = [row[name] for row in answer.rows if name in row]
+            yield Column(stream, key_form(name), values, len(answer.rows))
+
+
+def _fullest(answers: Sequence[Answer]) -> dict[str, Answer]:
+    """Return, by stream, the answer that has the most columns, and of those the one that has the most records."""
+    found = {}
+    for row in rows().values():
+        own = [answer for answer in answers if answer.ok and answer.path == row.path and answer.rows]
+        if own:
+            found[row.name] = max(
+                own, key=lambda each: (len({key for row in each.rows for key in row}), len(each.rows))
+            )
+    return found
+
+
+def statuses(answers: Sequence[Answer]) -> Iterator[str]:
+    """Yield what else than a 200 in JSON was answered, by path, but for refusals of what had better be refused."""
+    odd = [
+        answer
+        for answer in answers
+        if not answer.ok and not (answer.may_be_refused and answer.is_json and not answer.failed)
+    ]
+    found = Counter((answer.place, answer.said) for answer in odd if not answer.made_up_token)
+    for (place, said), number in sorted(found.items()):
+        yield f"`{place}`: {said} ({number})"
+
+
+def headers(answers: Sequence[Answer]) -> Iterator[str]:
+    """Yield the names of headers that neither are documented nor are usual."""
+    found = Counter(name.lower() for answer in answers for name in answer.headers)
+    for name, number in sorted(found.items()):
+        if not _USUAL_HEADERS.fullmatch(name):
+            yield f"`{name}` ({number} answers)"
+
+
+def fields(answers: Sequence[Answer]) -> Iterator[str]:
+    """Yield the keys of fields of records that aren't documented."""
+    for stream, answer in _fullest(answers).items():
+        paths = [{key_form(path) for path in documented.unknown(stream, row)} for row in answer.rows]
+        found = Counter(path for of_row in paths for path in of_row)
+        yield from (f"{stream}: `{path}` ({number} records)" for path, number in sorted(found.items()))
+
+
+def times(answers: Sequence[Answer]) -> str:
+    """Tell how long answers took: those of all kinds, and of full pages."""
+    all_of_them = [answer.seconds for answer in answers if answer.status]
+    pages = [answer.seconds for answer in answers if answer.ok and answer.cursor and "cols" in answer.params]
+    told = [
+        f"{name}: median {median(found):.2f} s, worst {max(found):.2f} s"
+        for name, found in (("all answers", all_of_them), ("full pages with columns", pages))
+        if found
+    ]
+    return "; ".join(told) or "none came"
+
+
+def transport(survey: Survey) -> Iterator[str]:
+    """Yield how answers came: compressed or not, and over how many connections."""
+    answers = [answer for answer in survey.client.answers if answer.status]
+    encodings = Counter(answer.headers.get("Content-Encoding", "none") for answer in answers)
+    known = {"none", "gzip", "deflate", "br", "zstd"}
+    yield "compression: " + ", ".join(
+        f"{name if name in known else 'another'} ({n})" for name, n in encodings.most_common()
+    )
+    if (connections := survey.client.connections()) is not None:
+        yield f"{connections} connections for {len(survey.client.answers)} requests"
+    limited = sum(answer.status == requests.codes.too_many_requests for answer in answers)
+    yield f"{limited} answers of 429"

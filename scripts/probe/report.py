@@ -1,0 +1,115 @@
+"""The report, in Markdown: nothing in it is a value of the workspace."""
+
+from __future__ import annotations
+
+import platform
+from collections import Counter
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from scripts.probe import facts
+from scripts.probe.assumptions import assumptions
+from scripts.probe.findings import Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import date
+
+    from scripts.probe.run import Outcome
+
+_PREFACE = (
+    "No value of a record stands here: only numbers, types, lengths, forms, statuses, and names that the API gives to "
+    "fields and headers. The rows are those of “What we assume of the API” in CONTRIBUTING.md."
+)
+_PACKAGES = ("airbyte-source-commonroom", "airbyte-cdk", "requests")
+
+
+def summary(outcome: Outcome) -> str:
+    """Tell in a line how many rows hold, and what it took."""
+    found = Counter(finding.verdict for finding in outcome.findings.values())
+    verdicts = ", ".join(f"{found[verdict]} {words}" for verdict, words in _WORDS.items())
+    requests = len(outcome.survey.client.answers)
+    return f"{len(outcome.findings)} rows: {verdicts}; {requests} requests in {outcome.seconds:.0f} s"
+
+
+_WORDS = {Verdict.HOLDS: "hold", Verdict.BROKEN: "don't hold", Verdict.UNTOLD: "can't be told here"}
+
+
+def report(outcome: Outcome, of: str, today: date) -> str:
+    """Return the report.
+
+    :param of: what was probed, in words that name neither a host nor a workspace
+    """
+    answers = outcome.survey.client.answers
+    parts = [
+        "# Probe of Common Room's API",
+        _list(
+            [
+                f"Of {of}, on {today.isoformat()}",
+                ", ".join(f"{name} {version(name)}" for name in _PACKAGES) + f", Python {platform.python_version()}",
+                summary(outcome),
+                *([f"**It ended early:** {outcome.ended_early}"] if outcome.ended_early else []),
+            ]
+        ),
+        _PREFACE,
+        "## Rows",
+        _table(
+            ("Row", "We assume", "Verdict", "Evidence"),
+            (
+                (row, _first_sentence(assumptions()[row].claim), _verdict(found.verdict), found.evidence)
+                for row, found in outcome.findings.items()
+            ),
+        ),
+        "## Not as documented",
+        _list(
+            f"{what}: {', '.join(found) or 'none'}"
+            for what, found in (
+                ("Statuses", facts.statuses(answers)),
+                ("Headers", facts.headers(answers)),
+                ("Fields", facts.fields(answers)),
+            )
+        ),
+        "## Answers",
+        _list([f"Time: {facts.times(answers)}", *(line.capitalize() for line in facts.transport(outcome.survey))]),
+        "## Columns",
+        _table(("Stream", "Column", "In records", "Null", "Forms"), map(_cells, facts.columns(answers))),
+        "## What would need a change",
+        _changes(outcome),
+        "Paste this report into an issue (“Probe of a workspace”); it is all that is needed.",
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _cells(column: facts.Column) -> Sequence[str]:
+    there = f"{len(column.values)} of {column.records}"
+    return (column.stream, f"`{column.name}`", there, str(column.nulls), column.form)
+
+
+def _changes(outcome: Outcome) -> str:
+    rows = [row for row, finding in outcome.findings.items() if finding.verdict is Verdict.BROKEN]
+    if not rows:
+        return "Nothing: every row that could be told holds."
+    return _list(
+        f"**{row}** {assumptions()[row].claim} *If that is wrong:* {assumptions()[row].if_wrong}" for row in rows
+    )
+
+
+def _verdict(verdict: Verdict) -> str:
+    return f"**{verdict}**" if verdict is Verdict.BROKEN else str(verdict)
+
+
+def _first_sentence(text: str) -> str:
+    return text.partition(". ")[0].rstrip(".") + "."
+
+
+def _list(lines: Iterable[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [" | ".join(cell.replace("|", "\\|") for cell in row) for row in rows]
+    return (
+        "\n".join(f"| {line} |" for line in (" | ".join(head), " | ".join("---" for _ in head), *lines))
+        if lines
+        else "None."
+    )
