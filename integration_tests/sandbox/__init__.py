@@ -19,7 +19,7 @@ What it enforces:
 - Cursors: opaque, good only for the parameters they were made for, `limit` included. They name the last row
   answered, so rows that come or go during a walk neither repeat nor hide others; those of the style "offset" say how
   many rows stand before the page, so that a row that goes hides another, and one that comes repeats one.
-- The rate limit, on request: per token, in fixed intervals of a second, with the API's headers and body.
+- The rate limit, on request: per token, in fixed intervals, with the API's headers and body.
 
 What the description leaves open and `Traits` choose, `Api(workspace, traits=Traits(…))`:
 
@@ -30,6 +30,7 @@ What the description leaves open and `Traits` choose, `Api(workspace, traits=Tra
 - Records with values of other types than documented, and such that large pages with them take too long; cursors that
   take another `limit`.
 - A `Date` by the API's own clock, `Api.clock`, which may be ahead of the machine or behind it.
+- A rate limit that counts for longer than a second; and any other answer of a path, as a test makes it.
 
 Counts that fail are a fault: `Fault("status", status=504, when=counts)`, or `when=counts_longer_than(days=90)`.
 

@@ -67,7 +67,7 @@ class Api:
         self.clock = clock
         # What was answered before each cursor, as long as a fault may want it: nothing else costs that much memory.
         self._rows_by_cursor: dict[str, list[Record]] = {}
-        self._rate_limit = None if requests_per_second is None else RateLimit(requests_per_second)
+        self._rate_limit = None if requests_per_second is None else RateLimit(requests_per_second * self.traits.rate_interval, self.traits.rate_interval)
         self._cursors = ExpiringCursors(CURSOR_STYLES[cursor_style]())
 
     def expire_cursors(self) -> None:
@@ -80,9 +80,12 @@ class Api:
         admission = None if self._rate_limit is None else self._rate_limit.admit(call.authorization, now)
         fault = None
         if admission is not None and not admission.granted:
-            answer = too_many_requests(admission.limit, now, admission.wait)
+            answer = too_many_requests(admission.limit, now, admission.wait, self.traits.rate_interval)
         else:
             answer = self._right_answer(call)
+            for path, make in self.traits.otherwise.items():
+                if is_at(path, call.path):
+                    answer = make(call, answer)
             if admission is not None:
                 answer = replace(answer, headers={**answer.headers, **admission.headers})
             fault = self.faults.due(call)

@@ -33,24 +33,25 @@ class Admission:
 
 
 class RateLimit:
-    """Counts the requests of each token in fixed intervals, refused ones included."""
+    """Counts the requests of each token in fixed intervals of some seconds, refused ones included."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, interval: int = INTERVAL_SECONDS) -> None:
         self.limit = limit
+        self.interval = interval
         self._lock = Lock()
         self._counts: dict[str | None, tuple[int, int]] = {}
 
     def admit(self, authorization: str | None, now: float) -> Admission:
         """Count a request and tell whether it may pass."""
-        interval = floor(now / INTERVAL_SECONDS)
+        interval = floor(now / self.interval)
         with self._lock:
             counted, used = self._counts.get(authorization, (interval, 0))
             used = used + 1 if counted == interval else 1
             self._counts[authorization] = (interval, used)
-        return Admission(self.limit, self.limit - used, (interval + 1) * INTERVAL_SECONDS - now)
+        return Admission(self.limit, self.limit - used, (interval + 1) * self.interval - now)
 
 
-def too_many_requests(limit: int, now: float, wait: float) -> Answer:
+def too_many_requests(limit: int, now: float, wait: float, interval: int = INTERVAL_SECONDS) -> Answer:
     """Answer 429. `Retry-After` is a date-time in ISO 8601, against RFC 9110, as the provider documents it."""
     reset = now + wait
     retry_after = datetime.fromtimestamp(ceil(reset * 1000) / 1000, UTC)
@@ -59,7 +60,7 @@ def too_many_requests(limit: int, now: float, wait: float) -> Answer:
         "rateLimit": {
             "intervalLimit": limit,
             "intervalRemaining": 0,
-            "intervalResetSeconds": INTERVAL_SECONDS,
+            "intervalResetSeconds": interval,
             "waitMs": ceil(wait * 1000),
         },
     }

@@ -7,9 +7,12 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
 from integration_tests.sandbox.endpoints import ENDPOINTS, SORT_KEYS
+from integration_tests.sandbox.rate_limit import INTERVAL_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping
+
+    from integration_tests.sandbox.messages import Answer, Call
 
 Direction = Literal["asc", "desc"]
 
@@ -55,9 +58,13 @@ class Traits:
     """Whether each fifth record or so holds values of other types than documented, see `misfits.spoilt`."""
     dates: bool = False
     """Whether answers carry a `Date`, by the API's own clock."""
+    rate_interval: int = INTERVAL_SECONDS
+    """The seconds for which the rate limit counts."""
+    otherwise: Mapping[str, Callable[[Call, Answer], Answer]] = field(default_factory=dict)
+    """By path, what a test wants answered in the place of the right answer."""
 
     def __post_init__(self) -> None:
-        named = {*self.order, *self.ignores_order, *self.uncounted}
+        named = {*self.order, *self.ignores_order, *self.uncounted, *self.otherwise}
         if unknown := named - ENDPOINTS.keys():
             raise ValueError(f"there is no endpoint {', '.join(sorted(unknown))}")
         if unknown := {path for path in self.ignores_order if not ENDPOINTS[path].sorts}:

@@ -208,7 +208,7 @@ class Client:
         if not isinstance(adapter, HTTPAdapter):
             return None
         pools = adapter.poolmanager.pools
-        return sum(pools[key].num_connections for key in pools.keys())  # noqa: SIM118  # it is no mapping
+        return int(sum(pools[key].num_connections for key in pools.keys()))  # noqa: SIM118  # it is no mapping
 
     def _patiently(self, path: str, params: Mapping[str, str], *, may_be_refused: bool) -> Answer:
         """Send a request, and once more after the wait that a 429 asks for."""

@@ -1,0 +1,349 @@
+"""The probe: of the sandbox as it is, every row holds that can be told; and whatever row the sandbox breaks, it says so."""
+
+import base64
+import json
+import re
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+import requests_mock
+from freezegun.api import FrozenDateTimeFactory
+
+from integration_tests.sandbox import DEFAULT_TOKEN, Api, Fault, Traits, Workspace, mount
+from integration_tests.sandbox.messages import Answer, Call, iso, json_answer
+from scripts.probe.__main__ import main
+from scripts.probe.answers import MOST_REQUESTS, Client
+from scripts.probe.assumptions import assumptions
+from scripts.probe.checks import CHECKS
+from scripts.probe.findings import Verdict
+from scripts.probe.report import report
+from scripts.probe.run import Outcome, probe
+from unit_tests.conftest import API_URL
+
+SIZES = {
+    "contacts": 40,
+    "organizations": 30,
+    "activities": 120,
+    "tags": 12,
+    "objects": 60,
+    "website_visits": 210,
+    "prospector_contacts": 30,
+    "prospector_companies": 30,
+    "topics": 20,
+    "industries": 20,
+    "tech_stack_products": 20,
+}
+WORKSPACE = Workspace.generate(**SIZES)
+TODAY = date(2026, 7, 1)
+# Without a 429, without a token that ends, and with nobody who writes.
+NOT_TOLD = {"A03", "A04", "A08", "A38", "A46"}
+
+
+def usual(workspace: Workspace = WORKSPACE, **more: Any) -> Api:
+    """Make the sandbox that `make probe` serves, but for what is named."""
+    traits = replace(more.pop("traits", Traits()), dates=True)
+    # By the clock that stands still, which the default of the sandbox isn't.
+    clock = lambda: time.time()  # noqa: E731, PLW0108
+    return Api(workspace, traits=traits, **{"requests_per_second": 20, "clock": clock, **more})
+
+
+def run(api: Api, *, provoke: bool = False, told: Callable[[int], None] = lambda _: None) -> Outcome:
+    with requests_mock.Mocker() as mocker:
+        mount(mocker, api, API_URL)
+        return probe(Client(API_URL, api.token, told), provoke=provoke)
+
+
+def rows_with(outcome: Outcome, verdict: Verdict) -> set[str]:
+    return {row for row, finding in outcome.findings.items() if finding.verdict is verdict}
+
+
+class OneByOne:
+    """Sends what a thread pool would send at once: in its threads, the clock doesn't stand still."""
+
+    def __init__(self, _: int) -> None: ...
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    map = staticmethod(map)
+
+
+@pytest.fixture(autouse=True)
+def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scripts.probe.checks.answers.ThreadPoolExecutor", OneByOne)
+
+
+# Ways to break a row
+
+
+Edit = Callable[[Any, Mapping[str, str]], Any]
+
+
+def edited(path: str, edit: Edit) -> Traits:
+    """Answer a path with what an edit makes of the content of a 200, and of the parameters."""
+
+    def make(call: Call, answer: Answer) -> Answer:
+        if answer.status != 200:
+            return answer
+        return replace(answer, body=json.dumps(edit(json.loads(answer.body), call.params)).encode())
+
+    return Traits(otherwise={path: make})
+
+
+def with_rows(path: str, edit: Callable[[list[Any]], list[Any]]) -> Traits:
+    """Answer a path with other rows."""
+    return edited(path, lambda content, _: {**content, "data": edit(content["data"])})
+
+
+def with_each(path: str, edit: Callable[[dict[str, Any]], dict[str, Any]]) -> Traits:
+    """Answer a path with each row edited."""
+    return with_rows(path, lambda rows: list(map(edit, rows)))
+
+
+def answered(path: str, when: Callable[[Mapping[str, str]], bool], answer: Answer) -> Traits:
+    """Answer a path otherwise for some parameters."""
+    return Traits(otherwise={path: lambda call, right: answer if when(call.params) else right})
+
+
+def refused_token(answer: Answer) -> Traits:
+    """Answer otherwise to a token that isn't good."""
+    return Traits(otherwise={"/v2/api-token-status": lambda _, right: answer if right.status == 403 else right})
+
+
+def page(*rows: Any, count: int = 0) -> Answer:
+    return json_answer(200, {"success": True, "data": list(rows), "meta": {"nextCursor": None, "recordCount": count}})
+
+
+def jwt(expiry: float) -> str:
+    claims = base64.urlsafe_b64encode(json.dumps({"exp": expiry}).encode()).decode().rstrip("=")
+    return f"e30.{claims}.c2ln"
+
+
+def refuse_old_cursors() -> Api:
+    end = time.time() + 50
+    return usual(faults=[Fault("bad_request_400", when=lambda params: "cursor" in params and time.time() > end)])
+
+
+def with_late_arrival(contact_id: str) -> Api:
+    """Let a contact be created while the probe runs."""
+    workspace = Workspace.generate(**SIZES)
+
+    def make(_: Call, answer: Answer) -> Answer:
+        workspace.insert("contacts", {"id": contact_id, "name": "New"})
+        return answer
+
+    return usual(workspace, traits=Traits(otherwise={"/v2/activity-types": make}))
+
+
+def before_1970() -> Api:
+    workspace = Workspace.generate(**SIZES)
+    workspace.insert("activities", {"id": "a_1", "type": "tweet", "activityTime": "1965-04-03T02:01:00.000Z"})
+    return usual(workspace)
+
+
+def shown_late(row: dict[str, Any]) -> dict[str, Any]:
+    return {**row, "activityTime": iso(datetime.fromisoformat(row["activityTime"]) + timedelta(hours=1))}
+
+
+def with_custom_value(kind: str, change: Callable[[Any], Any]) -> Traits:
+    """Answer contacts with other values of the custom fields of a type."""
+
+    def edit(row: dict[str, Any]) -> dict[str, Any]:
+        fields = row.get("customFields", {})
+        changed = {
+            key: {**entry, "value": change(entry["value"])} for key, entry in fields.items() if entry["type"] == kind
+        }
+        return {**row, "customFields": {**fields, **changed}} if fields else row
+
+    return with_each("/v2/contacts", edit)
+
+
+def unless_asked(content: Any, params: Mapping[str, str]) -> Any:
+    thin = [{key: value for key, value in row.items() if key != "name"} for row in content["data"]]
+    return content if "cols" in params else {**content, "data": thin}
+
+
+def last_twice(content: Any, params: Mapping[str, str]) -> Any:
+    rows = content["data"]
+    return content if "contactId" in params else {**content, "data": [*rows, *rows[-1:]]}
+
+
+def without_count_beside_columns(content: Any, params: Mapping[str, str]) -> Any:
+    if "," in params.get("cols", ""):
+        content["meta"].pop("recordCount", None)
+    return content
+
+
+def segment_of(entity: str) -> str:
+    return next(row["id"] for row in WORKSPACE.records("segments") if row["entityType"] == entity)
+
+
+def last_type() -> str:
+    return str(WORKSPACE.records("object_types")[-1]["id"])
+
+
+def custom_fields_in(params: Mapping[str, str]) -> int:
+    return len(re.findall(r"cf_\d+", params.get("cols", "")))
+
+
+@dataclass(frozen=True)
+class Break:
+    """A way to break a row."""
+
+    row: str
+    api: Callable[[], Api]
+    also: Collection[str] = ()
+    """Rows that depend on it."""
+    provoke: bool = False
+
+
+def fault(kind: str, path: str | None = None, **more: Any) -> Callable[[], Api]:
+    return lambda: usual(faults=[Fault(kind, path=path, **more)])
+
+
+def trait(traits: Traits) -> Callable[[], Api]:
+    return lambda: usual(traits=traits)
+
+
+def unlimited(*faults: Fault) -> Callable[[], Api]:
+    return lambda: usual(requests_per_second=None, faults=faults)
+
+
+STATUS, OTHER = "/v2/api-token-status", "/v2/activity-types"
+BREAKS = (
+    Break("A01", lambda: usual(requests_per_second=10)),
+    Break("A02", trait(Traits(rate_interval=10))),
+    Break(
+        "A03",
+        unlimited(Fault("status", path=STATUS, status=429, after=2), Fault("status", path=OTHER, status=429, after=1)),
+        provoke=True,
+    ),
+    Break("A04", lambda: usual(token=jwt(time.time() - 3_600))),
+    Break("A05", fault("bad_request_400", when=lambda params: int(params.get("limit", "0")) > 100)),
+    Break("A06", refuse_old_cursors),
+    Break("A07", trait(Traits(limit_may_change=True))),
+    Break("A09", fault("missing_cursor", "/v2/tags")),
+    Break("A10", fault("missing_cursor", "/v2/website-visits")),
+    Break("A11", trait(edited("/v2/activity-types", lambda content, _: {**content, "meta": {"nextCursor": "x"}}))),
+    Break("A12", trait(edited("/v1/members/customFields", lambda content, _: {"data": content}))),
+    Break(
+        "A13",
+        trait(
+            edited("/v1/members/customFields", lambda content, _: [{**row, "id": row["id"] + 0.5} for row in content])
+        ),
+    ),
+    Break("A14", fault("not_found_404", f"/v1/segments/{segment_of('organization').removeprefix('s_')}/status")),
+    Break("A15", trait(edited("/v1/segments/{id}/status", lambda content, _: content * 2))),
+    Break("A16", trait(edited("/v2/website-visits", last_twice))),
+    Break(
+        "A17",
+        fault(
+            "bad_request_400",
+            "/v2/objects",
+            when=lambda params: "segmentId" in params and params["objectTypeId"] == last_type(),
+        ),
+    ),
+    Break("A18", trait(answered("/v2/organizations", lambda params: "segmentId" in params, page(count=3)))),
+    Break(
+        "A19",
+        trait(
+            answered(
+                "/v2/contacts",
+                lambda params: params.get("segmentId") == segment_of("organization"),
+                page({"id": "c_1", "name": "Somebody"}, count=1),
+            )
+        ),
+    ),
+    Break("A20", fault("bad_request_400", "/v2/custom-fields", when=lambda params: last_type() in params.values())),
+    Break(
+        "A21",
+        trait(with_each("/v2/custom-fields", lambda row: {key: row[key] for key in row if key != "valueType"})),
+    ),
+    Break("A22", trait(with_each("/v2/contacts", lambda row: {**row, "title": 7}))),
+    Break("A23", trait(with_custom_value("int", lambda _: "51-200"))),
+    Break("A24", trait(with_custom_value("string", lambda value: [value]))),
+    Break("A25", fault("bad_request_400", when=lambda params: custom_fields_in(params) > 3)),
+    Break("A26", fault("forbidden_403", "/v2/contacts", when=lambda params: "sparkSummary" in params.get("cols", ""))),
+    Break("A27", trait(edited("/v2/contacts", unless_asked))),
+    Break("A28", trait(with_rows("/v2/tags", lambda rows: [{**rows[0], "id": None}, *rows[1:]]))),
+    Break("A29", trait(Traits(date_resolution=timedelta(minutes=1)))),
+    # Whoever compares other times than are shown compares none to the second.
+    Break("A30", trait(with_each("/v2/activities", shown_late)), also=["A29"]),
+    Break(
+        "A31", trait(with_each("/v2/website-visits", lambda row: {**row, "visitTime": row["visitTime"].rstrip("Z")}))
+    ),
+    Break("A32", lambda: usual(requests_per_second=None, clock=lambda: 1_782_864_000.0)),
+    Break("A33", before_1970),
+    Break("A34", trait(Traits(ignores_order=["/v2/activities"]))),
+    Break("A35", trait(refused_token(json_answer(401, {"reason": "Token not valid"})))),
+    Break("A36", trait(refused_token(Answer(403, b"<html>", {"Content-Type": "text/html"})))),
+    Break("A37", fault("redirect", "/v2/lead-scores", location="https://elsewhere.example/")),
+    Break("A38", unlimited(Fault("rate_limited", path=STATUS, after=2)), provoke=True),
+    Break("A39", trait(edited(STATUS, lambda content, _: {"success": True, "data": content}))),
+    Break("A40", lambda: usual(withheld={"/v2/segments": 0.3})),
+    Break("A41", trait(edited("/v2/activities", without_count_beside_columns))),
+    Break("A42", trait(Traits(uncounted=["/v2/topics"]))),
+    Break("A43", trait(answered("/v2/providers", lambda params: "cols" in params, page(count=7)))),
+    Break("A44", fault("server_error_500", when=lambda params: params.get("cursor") == "not-a-cursor")),
+    Break("A45", trait(Traits(text_sorted_ids=True))),
+    Break("A46", lambda: with_late_arrival("c_1")),
+    Break("A47", trait(with_each("/v2/organizations", lambda row: {**row, "updatedAt": "2026-01-01T00:00:00.000Z"}))),
+    Break("A48", trait(with_rows("/v2/industries", lambda rows: [*rows, *rows[:1]]))),
+    Break("A49", trait(answered("/v2/contacts", lambda params: "notAParameter" in params, page()))),
+    Break("A50", fault("hang", "/v2/lead-scores")),
+)
+# Whether it names rows, counts them or numbers pages shows only when records come and go.
+NEVER_TOLD = {"A08"}
+
+
+# The table
+
+
+def test_the_checks_are_those_of_the_assumptions() -> None:
+    assert [check.row for check in CHECKS] == list(assumptions())
+
+
+def test_every_row_that_can_be_told_has_a_way_to_break_it() -> None:
+    assert [entry.row for entry in BREAKS] == [row for row in assumptions() if row not in NEVER_TOLD]
+
+
+def test_given_the_sandbox_as_it_is_when_probed_then_every_row_holds_that_can_be_told() -> None:
+    api = usual()
+
+    outcome = run(api)
+
+    assert rows_with(outcome, Verdict.BROKEN) == set()
+    assert rows_with(outcome, Verdict.UNTOLD) == NOT_TOLD
+    assert outcome.ended_early == ""
+    assert {request.method for request in api.log.requests} == {"GET"}
+
+
+def test_given_a_provoked_429_when_probed_then_what_it_says_is_told() -> None:
+    outcome = run(usual(), provoke=True)
+
+    assert rows_with(outcome, Verdict.BROKEN) == set()
+    assert rows_with(outcome, Verdict.UNTOLD) == NOT_TOLD - {"A03", "A38"}
+
+
+def test_given_a_token_that_ends_later_when_probed_then_that_row_holds() -> None:
+    assert run(usual(token=jwt(time.time() + 3_600))).findings["A04"].verdict is Verdict.HOLDS
+
+
+def test_given_a_new_contact_with_a_higher_id_when_probed_then_ids_grow() -> None:
+    assert run(with_late_arrival("c_999999")).findings["A46"].verdict is Verdict.HOLDS
+
+
+@pytest.mark.parametrize("entry", BREAKS, ids=lambda entry: entry.row)
+def test_given_a_row_that_is_broken_when_probed_then_it_and_no_other_does_not_hold(entry: Break) -> None:
+    outcome = run(entry.api(), provoke=entry.provoke)
+
+    assert rows_with(outcome, Verdict.BROKEN) == {entry.row, *entry.also}
+    text = report(outcome, "the sandbox", TODAY)
+    assert f"- **{entry.row}** {assumptions()[entry.row].claim}" in text
