@@ -1,4 +1,4 @@
-"""The probe: of the sandbox as it is, every row holds that can be told; and whatever row the sandbox breaks, it says so."""
+"""The probe: every row holds that can be told of the sandbox as it is; and whatever row it breaks, the probe says so."""
 
 import base64
 import json
@@ -6,18 +6,15 @@ import re
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
+from datetime import date, datetime, timedelta
 from typing import Any, Self
 
 import pytest
 import requests_mock
-from freezegun.api import FrozenDateTimeFactory
 
-from integration_tests.sandbox import DEFAULT_TOKEN, Api, Fault, Traits, Workspace, mount
+from integration_tests.sandbox import Api, Fault, Traits, Workspace, mount
 from integration_tests.sandbox.messages import Answer, Call, iso, json_answer
-from scripts.probe.__main__ import main
-from scripts.probe.answers import MOST_REQUESTS, Client
+from scripts.probe.answers import Client
 from scripts.probe.assumptions import assumptions
 from scripts.probe.checks import CHECKS
 from scripts.probe.findings import Verdict
@@ -182,7 +179,7 @@ def without_count_beside_columns(content: Any, params: Mapping[str, str]) -> Any
 
 
 def segment_of(entity: str) -> str:
-    return next(row["id"] for row in WORKSPACE.records("segments") if row["entityType"] == entity)
+    return next(str(row["id"]) for row in WORKSPACE.records("segments") if row["entityType"] == entity)
 
 
 def last_type() -> str:

@@ -67,7 +67,8 @@ class Api:
         self.clock = clock
         # What was answered before each cursor, as long as a fault may want it: nothing else costs that much memory.
         self._rows_by_cursor: dict[str, list[Record]] = {}
-        self._rate_limit = None if requests_per_second is None else RateLimit(requests_per_second * self.traits.rate_interval, self.traits.rate_interval)
+        interval = self.traits.rate_interval
+        self._rate_limit = None if requests_per_second is None else RateLimit(requests_per_second * interval, interval)
         self._cursors = ExpiringCursors(CURSOR_STYLES[cursor_style]())
 
     def expire_cursors(self) -> None:
