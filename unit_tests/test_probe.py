@@ -1,4 +1,4 @@
-"""The probe: every row holds that can be told of the sandbox as it is; and whatever row it breaks, the probe says so."""
+"""The probe: of the sandbox as it is, every row holds that can be told; and whatever row it breaks, the probe says."""
 
 import base64
 import json
@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
+from pathlib import Path
 from typing import Any, Self
 
 import pytest
@@ -14,8 +15,10 @@ import requests_mock
 
 from integration_tests.sandbox import Api, Fault, Traits, Workspace, mount
 from integration_tests.sandbox.messages import Answer, Call, iso, json_answer
-from scripts.probe.answers import Client
+from scripts.probe.__main__ import main
+from scripts.probe.answers import MOST_REQUESTS, Client
 from scripts.probe.assumptions import assumptions
+from scripts.probe.cassette import cassette
 from scripts.probe.checks import CHECKS
 from scripts.probe.findings import Verdict
 from scripts.probe.report import report
@@ -344,3 +347,276 @@ def test_given_a_row_that_is_broken_when_probed_then_it_and_no_other_does_not_ho
     assert rows_with(outcome, Verdict.BROKEN) == {entry.row, *entry.also}
     text = report(outcome, "the sandbox", TODAY)
     assert f"- **{entry.row}** {assumptions()[entry.row].claim}" in text
+
+
+# Ends
+
+
+@pytest.mark.parametrize(
+    "kind", ["forbidden_403", "forbidden_403_html", "rate_limited", "ok_html", "unavailable_503_html", "reset", "hang"]
+)
+def test_given_an_api_that_answers_nothing_of_use_when_probed_then_it_ends_soon_and_reports_what_it_met(
+    kind: str,
+) -> None:
+    api = usual(faults=[Fault(kind)])
+
+    outcome = run(api)
+
+    assert len(api.log.requests) <= 6
+    assert outcome.ended_early.startswith("5 requests in a row brought nothing of use")
+    assert list(outcome.findings) == list(assumptions())
+    assert rows_with(outcome, Verdict.HOLDS) == set()
+    assert f"**It ended early:** {outcome.ended_early}" in report(outcome, "a workspace", TODAY)
+
+
+def test_given_an_api_that_fails_in_the_middle_when_probed_then_what_it_told_before_stays_told() -> None:
+    outcome = run(usual(faults=[Fault("bad_gateway_502", after=70)]))
+
+    assert outcome.ended_early
+    assert {"A05", "A07", "A09"} <= rows_with(outcome, Verdict.HOLDS)
+    assert outcome.findings["A49"].verdict is Verdict.UNTOLD
+    assert "| contacts | `primaryEmail` |" in report(outcome, "a workspace", TODAY)
+
+
+def test_given_ctrl_c_when_probed_then_what_was_told_before_is_reported() -> None:
+    def stop(number: int) -> None:
+        if number == 60:
+            raise KeyboardInterrupt
+
+    outcome = run(usual(), told=stop)
+
+    assert outcome.ended_early == "stopped by hand"
+    assert len(outcome.survey.client.answers) == 60
+    assert "A05" in rows_with(outcome, Verdict.HOLDS)
+    assert "stopped by hand" in report(outcome, "a workspace", TODAY)
+
+
+def test_given_lists_that_the_token_may_not_read_when_probed_then_the_others_are() -> None:
+    forbidden = {"/v2/contacts", "/v2/prospector-contacts", "/v2/prospector-companies", "/v1/segments/{id}/status"}
+
+    outcome = run(usual(forbidden=forbidden))
+
+    assert outcome.ended_early == ""
+    assert rows_with(outcome, Verdict.BROKEN) == set()
+    assert rows_with(outcome, Verdict.UNTOLD) >= {"A14", "A15", "A24"}
+    assert rows_with(outcome, Verdict.HOLDS) >= {"A05", "A06", "A29", "A34", "A45"}
+    assert "the token may not ask for `v1/segments/{id}/status`, `v2/contacts`" in outcome.findings["A35"].evidence
+
+
+def test_given_an_empty_workspace_when_probed_then_no_row_is_said_to_be_broken() -> None:
+    outcome = run(usual(Workspace.of()))
+
+    assert outcome.ended_early == ""
+    assert rows_with(outcome, Verdict.BROKEN) == set()
+
+
+def test_however_large_the_workspace_when_probed_then_few_requests_are_sent_and_slowly() -> None:
+    api = usual(Workspace.generate(segments=40))
+
+    outcome = run(api)
+
+    assert outcome.findings["A49"].verdict is Verdict.HOLDS
+    assert len(api.log.requests) <= MOST_REQUESTS
+    times = [request.started_at for request in api.log.requests]
+    assert min(later - earlier for earlier, later in zip(times, times[5:], strict=False)) > 0.99
+
+
+def test_given_a_header_and_a_field_that_no_one_documented_when_probed_then_they_are_named() -> None:
+    def make(_: Call, answer: Answer) -> Answer:
+        content = json.loads(answer.body)
+        for row in content.get("data", ()):
+            row["warmth"] = {"level": 3}
+        return replace(answer, body=json.dumps(content).encode(), headers={**answer.headers, "X-Cell": "eu-7"})
+
+    text = report(run(usual(traits=Traits(otherwise={"/v2/topics": make}))), "a workspace", TODAY)
+
+    assert re.search(r"^- Headers: `x-cell` \([0-9] answers\)$", text, re.MULTILINE)
+    assert "- Fields: topics: `warmth` (20 records)" in text
+    assert "eu-7" not in text
+
+
+@pytest.mark.parametrize(
+    "value", [None, 7, [{}], {"a": [1]}, "x" * 40], ids=["null", "number", "list", "object", "text"]
+)
+@pytest.mark.parametrize("place", ["body", "data", "meta", "row", "values"])
+def test_given_answers_that_no_one_foresaw_when_probed_then_a_report_is_written_of_every_row(
+    place: str, value: Any
+) -> None:
+    def make(_: Call, answer: Answer) -> Answer:
+        content = json.loads(answer.body)
+        rows = content["data"] if isinstance(content, dict) and "data" in content else None
+        if place == "body":
+            content = value
+        elif place in {"data", "meta"} and isinstance(content, dict):
+            content[place] = value
+        elif isinstance(rows, list):
+            changed = [value if place == "row" else dict.fromkeys(row, value) for row in rows[1:]]
+            content["data"] = [*rows[:1], *changed]
+        return replace(answer, body=json.dumps(content).encode())
+
+    paths = ["/v2/contacts", "/v2/activities", "/v2/segments", "/v2/custom-fields", "/v2/objects", "/v1/tags"]
+    outcome = run(usual(traits=Traits(otherwise=dict.fromkeys(paths, make))))
+
+    assert [row for row, finding in outcome.findings.items() if "its check failed" in finding.evidence] == []
+    assert "## Columns" in report(outcome, "a workspace", TODAY)
+
+
+# Nothing of a person
+
+
+MARK = "Qzxj"
+
+
+def marked(value: Any, key: str = "") -> Any:  # noqa: PLR0911  # one for each kind of value
+    """Mark each value of a record that is the workspace's: texts by a word, ids and numbers by their digits."""
+    match value:
+        case dict():
+            return {
+                name if not name.startswith("cf_") else marked(name): marked(part, name) for name, part in value.items()
+            }
+        case list():
+            return [marked(part, key) for part in value]
+        case str() if re.fullmatch(r"[a-z]+_\d+", value):
+            prefix, _, number = value.partition("_")
+            return f"{prefix}_{7_350_000_000 + int(number)}"
+        case str() if key == "id" and value.isdecimal():
+            return str(7_350_000_000 + int(value))
+        case str() if re.match(r"\d{4}-\d\d-\d\dT", value) or key in API_WORDS:
+            return value
+        case str():
+            return f"{MARK}{value}"
+        case int() if key == "id":
+            return 7_350_000_000 + value
+        case _:
+            return value
+
+
+# Whose words are the API's, and not the workspace's.
+API_WORDS = {"entityType", "entityTypes", "valueType", "locationType", "type"}
+COLLECTIONS = ("contacts", "organizations", "activities", "segments", "tags", "custom_fields", "activity_types")
+COLLECTIONS += ("activity_categories", "activity_sentiment", "lead_scores", "providers", "locations", "topics")
+COLLECTIONS += ("object_types", "objects", "object_memberships", "website_visits", "prospector_contacts", "industries")
+COLLECTIONS += ("prospector_companies", "tech_stack_products", "contact_custom_fields", "segment_statuses", "me")
+COLLECTIONS += ("user_defined_tags", "api_token")
+
+
+def marked_workspace() -> Workspace:
+    return Workspace({name: [marked(row) for row in WORKSPACE.records(name)] for name in COLLECTIONS})
+
+
+@pytest.fixture
+def marked_run() -> Outcome:
+    # Refusals quote what was asked for, and so do redirects.
+    faults = [
+        Fault("redirect", path="/v2/lead-scores", location=f"https://{MARK}.example/{MARK}"),
+        Fault("forbidden_403_html", path="/v2/me"),
+    ]
+    api = usual(marked_workspace(), token=f"{MARK}.{MARK}.{MARK}", faults=faults)
+    traits = with_each("/v2/industries", lambda row: {**row, f"{MARK}@mail.example": 1})
+    api.traits = replace(traits, misfits=True)
+    return run(api)
+
+
+def test_given_marked_values_when_probed_then_no_mark_stands_in_the_report(marked_run: Outcome) -> None:
+    text = report(marked_run, "a workspace", TODAY)
+
+    assert len(rows_with(marked_run, Verdict.HOLDS)) > 35
+    assert MARK.casefold() not in text.casefold()
+    assert "735" not in text
+    assert API_URL not in text
+    assert "commonroom.io" not in text
+    for value in WORKSPACE.personal_values():
+        assert value not in text
+
+
+def test_given_marked_values_when_recorded_then_no_mark_stands_in_the_cassette(marked_run: Outcome) -> None:
+    text = cassette(marked_run.survey.client.answers, TODAY, b"a key")
+
+    assert len(json.loads(text)["answers"]) > 90
+    assert MARK.casefold() not in text.casefold()
+    assert not {number for number in re.findall(r"735\d{7}", text) if int(number) < 7_350_100_000}
+    assert API_URL not in text
+    for value in WORKSPACE.personal_values():
+        assert value not in text
+
+
+# The command
+
+
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """Run the command in a folder of its own, with a configuration: ``command(api, "--yes", answer="y")``."""
+
+    def run_command(api: Api, *options: str, answer: str | None = None, **config: Any) -> int:
+        def reply(_: str) -> str:
+            if answer is None:
+                raise EOFError
+            return answer
+
+        monkeypatch.setattr("builtins.input", reply)
+        path = tmp_path / "config.json"
+        path.write_text(json.dumps({"api_token": api.token, **config}))
+        with requests_mock.Mocker() as mocker:
+            mount(mocker, api, API_URL)
+            return main(["--config", str(path), "--output", str(tmp_path / "output"), *options])
+
+    return run_command
+
+
+@pytest.mark.parametrize("answer", ["y", "Yes"])
+def test_given_consent_when_called_then_it_probes_and_writes_the_report(
+    command: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str], answer: str
+) -> None:
+    api = usual()
+
+    assert command(api, answer=answer) == 0
+
+    assert api.log.requests
+    assert [path.name for path in (tmp_path / "output").iterdir()] == ["probe.md"]
+    printed = capsys.readouterr()
+    assert "At most 120 requests, 5 a second" in printed.out
+    assert "50 rows: 45 hold, 0 don't hold, 5 can't be told here" in printed.out
+    assert "100 requests" in printed.err
+
+
+@pytest.mark.parametrize("answer", ["", "n", None])
+def test_given_no_consent_when_called_then_nothing_is_asked(command: Callable[..., int], answer: str | None) -> None:
+    api = usual()
+
+    assert command(api, answer=answer) == 1
+
+    assert api.log.requests == []
+
+
+def test_given_yes_and_record_when_called_then_it_asks_no_one_and_keeps_the_answers_too(
+    command: Callable[..., int], tmp_path: Path
+) -> None:
+    assert command(usual(), "--yes", "--record", "--provoke-429") == 0
+
+    assert {path.name for path in (tmp_path / "output").iterdir()} == {"probe.md", "probe-cassette.json"}
+
+
+def test_given_a_run_that_ends_early_when_called_then_it_exits_with_1_and_has_reported(
+    command: Callable[..., int], tmp_path: Path
+) -> None:
+    assert command(usual(faults=[Fault("ok_html")]), "--yes") == 1
+
+    assert "**It ended early:**" in (tmp_path / "output" / "probe.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("config", "sentence"),
+    [
+        ({"api_token": ""}, "has no api_token"),
+        ({"api_url": "http://api.commonroom.io/community"}, "isn't an https address"),
+    ],
+)
+def test_given_a_configuration_that_can_not_be_used_when_called_then_it_says_so_and_asks_nothing(
+    command: Callable[..., int], config: dict[str, Any], sentence: str
+) -> None:
+    api = usual()
+
+    with pytest.raises(SystemExit, match=sentence):
+        command(api, "--yes", **config)
+
+    assert api.log.requests == []

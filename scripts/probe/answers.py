@@ -29,6 +29,10 @@ _IN_VAIN = 5
 """So many answers in a row that are of no use end the run."""
 
 
+NO_META: Mapping[str, Any] = {}
+"""What stands for `meta` if a body has none."""
+
+
 class EndedError(Exception):
     """The run is over; the text says why."""
 
@@ -82,9 +86,9 @@ class Answer:
 
     @property
     def meta(self) -> Mapping[str, Any]:
-        """`meta` of the body; empty if it has none."""
+        """`meta` of the body; `NO_META` if it has none."""
         meta = self.body.get("meta") if isinstance(self.body, dict) else None
-        return meta if isinstance(meta, dict) else {}
+        return meta if isinstance(meta, dict) else NO_META
 
     @property
     def cursor(self) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+import traceback
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scripts.probe.answers import MOST_REQUESTS, EndedError, OutOfRequestsError
@@ -82,3 +84,8 @@ def _finding(outcome: Outcome, check: Check) -> Finding:
         return check.run(outcome.survey)
     except (UntoldError, OutOfRequestsError) as error:
         return untold(str(error))
+    except EndedError:
+        raise
+    except Exception as error:  # noqa: BLE001  # an answer that no one foresaw costs one row, and not the report
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        return untold(f"its check failed: {type(error).__name__} at {Path(place.filename).name}:{place.lineno}")

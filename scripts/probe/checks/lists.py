@@ -6,6 +6,7 @@ import itertools
 import time
 from typing import TYPE_CHECKING, Any
 
+from scripts.probe.answers import NO_META
 from scripts.probe.findings import Finding, UntoldError, broken, holds, judged, untold
 from scripts.probe.forms import forms_of, key_form
 from scripts.probe.survey import texts, whole
@@ -97,7 +98,7 @@ def _ends(survey: Survey, page: str) -> tuple[dict[str, list[Answer]], list[str]
 
 def _end_form(answer: Answer) -> str:
     if "nextCursor" not in answer.meta:
-        return "absent" if answer.meta else "absent, and so is all of `meta`"
+        return "absent, and so is all of `meta`" if answer.meta is NO_META else "absent"
     return (
         "null"
         if answer.meta["nextCursor"] is None
@@ -125,9 +126,7 @@ def optional_cursor(survey: Survey) -> Finding:
     pages = [survey.full(listing) for listing in survey.leading if listing.row.page == "paged_open"]
     ends, beyond = _ends(survey, "paged_open")
     forms = {name: _end_form(found[-1]) for name, found in ends.items()}
-    mistakes = [
-        f"{name}: no `meta`" for name, found in ends.items() if not isinstance(found[-1].body.get("meta"), dict)
-    ]
+    mistakes = [f"{name}: no `meta`" for name, found in ends.items() if found[-1].meta is NO_META]
     for listing, page in zip((each for each in survey.leading if each.row.page == "paged_open"), pages, strict=True):
         count = survey.counted(listing).count
         if page.ok and not page.cursor and count is not None and count > len(page.rows) == survey.page_size:
@@ -277,7 +276,8 @@ def order_by_time(survey: Survey) -> Finding:
     for end in survey.ends(listing):
         pages["the last page"] = texts(end.rows, "activityTime")
     mistakes = [f"{name} is out of order" for name, times in pages.items() if times != sorted(times)]
-    if up.rows and min(pages["the first page"]) > min(pages["the last page, downwards"]):
+    first, last = pages["the first page"], pages["the last page, downwards"]
+    if first and last and min(first) > min(last):
         mistakes.append("downwards isn't the reverse of upwards")
     return judged(mistakes, f"{', '.join(pages)}: {sum(map(len, pages.values()))} activities")
 

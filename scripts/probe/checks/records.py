@@ -15,7 +15,7 @@ from scripts.probe.survey import whole
 from source_commonroom.table import rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from scripts.probe.survey import Survey
 
@@ -173,13 +173,18 @@ def _values(survey: Survey) -> Iterator[tuple[str, Any]]:
     """Yield the id and the entry of each custom field of each record that was read."""
     for answer in survey.read.values():
         for row in answer.rows:
-            if isinstance(row.get(_FIELDS), dict):
-                yield from row[_FIELDS].items()
+            yield from _fields(row).items()
+
+
+def _fields(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the custom fields of a record."""
+    found = record.get(_FIELDS)
+    return found if isinstance(found, dict) else {}
 
 
 def field_values(survey: Survey) -> Finding:
     """Check that the values of custom fields are of the types of their definitions."""
-    kinds = {row.get("id"): row.get("valueType") for row in survey.of("custom_fields").rows}
+    kinds = {str(row.get("id")): row.get("valueType") for row in survey.of("custom_fields").rows}
     mistakes: Counter[str] = Counter()
     looked_at = unjudged = 0
     for key, entry in _values(survey):
@@ -225,8 +230,7 @@ def several_values(survey: Survey) -> Finding:
     contacts = whole(survey.full(survey.listing("contacts")))
     found: dict[bool, list[Any]] = {True: [], False: []}
     for row in contacts.rows:
-        entries = row.get(_FIELDS)
-        for key, entry in entries.items() if isinstance(entries, dict) else ():
+        for key, entry in _fields(row).items():
             if key in several and isinstance(entry, dict):
                 found[several[key]].append(entry.get("value"))
     if not any(found.values()):
@@ -242,6 +246,7 @@ def several_values(survey: Survey) -> Finding:
 def single_fields(survey: Survey) -> Finding:
     """Check that fields may be named one by one, many at once, and not those of another type of objects."""
     contacts = survey.listing("contacts")
+    whole(survey.thin(contacts))
     ids = [str(row["id"]) for row in survey.fields_of("contact") if "id" in row]
     if not ids:
         return untold("contacts have no custom fields")
@@ -249,7 +254,7 @@ def single_fields(survey: Survey) -> Finding:
     for wanted in (ids[:1], ids[:MOST_FIELDS]):
         answer = survey.with_columns(contacts, wanted, limit="2")
         told.append(f"{len(wanted)} at once: {answer.said}")
-        others = {key for row in answer.rows for key in row.get(_FIELDS) or ()} - set(wanted)
+        others = {key for row in answer.rows for key in _fields(row)} - set(wanted)
         if not answer.ok or others:
             mistakes.append(f"{len(wanted)} at once" + (f" bring {len(others)} others" if others else " are refused"))
     if foreign := _foreign_field(survey):
@@ -265,9 +270,9 @@ def _foreign_field(survey: Survey) -> tuple[dict[str, str], str] | None:
     """Return the parameters of a type of objects, and a field of another type; None if there are no two."""
     by_type = {type_id: survey.fields_of(type_id) for type_id in survey.object_types}
     for type_id, own in by_type.items():
-        known = {row.get("id") for row in own}
+        known = [row.get("id") for row in own]
         for other in by_type.values():
             for row in other:
-                if row.get("id") not in known and row.get("objectTypeId") not in {None, type_id}:
+                if row.get("id") not in known and row.get("objectTypeId") not in (None, type_id):
                     return {"objectTypeId": type_id}, str(row["id"])
     return None
