@@ -13,7 +13,7 @@ from typing import Any, Self
 import pytest
 import requests_mock
 
-from integration_tests.sandbox import Api, Fault, Traits, Workspace, mount
+from integration_tests.sandbox import ENDPOINTS, Api, Fault, Traits, Workspace, mount
 from integration_tests.sandbox.messages import Answer, Call, iso, json_answer
 from scripts.probe.__main__ import main
 from scripts.probe.answers import MOST_REQUESTS, Client
@@ -493,15 +493,11 @@ def marked(value: Any, key: str = "") -> Any:  # noqa: PLR0911  # one for each k
 
 # Whose words are the API's, and not the workspace's.
 API_WORDS = {"entityType", "entityTypes", "valueType", "locationType", "type"}
-COLLECTIONS = ("contacts", "organizations", "activities", "segments", "tags", "custom_fields", "activity_types")
-COLLECTIONS += ("activity_categories", "activity_sentiment", "lead_scores", "providers", "locations", "topics")
-COLLECTIONS += ("object_types", "objects", "object_memberships", "website_visits", "prospector_contacts", "industries")
-COLLECTIONS += ("prospector_companies", "tech_stack_products", "contact_custom_fields", "segment_statuses", "me")
-COLLECTIONS += ("user_defined_tags", "api_token")
 
 
 def marked_workspace() -> Workspace:
-    return Workspace({name: [marked(row) for row in WORKSPACE.records(name)] for name in COLLECTIONS})
+    names = {endpoint.collection for endpoint in ENDPOINTS.values()} | {"object_memberships"}
+    return Workspace({name: [marked(row) for row in WORKSPACE.records(name)] for name in names})
 
 
 @pytest.fixture

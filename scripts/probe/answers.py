@@ -78,10 +78,12 @@ class Answer:
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """The records of a list, whichever kind of body holds them."""
+        """The records, whichever kind of body holds them: a list, or one that is alone in `data`."""
         found = self.body
         if isinstance(found, dict):
             found = found.get("data", found.get("labels"))
+        if isinstance(found, dict):
+            return [found]
         return [row for row in found if isinstance(row, dict)] if isinstance(found, list) else []
 
     @property

@@ -14,9 +14,33 @@ PREFIXES = ("c", "o", "a", "s", "l", "cf", "ls", "sig", "co", "cot", "tp", "pc",
 _MANY, _SHORT = 5, 5
 VALUE_TYPES = ("string", "url", "int", "number", "date", "boolean")
 """Of custom fields, as documented."""
-_TYPE_WORDS = re.compile(
-    "string|text|url|email|phone|int|integer|number|float|decimal|currency|percent|bool|boolean|date|datetime|timestamp"
-    "|enum|list|array|select|multiselect|geo|location|user|json|object"
+TYPE_WORDS = (
+    "string",
+    "text",
+    "url",
+    "email",
+    "phone",
+    "int",
+    "integer",
+    "number",
+    "float",
+    "decimal",
+    "currency",
+    "percent",
+    "boolean",
+    "date",
+    "datetime",
+    "timestamp",
+    "enum",
+    "list",
+    "array",
+    "select",
+    "multiselect",
+    "geo",
+    "location",
+    "user",
+    "json",
+    "object",
 )
 """What a type may well be called, so that its name is none of the workspace's words."""
 
@@ -60,7 +84,7 @@ def time_forms(texts: Iterable[str]) -> str:
 
 def type_word(word: Any) -> str:
     """Tell the name of a type if it is one that types have, or else its form."""
-    return word if isinstance(word, str) and _TYPE_WORDS.fullmatch(word) else forms_of([word])
+    return word if isinstance(word, str) and word in TYPE_WORDS else forms_of([word])
 
 
 def key_form(key: str) -> str:

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from scripts.probe.forms import PREFIXES, VALUE_TYPES
+from scripts.probe.forms import PREFIXES, TYPE_WORDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -27,11 +27,11 @@ _ENTITIES = ("contact", "organization", "object", "activity", "member", "company
 _DOCUMENTED: Mapping[str, frozenset[str]] = {
     "entityType": frozenset(_ENTITIES),
     "entityTypes": frozenset(_ENTITIES),
-    "valueType": frozenset({*VALUE_TYPES, "enum"}),
-    "type": frozenset({*VALUE_TYPES, "enum", "city", "country", "country_region", "world_region"}),
+    "valueType": frozenset(TYPE_WORDS),
+    "type": frozenset({*TYPE_WORDS, "city", "country", "country_region", "world_region"}),
     "status": frozenset({"ok", "failure", "not-found", "forbidden"}),
 }
-"""By key, the words that are the API's own."""
+"""By key, the words that are the API's own, or are what any API would call a type."""
 _COUNT = "recordCount"
 _OWN_PARAMETERS = ("limit", "sort", "direction", "locationType", "notAParameter")
 """Those whose values are none of the workspace's."""
@@ -92,7 +92,7 @@ class Scrubber:
     def _param(self, name: str, value: str) -> str:
         if name == "cols":
             return ",".join(self.text(column) if _ID.fullmatch(column) else column for column in value.split(","))
-        return self.text(value)
+        return value if value in _DOCUMENTED.get(name, ()) else self.text(value)
 
     def _key_of(self, name: str) -> str:
         return name if _LETTERS.fullmatch(name) else self.text(name)
@@ -107,9 +107,9 @@ class Scrubber:
             return ""
         written = found[1] + (found[2] or "")
         try:
-            moved = datetime.fromisoformat(written).replace(tzinfo=UTC) - self._shift
-        except (ValueError, OverflowError):
-            # No day of the calendar, or one that the shift would move out of it.
+            moved = _moved(datetime.fromisoformat(written).replace(tzinfo=UTC), self._shift)
+        except ValueError:
+            # No day of the calendar.
             return ""
         return moved.replace(tzinfo=None).isoformat(sep=found[2][0] if found[2] else "T")[: len(written)] + found[3]
 
@@ -163,6 +163,14 @@ def _ids(value: Any, key: str = "") -> Iterator[int]:
             yield int(value)
         case int() if _is_id(key) and value >= 0:
             yield value
+
+
+def _moved(moment: datetime, by: timedelta) -> datetime:
+    """Return an earlier moment; of the first years of the calendar, a later one."""
+    try:
+        return moment - by
+    except OverflowError:
+        return moment + by
 
 
 def _is_id(key: str) -> bool:

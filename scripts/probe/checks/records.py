@@ -30,12 +30,12 @@ _KEY_COLUMNS = ("id", "activityTime")
 
 
 def _records(survey: Survey) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the records of all lists, those of lists without pages too, with the name of their stream."""
+    """Yield the records of all lists, those that aren't paged too, with the name of their stream."""
     for listing in survey.listings:
         if (answer := survey.read.get(listing.name)) is not None:
             yield from ((listing.row.name, row) for row in answer.rows)
     for row in rows().values():
-        if row.page == "list":
+        if row.page in {"list", "object"}:
             answer = survey.ask(row.path)
             yield from ((row.name, record) for record in (answer.rows if answer.ok else ()))
 
