@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
 from itertools import islice
@@ -490,3 +491,36 @@ def test_the_command_line_refuses_traits_that_cannot_be(option: list[str], capsy
     with pytest.raises(SystemExit):
         read_arguments(option)
     assert option[0] in capsys.readouterr().err or option[1] == "/v2/tags"
+
+
+# Rate limits, and other answers
+
+
+def test_a_rate_limit_may_count_for_longer_than_a_second(workspace: Workspace) -> None:
+    now = 1_000_000_000.0
+    api = Api(workspace, requests_per_second=2, traits=Traits(rate_interval=10), clock=lambda: now)
+
+    answers = [call(api, "/v2/me") for _ in range(21)]
+
+    assert [answer.status for answer in answers] == [200] * 20 + [429]
+    assert answers[0].headers["X-RateLimit-Limit"] == "20"
+    assert json.loads(answers[-1].body)["rateLimit"] == {
+        "intervalLimit": 20,
+        "intervalRemaining": 0,
+        "intervalResetSeconds": 10,
+        "waitMs": 10_000,
+    }
+
+
+def test_a_path_may_be_answered_in_another_way(workspace: Workspace) -> None:
+    traits = Traits(otherwise={"/v1/segments/{id}/status": lambda _, right: replace(right, status=202)})
+    api = Api(workspace, traits=traits)
+    number = workspace.records("segments")[0]["id"].removeprefix("s_")
+
+    assert call(api, f"/v1/segments/{number}/status").status == 202
+    assert call(api, "/v1/tags").status == 200
+
+
+def test_no_other_path_may_be() -> None:
+    with pytest.raises(ValueError, match="there is no endpoint /v2/nothing"):
+        Traits(otherwise={"/v2/nothing": lambda _, right: right})
