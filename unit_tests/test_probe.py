@@ -353,17 +353,27 @@ def test_given_a_row_that_is_broken_when_probed_then_it_and_no_other_does_not_ho
 
 
 @pytest.mark.parametrize(
-    "kind", ["forbidden_403", "forbidden_403_html", "rate_limited", "ok_html", "unavailable_503_html", "reset", "hang"]
+    ("kind", "advice"),
+    [
+        ("forbidden_403", "403. Is the token right"),
+        ("forbidden_403_html", "403, without JSON. Something else than the API answers"),
+        ("rate_limited", "429. Does another program use the token?"),
+        ("ok_html", "200, without JSON. Something else than the API answers"),
+        ("unavailable_503_html", "503, without JSON. Something else than the API answers"),
+        ("server_error_500", "500. Is the API disturbed?"),
+        ("reset", "nothing (ConnectionError). Can the API be reached from here?"),
+        ("hang", "nothing (ReadTimeout). Can the API be reached from here?"),
+    ],
 )
 def test_given_an_api_that_answers_nothing_of_use_when_probed_then_it_ends_soon_and_reports_what_it_met(
-    kind: str,
+    kind: str, advice: str
 ) -> None:
     api = usual(faults=[Fault(kind)])
 
     outcome = run(api)
 
     assert len(api.log.requests) <= 6
-    assert outcome.ended_early.startswith("5 requests in a row brought nothing of use")
+    assert outcome.ended_early.startswith(f"5 requests in a row brought nothing of use, the last one {advice}")
     assert list(outcome.findings) == list(assumptions())
     assert rows_with(outcome, Verdict.HOLDS) == set()
     assert f"**It ended early:** {outcome.ended_early}" in report(outcome, "a workspace", TODAY)

@@ -242,8 +242,23 @@ class Client:
         # Once something was read, the API may refuse as much as it likes, but it has to be the API that does.
         self._in_vain = self._in_vain + 1 if answer.failed or not self._useful else 0
         if self._in_vain >= _IN_VAIN:
-            raise EndedError(f"{_IN_VAIN} requests in a row brought nothing of use, the last one {answer.said}")
+            raise EndedError(
+                f"{_IN_VAIN} requests in a row brought nothing of use, the last one {answer.said}. {_advice(answer)}"
+            )
         return answer
+
+
+def _advice(answer: Answer) -> str:
+    """Tell what to look at if nothing but such answers comes."""
+    if not answer.status:
+        return "Can the API be reached from here?"
+    if answer.size and not answer.is_json:
+        return "Something else than the API answers: is its address right, and is there a firewall or a proxy?"
+    if answer.status in {requests.codes.unauthorized, requests.codes.forbidden}:
+        return "Is the token right, and what may it read?"
+    if answer.status == requests.codes.too_many_requests:
+        return "Does another program use the token?"
+    return "Is the API disturbed? Try again later."
 
 
 def wait_of(answer: Answer) -> float | None:
