@@ -3,7 +3,7 @@
 What was recorded of a list is its rows, raw, and how its bodies and its last page are made. Replayed are any pages,
 orders, counts and spans of it. So a cassette outlives changes of the connector. What wasn't recorded is answered 404.
 
-A list that was recorded in part ends where the record does, and is counted accordingly.
+A list that was recorded in part ends at the last one that was recorded, and is counted accordingly.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ SIZES = {
 }
 WORKSPACE = Workspace.generate(**SIZES)
 TODAY = date(2026, 7, 1)
-# Without a 429, without a token that ends, and with nobody who writes.
+# Without a 429, without a token that ends, and without changes meanwhile.
 NOT_TOLD = {"A03", "A04", "A08", "A38", "A46"}
 
 
@@ -274,7 +274,7 @@ BREAKS = (
     Break("A27", trait(edited("/v2/contacts", unless_asked))),
     Break("A28", trait(with_rows("/v2/tags", lambda rows: [{**rows[0], "id": None}, *rows[1:]]))),
     Break("A29", trait(Traits(date_resolution=timedelta(minutes=1)))),
-    # Whoever compares other times than are shown compares none to the second.
+    # Dates that are compared with other times than are shown are compared with none to the second.
     Break("A30", trait(with_each("/v2/activities", shown_late)), also=["A29"]),
     Break(
         "A31", trait(with_each("/v2/website-visits", lambda row: {**row, "visitTime": row["visitTime"].rstrip("Z")}))
@@ -299,8 +299,25 @@ BREAKS = (
     Break("A49", trait(answered("/v2/contacts", lambda params: "notAParameter" in params, page()))),
     Break("A50", fault("hang", "/v2/lead-scores")),
 )
-# Whether it names rows, counts them or numbers pages shows only when records come and go.
+# Whether a cursor names rows, counts them or numbers pages shows only when records are created and deleted.
 NEVER_TOLD = {"A08"}
+
+
+def count_beside(params: Mapping[str, str]) -> bool:
+    return "recordCount" in params.get("cols", "") and "," in params["cols"]
+
+
+# What happens in more than one way.
+MORE_BREAKS = (
+    Break("A41", fault("bad_request_400", "/v2/activities", when=count_beside)),
+    Break(
+        "A26", fault("bad_request_400", "/v2/activities", when=lambda params: "replyCount" in params.get("cols", ""))
+    ),
+    Break("A05", trait(with_rows("/v2/website-visits", lambda rows: rows[:100]))),
+    Break("A10", fault("missing_meta", "/v2/topics"), also=["A42"]),
+    Break("A34", trait(with_rows("/v2/activities", lambda rows: [*rows[1:], *rows[:1]]))),
+    Break("A36", fault("forbidden_403_html", "/v2/prospector-contacts")),
+)
 
 
 # The table
@@ -340,7 +357,7 @@ def test_given_a_new_contact_with_a_higher_id_when_probed_then_ids_grow() -> Non
     assert run(with_late_arrival("c_999999")).findings["A46"].verdict is Verdict.HOLDS
 
 
-@pytest.mark.parametrize("entry", BREAKS, ids=lambda entry: entry.row)
+@pytest.mark.parametrize("entry", [*BREAKS, *MORE_BREAKS], ids=lambda entry: entry.row)
 def test_given_a_row_that_is_broken_when_probed_then_it_and_no_other_does_not_hold(entry: Break) -> None:
     outcome = run(entry.api(), provoke=entry.provoke)
 
@@ -373,7 +390,7 @@ def test_given_an_api_that_answers_nothing_of_use_when_probed_then_it_ends_soon_
     outcome = run(api)
 
     assert len(api.log.requests) <= 6
-    assert outcome.ended_early.startswith(f"5 requests in a row brought nothing of use, the last one {advice}")
+    assert outcome.ended_early.startswith(f"5 requests in a row were of no use, the last one {advice}")
     assert list(outcome.findings) == list(assumptions())
     assert rows_with(outcome, Verdict.HOLDS) == set()
     assert f"**It ended early:** {outcome.ended_early}" in report(outcome, "a workspace", TODAY)
@@ -411,6 +428,23 @@ def test_given_lists_that_the_token_may_not_read_when_probed_then_the_others_are
     assert rows_with(outcome, Verdict.UNTOLD) >= {"A14", "A15", "A24"}
     assert rows_with(outcome, Verdict.HOLDS) >= {"A05", "A06", "A29", "A34", "A45"}
     assert "the token may not ask for `v1/segments/{id}/status`, `v2/contacts`" in outcome.findings["A35"].evidence
+
+
+def test_given_full_pages_that_take_too_long_when_probed_then_shorter_ones_show_the_columns() -> None:
+    slow = Fault(
+        "status",
+        status=504,
+        path="/v2/contacts",
+        when=lambda params: "," in params.get("cols", "") and params["limit"] == "200",
+    )
+
+    outcome = run(usual(faults=[slow]))
+
+    assert rows_with(outcome, Verdict.BROKEN) == set()
+    assert (
+        "contacts: a full page is answered 504; contacts: 22 columns of 20 records" in outcome.findings["A26"].evidence
+    )
+    assert "- Statuses: `v2/contacts`: 504 (1)" in report(outcome, "a workspace", TODAY)
 
 
 def test_given_an_empty_workspace_when_probed_then_no_row_is_said_to_be_broken() -> None:

@@ -44,7 +44,7 @@ _STEP = 20
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the probe; return 0 if it came to its end, whatever the verdicts."""
+    """Run the probe; return 0 if it reached its end, whatever the verdicts."""
     read = _arguments(arguments)
     with contextlib.ExitStack() as stack:
         if read.config.exists() and not read.sandbox:
@@ -97,7 +97,7 @@ def _agreed(read: argparse.Namespace) -> bool:
     try:
         return input("    Begin? [y/N] ").strip().casefold() in {"y", "yes"}
     except EOFError:
-        print("\n    Nobody answers here; YES=1 begins without asking.")
+        print("\n    No one answers here; YES=1 begins without asking.")
         return False
 
 

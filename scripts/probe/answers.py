@@ -43,7 +43,7 @@ class OutOfRequestsError(Exception):
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of a request."""
+    """The answer to a request, or its failure."""
 
     path: str
     """Below the address of the API, as `v2/contacts`."""
@@ -142,9 +142,9 @@ class Client:
     told: Callable[[int], None] = lambda _: None
     most: int = MOST_REQUESTS
     answers: list[Answer] = field(default_factory=list)
-    """All of them, in the order in which they came."""
+    """All of them, in the order in which they were received."""
     redirects: list[str] = field(default_factory=list)
-    """Where answers wanted to send us, which nobody followed."""
+    """Where answers wanted to send us, which was not followed."""
     _known: dict[tuple[str, tuple[tuple[str, str], ...]], Answer] = field(default_factory=dict)
     _session: requests.Session = field(default_factory=requests.Session)
     _next: float = 0.0
@@ -243,13 +243,13 @@ class Client:
         self._in_vain = self._in_vain + 1 if answer.failed or not self._useful else 0
         if self._in_vain >= _IN_VAIN:
             raise EndedError(
-                f"{_IN_VAIN} requests in a row brought nothing of use, the last one {answer.said}. {_advice(answer)}"
+                f"{_IN_VAIN} requests in a row were of no use, the last one {answer.said}. {_advice(answer)}"
             )
         return answer
 
 
 def _advice(answer: Answer) -> str:
-    """Tell what to look at if nothing but such answers comes."""
+    """Tell what to look at if there are none but such answers."""
     if not answer.status:
         return "Can the API be reached from here?"
     if answer.size and not answer.is_json:

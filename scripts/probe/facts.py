@@ -107,11 +107,11 @@ def times(answers: Sequence[Answer]) -> str:
         for name, found in (("all answers", all_of_them), ("full pages with columns", pages))
         if found
     ]
-    return "; ".join(told) or "none came"
+    return "; ".join(told) or "none"
 
 
 def transport(survey: Survey) -> Iterator[str]:
-    """Yield how answers came: compressed or not, and over how many connections."""
+    """Yield how answers were sent: compressed or not, and over how many connections."""
     answers = [answer for answer in survey.client.answers if answer.status]
     encodings = Counter(answer.headers.get("Content-Encoding", "none") for answer in answers)
     known = {"none", "gzip", "deflate", "br", "zstd"}
@@ -119,6 +119,6 @@ def transport(survey: Survey) -> Iterator[str]:
         f"{name if name in known else 'another'} ({n})" for name, n in encodings.most_common()
     )
     if (connections := survey.client.connections()) is not None:
-        yield f"{connections} connections for {len(survey.client.answers)} requests"
+        yield f"connections: {connections} for {len(survey.client.answers)} requests"
     limited = sum(answer.status == requests.codes.too_many_requests for answer in answers)
-    yield f"{limited} answers of 429"
+    yield f"429: {limited} answers"

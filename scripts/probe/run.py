@@ -1,4 +1,4 @@
-"""A run: all checks in their order, up to its end or to where it is stopped."""
+"""A run: all checks in their order, up to its end, or until it is stopped."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _FOR_THE_LATE = 6
 
 @dataclass
 class Outcome:
-    """What a run brought."""
+    """What a run found."""
 
     survey: Survey
     findings: dict[str, Finding] = field(default_factory=dict)
@@ -56,7 +56,7 @@ def probe(client: Client, *, provoke: bool = False, told: Callable[[Check], None
 
 
 def _run(outcome: Outcome, *, provoke: bool, told: Callable[[Check], None]) -> None:
-    # What time passes for comes first.
+    # First what time has to pass for.
     outcome.survey.ask(answers.TOKEN_STATUS)
     for begin in (lists.open_cursor, lists.remember_highest):
         _unless_untold(outcome, begin)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
 _ID = re.compile(r"([A-Za-z]+)_([0-9]+)")
-_MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)([T ]\d\d:\d\d:\d\d)?((?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?)", re.ASCII)
+_TIMESTAMP = re.compile(r"(\d{4}-\d\d-\d\d)([T ]\d\d:\d\d:\d\d)?((?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?)", re.ASCII)
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _LETTERS = re.compile("[A-Za-z]{1,40}")
 _ENTITIES = ("contact", "organization", "object", "activity", "member", "company")
@@ -51,7 +51,7 @@ class Scrubber:
         self._key = key
         self._texts: dict[str, str] = {}
         self._taken: set[str] = set()
-        draw = self._draw("moments")
+        draw = self._draw("timestamps")
         self._shift = timedelta(days=draw.randint(*_DAYS), seconds=draw.randrange(86_400))
         self._numbers = self._renumbered({number for part in content for number in _ids(part)})
 
@@ -87,7 +87,7 @@ class Scrubber:
             return self._id(found)
         if _is_id(key) and text.isdecimal() and int(text) in self._numbers:
             return str(self._numbers[int(text)])
-        return self._moment(text) or self._kept(text)
+        return self._timestamp(text) or self._kept(text)
 
     def _param(self, name: str, value: str) -> str:
         if name == "cols":
@@ -101,9 +101,9 @@ class Scrubber:
         prefix = found[1] if found[1] in PREFIXES else self._kept(found[1])
         return f"{prefix}_{self._numbers.get(int(found[2]), 0):0{len(found[2])}}"
 
-    def _moment(self, text: str) -> str:
+    def _timestamp(self, text: str) -> str:
         """Return a timestamp shifted, written as it was, also its fraction; empty if the text is none."""
-        if not (found := _MOMENT.fullmatch(text)):
+        if not (found := _TIMESTAMP.fullmatch(text)):
             return ""
         written = found[1] + (found[2] or "")
         try:
@@ -165,12 +165,12 @@ def _ids(value: Any, key: str = "") -> Iterator[int]:
             yield value
 
 
-def _moved(moment: datetime, by: timedelta) -> datetime:
-    """Return an earlier moment; of the first years of the calendar, a later one."""
+def _moved(timestamp: datetime, by: timedelta) -> datetime:
+    """Return an earlier timestamp; of the first years of the calendar, a later one."""
     try:
-        return moment - by
+        return timestamp - by
     except OverflowError:
-        return moment + by
+        return timestamp + by
 
 
 def _is_id(key: str) -> bool:

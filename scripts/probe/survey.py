@@ -6,22 +6,26 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import requests
+
 from scripts.probe.findings import UntoldError
 from source_commonroom.table import StreamRow, rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from scripts.probe.answers import Answer, Client
 
-LARGEST, USUAL = 200, 50
-"""Rows of the largest page, and of one whose `limit` isn't said."""
+LARGEST, USUAL, SHORT = 200, 50, 20
+"""Rows of the largest page, of one without a `limit`, and of one that is served in time whatever its columns."""
+REFUSALS = (requests.codes.bad_request, requests.codes.forbidden)
+"""How a parameter, or a column, is refused."""
 LOCATION_TYPES = ("world_region", "country", "country_region", "city")
 _MOST_TYPES = 5
 """So many types of objects are asked for their fields and members, and fewer for their pages."""
 _MOST_TYPES_READ = 2
 _MORE_PAGES = 2
-"""So many pages are read behind the first one, to come to the end of a list."""
+"""So many pages are read behind the first one, to reach the end of a list."""
 _HALVINGS = 12
 """So many requests are spent on finding the columns that are refused."""
 _PAGED = ("paged", "paged_open")
@@ -149,27 +153,44 @@ class Survey:
     def full(self, listing: Listing) -> Answer:
         """Return the first page of a list with all columns, as the connector asks for it.
 
-        If some columns are refused, those are found by halves, and it comes without them.
+        If it isn't served in time, it is a short one; and if some columns are refused, those are found by halves, and
+        it is one without them.
         """
         if not listing.columns:
             return self.thin(listing)
         answer = self.with_columns(listing, listing.columns)
-        if answer.ok or not answer.is_json or not self.thin(listing).ok:
+        if answer.failed and self.thin(listing).ok:
+            return self.with_columns(listing, listing.columns, limit=str(SHORT))
+        if answer.status not in REFUSALS or not self.thin(listing).ok:
             return answer
         if listing.name not in self.refused_columns:
             self.refused_columns[listing.name] = self._refused(listing, list(listing.columns), [_HALVINGS])
         rest = [column for column in listing.columns if column not in self.refused_columns[listing.name]]
         return self.with_columns(listing, rest) if rest else self.thin(listing)
 
-    def with_columns(self, listing: Listing, columns: list[str] | tuple[str, ...], **more: str) -> Answer:
-        """Return a page of a list with some columns; of activities with their count, as the connector asks for it."""
-        counted = ["recordCount"] if listing.row.cursor_field else []
-        cols = ",".join([*columns, *counted])
-        params = {**listing.slice, **_sorted(listing), "limit": str(self.page_size), "cols": cols, **more}
-        return self.ask(listing.row.path, params)
+    def with_columns(self, listing: Listing, columns: Sequence[str], **more: str) -> Answer:
+        """Return a page of a list with some columns; of activities with their count, unless that is refused there."""
+        counted = ["recordCount"] if listing.row.cursor_field and self.counts_beside.status not in REFUSALS else []
+        return self.ask(listing.row.path, self._params(listing, [*columns, *counted], **more))
+
+    @cached_property
+    def counts_beside(self) -> Answer:
+        """What is answered to activities with all columns and their count; or with a column fewer, if it is refused.
+
+        So that a count that is refused beside columns isn't taken for columns that are refused.
+        """
+        listing = self.listing("activities")
+        answer = self.ask(listing.row.path, self._params(listing, [*listing.columns, "recordCount"]))
+        if answer.status in REFUSALS and not self.ask(listing.row.path, self._params(listing, listing.columns)).ok:
+            return self.ask(listing.row.path, self._params(listing, [listing.columns[0], "recordCount"]))
+        return answer
+
+    def _params(self, listing: Listing, columns: Sequence[str], **more: str) -> dict[str, str]:
+        size = {"limit": str(self.page_size), "cols": ",".join(columns)}
+        return {**listing.slice, **_sorted(listing), **size, **more}
 
     def _refused(self, listing: Listing, columns: list[str], left: list[int]) -> list[str]:
-        """Find the columns of a page that was refused; where requests run out, all that may be."""
+        """Find the columns of a page that was refused; if requests run out, all that may be."""
         if len(columns) == 1 or left[0] <= 0:
             return columns
         middle = len(columns) // 2

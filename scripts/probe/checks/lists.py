@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from scripts.probe.answers import NO_META
 from scripts.probe.findings import Finding, UntoldError, broken, holds, judged, untold
 from scripts.probe.forms import forms_of, key_form
-from scripts.probe.survey import texts, whole
+from scripts.probe.survey import REFUSALS, texts, whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,7 +44,7 @@ def open_cursor(survey: Survey) -> None:
 
 
 def cursor_lives(survey: Survey) -> Finding:
-    """Check that a cursor brings the same page twice, and after a minute."""
+    """Check that a cursor returns the same page twice, and after a minute."""
     _, page = _first_page(survey)
     followed = {**page.params, "cursor": page.cursor}
     first = whole(survey.ask(page.path, followed))
@@ -53,7 +53,7 @@ def cursor_lives(survey: Survey) -> Finding:
     late = survey.ask(page.path, followed, again=True)
     age = late.at - page.at
     mistakes = [
-        f"{when} it is answered {answer.said}" if not answer.ok else f"{when} it brings another page"
+        f"{when} it is answered {answer.said}" if not answer.ok else f"{when} another page is returned"
         for when, answer in (("a second time", again), (f"after {age:.0f} s", late))
         if not answer.ok or _ids(answer.rows) != _ids(first.rows)
     ]
@@ -73,9 +73,9 @@ def cursor_is_bound(survey: Survey) -> Finding:
 
 
 def cursor_kinds(survey: Survey) -> Finding:
-    """Tell the form of cursors; what they do when records come or go can't be told without writing."""
+    """Tell the form of cursors; what they do when records are created or deleted can't be told without writing."""
     cursors = [answer.cursor for answer in survey.client.answers if answer.cursor]
-    return untold("that would need records to come and go, so writing", f"cursors seen: {forms_of(cursors)}")
+    return untold("it takes records that are created and deleted, so writing", f"cursors seen: {forms_of(cursors)}")
 
 
 # Ends
@@ -92,7 +92,7 @@ def _ends(survey: Survey, page: str) -> tuple[dict[str, list[Answer]], list[str]
             else:
                 beyond.append(listing.name)
     if not found:
-        raise UntoldError("no last page came within reach")
+        raise UntoldError("no last page is within reach")
     return found, beyond
 
 
@@ -115,7 +115,7 @@ def _told_ends(forms: Mapping[str, str], beyond: Sequence[str]) -> str:
 
 
 def required_cursor(survey: Survey) -> Finding:
-    """Check that `nextCursor` is null on last pages where it is required."""
+    """Check that `nextCursor` is null on last pages if it is required."""
     ends, beyond = _ends(survey, "paged")
     forms = {name: _end_form(found[-1]) for name, found in ends.items()}
     return judged([f"{name}: {form}" for name, form in forms.items() if form != "null"], _told_ends(forms, beyond))
@@ -138,7 +138,7 @@ def optional_cursor(survey: Survey) -> Finding:
 
 
 def exact_counts(survey: Survey) -> Finding:
-    """Check that counts equal what small lists bring, and a walk of the latest activities in small pages."""
+    """Check that counts equal what small lists return, and a walk of the latest activities in small pages."""
     counted: dict[str, tuple[int, int]] = {}
     for listing in survey.leading:
         page = survey.full(listing) if listing.counts else None
@@ -155,32 +155,37 @@ def exact_counts(survey: Survey) -> Finding:
     small = {name: pair for name, pair in counted.items() if pair[0] < survey.page_size}
     if not small:
         return untold("no list is small enough")
-    mistakes = [f"{name}: counted {count}, came {came}" for name, (came, count) in small.items() if came != count]
+    mistakes = [
+        f"{name}: counted {count}, returned {number}" for name, (number, count) in small.items() if number != count
+    ]
     return judged(
-        mistakes, f"compared {len(small)} lists of {', '.join(str(came) for came, _ in small.values())} records"
+        mistakes, f"compared {len(small)} lists of {', '.join(str(number) for number, _ in small.values())} records"
     )
 
 
 def _walk_of_activities(survey: Survey) -> dict[str, tuple[int, int]]:
-    """Walk the latest activities in small pages; return how many came, and how many were counted."""
+    """Walk the latest activities in small pages; return how many were returned, and how many counted."""
     listing = survey.listing("activities")
     latest = sorted(texts(survey.thin(listing, "desc").rows, "activityTime"))[-_WINDOW:]
     if not latest:
         return {}
     params = {"startDate": latest[0], "sort": "activityTime", "direction": "asc", "limit": str(_WINDOW // 2)}
     page = survey.ask(listing.row.path, {**params, "cols": "recordCount"})
-    count, came = page.count, len(page.rows)
-    while page.ok and page.cursor and came <= 2 * _WINDOW:
+    count, number = page.count, len(page.rows)
+    while page.ok and page.cursor and number <= 2 * _WINDOW:
         page = survey.ask(listing.row.path, {**params, "cols": "recordCount", "cursor": page.cursor})
-        came += len(page.rows)
+        number += len(page.rows)
     ended = page.ok and not page.cursor
-    return {"activities, the latest": (came, count)} if count is not None and ended else {}
+    return {"activities, the latest": (number, count)} if count is not None and ended else {}
 
 
 def counted_activities(survey: Survey) -> Finding:
     """Check that activities are counted beside other columns, on the first page and on the next one."""
     listing = survey.listing("activities")
     alone = survey.counted(listing).count
+    whole(survey.thin(listing))
+    if survey.counts_beside.status in REFUSALS:
+        return broken(f"beside columns it is answered {survey.counts_beside.said}", f"alone: {alone}")
     pages = dict(zip(("the first page", "the next page"), _two_pages(survey), strict=False))
     mistakes = [f"not on {name}" for name, page in pages.items() if page.ok and page.count is None]
     mistakes += [f"{name} is answered {page.said}" for name, page in pages.items() if not page.ok]
@@ -308,10 +313,12 @@ def growing_ids(survey: Survey) -> Finding:
 
 
 def unique_ids(survey: Survey) -> Finding:
-    """Check that no id comes twice on a page. Visits have a row of their own."""
+    """Check that no id is returned twice on a page. Visits have a row of their own."""
     pages = {name: _ids(answer.rows) for name, answer in survey.read.items() if name != "website_visits"}
     mistakes = [
-        f"{name}: {len(ids) - len(set(ids))} come twice" for name, ids in pages.items() if len(ids) > len(set(ids))
+        f"{name}: {len(ids) - len(set(ids))} are returned twice"
+        for name, ids in pages.items()
+        if len(ids) > len(set(ids))
     ]
     if not any(pages.values()):
         return untold("no record could be read")
@@ -332,7 +339,9 @@ def visit_ids(survey: Survey) -> Finding:
     same = "the same" if _ids(short.rows) == ids[: _SMALL_PAGE + 1] else "others"
     twice = len(ids) - len(set(ids))
     return judged(
-        [f"{twice} come twice"] if twice else [], forms_of(ids), f"with another `limit`, the first ids are {same}"
+        [f"{twice} are returned twice"] if twice else [],
+        forms_of(ids),
+        f"with another `limit`, the first ids are {same}",
     )
 
 

@@ -46,17 +46,18 @@ def all_columns(survey: Survey) -> Finding:
     if not wanted:
         return untold("none of the lists with columns could be read")
     answers = {name: survey.with_columns(listing, listing.columns) for name, listing in wanted.items()}
-    for listing in wanted.values():
-        survey.full(listing)  # finds which columns are refused
+    pages = {name: survey.full(listing) for name, listing in wanted.items()}
     mistakes = [
-        f"{name} is answered {answer.said}; refused: {', '.join(survey.refused_columns.get(name, ['unknown']))}"
-        for name, answer in answers.items()
-        if not answer.ok
+        f"{name} is answered {answers[name].said}; refused: {', '.join(survey.refused_columns.get(name, ['unknown']))}"
+        for name, page in pages.items()
+        if name in survey.refused_columns or not page.ok
     ]
-    return judged(
-        mistakes,
-        *(f"{name}: {len(wanted[name].columns)} columns in {answer.seconds:.1f} s" for name, answer in answers.items()),
-    )
+    told = [
+        f"{name}: {len(wanted[name].columns)} columns of {len(page.rows)} records in {page.seconds:.1f} s"
+        for name, page in pages.items()
+    ]
+    late = [f"{name}: a full page is answered {answer.said}" for name, answer in answers.items() if answer.failed]
+    return judged(mistakes, *late, *told)
 
 
 def thin_records(survey: Survey) -> Finding:
@@ -147,7 +148,7 @@ def fields_by_type(survey: Survey) -> Finding:
             continue
         sizes.append(len(answer.rows))
         if others := sum(row.get("objectTypeId") != type_id for row in answer.rows):
-            mistakes.append(f"type {place} brings {others} fields of others")
+            mistakes.append(f"type {place} returns {others} fields of others")
     return judged(
         mistakes, f"{len(sizes)} of {len(survey.all_object_types)} types, with {', '.join(map(str, sizes))} fields"
     )
@@ -256,7 +257,7 @@ def single_fields(survey: Survey) -> Finding:
         told.append(f"{len(wanted)} at once: {answer.said}")
         others = {key for row in answer.rows for key in _fields(row)} - set(wanted)
         if not answer.ok or others:
-            mistakes.append(f"{len(wanted)} at once" + (f" bring {len(others)} others" if others else " are refused"))
+            mistakes.append(f"{len(wanted)} at once" + (f" return {len(others)} others" if others else " are refused"))
     if foreign := _foreign_field(survey):
         params, field_id = foreign
         answer = survey.ask_too_much(rows()["objects"].path, {**params, "limit": "2", "cols": field_id})

@@ -59,7 +59,7 @@ def statuses(survey: Survey) -> Finding:
 
 
 def status_numbers(survey: Survey) -> Finding:
-    """Check that no number comes twice among the statuses of one segment."""
+    """Check that no number is returned twice among the statuses of one segment."""
     numbers = [[str(row.get("id")) for row in answer.rows] for answer in _statuses_of(survey).values() if answer.ok]
     if not any(numbers):
         return untold("no segment that was asked for has statuses")
@@ -67,7 +67,8 @@ def status_numbers(survey: Survey) -> Finding:
     together = [number for each in numbers for number in set(each)]
     shared = len(together) - len(set(together))
     return judged(
-        [f"{twice} come twice in one segment"] if twice else [], f"{shared} of {len(together)} are shared by segments"
+        [f"{twice} are returned twice in one segment"] if twice else [],
+        f"{shared} of {len(together)} are shared by segments",
     )
 
 
@@ -124,7 +125,7 @@ def _member_params(segment: dict[str, Any], **more: str) -> dict[str, str]:
 
 
 def members_of_objects(survey: Survey) -> Finding:
-    """Check that the members of a segment of objects come by asking for each type."""
+    """Check that the members of a segment of objects are returned by type."""
     segments = survey.segments_of("object")
     if not segments or not survey.object_types:
         return untold("there is no segment of objects")
@@ -141,7 +142,7 @@ def members_of_objects(survey: Survey) -> Finding:
         [f"{len(refused)} of {len(answers)} types are refused ({', '.join(sorted(set(refused)))})"] if refused else []
     )
     if whole_segment and not refused and len(found) == len(answers) and isinstance(size, int) and sum(found) != size:
-        mistakes.append(f"`entityCount` is {size}, and {sum(found)} come")
+        mistakes.append(f"`entityCount` is {size}, and {sum(found)} are returned")
     return judged(mistakes, f"by type: {', '.join(map(str, found)) or 'not counted'}; `entityCount`: {size}")
 
 
@@ -166,7 +167,7 @@ def contacts_of_other_segments(survey: Survey) -> Finding:
     whole(survey.thin(survey.listing("contacts")))
     answers = [survey.ask_too_much(rows()["contacts"].path, _member_params(segment)) for segment in segments]
     mistakes = [
-        f"a segment of {segment['entityType']}s brings contacts"
+        f"a segment of {segment['entityType']}s returns contacts"
         for segment, answer in zip(segments, answers, strict=True)
         if answer.rows
     ]

@@ -49,40 +49,40 @@ class _Activity:
 def date_bounds(survey: Survey) -> Finding:
     """Check that dates are compared to the second, or finer."""
     activity = _lonely(survey)
-    start, end = _brought(survey, activity, "startDate"), _brought(survey, activity, "endDate")
+    start, end = _returned(survey, activity, "startDate"), _returned(survey, activity, "endDate")
     mistakes = [
-        f"`{name}` of {date} {'brings' if brought[date] else 'leaves out'} it"
-        for name, brought, date, expected in (
+        f"`{name}` of {date} {'returns' if found[date] else 'leaves out'} it"
+        for name, found, date, expected in (
             ("startDate", start, "the second before", True),
             ("startDate", start, "the next second", False),
             ("endDate", end, "the second before", False),
             ("endDate", end, "the next second", True),
         )
-        if brought[date] is not expected
+        if found[date] is not expected
     ]
-    inclusive = [f"`{name}`" for name, brought in (("startDate", start), ("endDate", end)) if brought["its time"]]
+    inclusive = [f"`{name}`" for name, found in (("startDate", start), ("endDate", end)) if found["its time"]]
     exact = start["1 ms before"] and not start["1 ms after"] and end["1 ms after"] and not end["1 ms before"]
     return judged(
         mistakes,
         f"inclusive: {' and '.join(inclusive) or 'neither'}",
         f"compared to the millisecond: {'yes' if exact else 'no'}",
-        *(f"`{name}` brings it at {_told(brought)}" for name, brought in (("startDate", start), ("endDate", end))),
+        *(f"`{name}` returns it at {_told(found)}" for name, found in (("startDate", start), ("endDate", end))),
     )
 
 
 def stored_times(survey: Survey) -> Finding:
     """Check that an activity is found near the time that it shows, and tell whether its own is finer."""
     activity = _lonely(survey)
-    start, end = _brought(survey, activity, "startDate"), _brought(survey, activity, "endDate")
-    near = (start["the second before"] or _brings(survey, activity, "startDate", activity.second - _FAR)) and (
-        end["the next second"] or _brings(survey, activity, "endDate", activity.second + _FAR)
+    start, end = _returned(survey, activity, "startDate"), _returned(survey, activity, "endDate")
+    near = (start["the second before"] or _returns(survey, activity, "startDate", activity.second - _FAR)) and (
+        end["the next second"] or _returns(survey, activity, "endDate", activity.second + _FAR)
     )
     if not near:
         return broken(f"not found within {_FAR.seconds} s of its time")
     finer = start["its time"] and not end["its time"] and end["1 ms after"]
     return holds(
         "found near its time",
-        "its own is finer, or `endDate` leaves out its own moment" if finer else "nothing tells of a finer one",
+        "its own is finer, or `endDate` leaves out its own time" if finer else "nothing tells of a finer one",
     )
 
 
@@ -118,22 +118,22 @@ def _activity(row: dict[str, Any]) -> _Activity | None:
     return _Activity(str(row.get("id")), time.astimezone(UTC)) if time.tzinfo else None
 
 
-def _brought(survey: Survey, activity: _Activity, name: str) -> dict[str, bool]:
-    """Tell of each date whether it brings the activity, as `startDate` or as `endDate`."""
-    return {date: _brings(survey, activity, name, moment) for date, moment in activity.dates.items()}
+def _returned(survey: Survey, activity: _Activity, name: str) -> dict[str, bool]:
+    """Tell of each date whether it returns the activity, as `startDate` or as `endDate`."""
+    return {date: _returns(survey, activity, name, at) for date, at in activity.dates.items()}
 
 
-def _brings(survey: Survey, activity: _Activity, name: str, moment: datetime) -> bool:
+def _returns(survey: Survey, activity: _Activity, name: str, at: datetime) -> bool:
     other = {"startDate": ("endDate", _OTHER_BOUND), "endDate": ("startDate", -_OTHER_BOUND)}[name]
-    dates = {name: _text(moment), other[0]: _text(activity.time + other[1])}
+    dates = {name: _text(at), other[0]: _text(activity.time + other[1])}
     listing = survey.listing("activities")
     order = {"sort": "activityTime", "direction": "asc", "limit": str(survey.page_size)}
     return activity.key in {row.get("id") for row in whole(survey.ask(listing.row.path, {**order, **dates})).rows}
 
 
-def _text(moment: datetime) -> str:
-    return moment.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+def _text(at: datetime) -> str:
+    return at.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
 
-def _told(brought: dict[str, bool]) -> str:
-    return ", ".join(itertools.compress(brought, brought.values())) or "none of these dates"
+def _told(found: dict[str, bool]) -> str:
+    return ", ".join(itertools.compress(found, found.values())) or "none of these dates"
