@@ -136,8 +136,16 @@ class Replay:
         """List the streams all of which can be replayed."""
         return [row.name for row in rows().values() if row.name not in NOT_REPLAYED and self._has(row)]
 
+    def ids(self, stream: str) -> set[str]:
+        """List the ids of the records that the lists of a stream have."""
+        keys = self._keys(rows()[stream])
+        return {record_id for key in keys if key in self.lists for record_id in self.lists[key].rows}
+
+    def _keys(self, row: StreamRow) -> list[Key]:
+        return [key_of(row.path, params) for params in self._slices(row)]
+
     def _has(self, row: StreamRow) -> bool:
-        keys = [key_of(row.path, params) for params in self._slices(row)]
+        keys = self._keys(row)
         return bool(keys) and all(key in self.lists or self.others.get(key, {}).get("status") == 200 for key in keys)
 
     def _slices(self, row: StreamRow) -> Iterable[dict[str, str]]:

@@ -470,12 +470,15 @@ def test_given_a_header_and_a_field_that_no_one_documented_when_probed_then_they
         content = json.loads(answer.body)
         for row in content.get("data", ()):
             row["warmth"] = {"level": 3}
+            content["meta"]["hasMore"] = False
         return replace(answer, body=json.dumps(content).encode(), headers={**answer.headers, "X-Cell": "eu-7"})
 
     text = report(run(usual(traits=Traits(otherwise={"/v2/topics": make}))), "a workspace", TODAY)
 
     assert re.search(r"^- Headers: `x-cell` \([0-9] answers\)$", text, re.MULTILINE)
-    assert "- Fields: topics: `warmth` (20 records)" in text
+    assert re.search(
+        r"^- Fields: meta: `hasMore` \([0-9] answers\), topics: `warmth` \(20 records\)$", text, re.MULTILINE
+    )
     assert "eu-7" not in text
 
 

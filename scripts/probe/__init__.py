@@ -1,10 +1,16 @@
 """The probe: tests on a workspace what we assume of the API, by reading alone, and reports it without a value of it.
 
-answers      sends the requests, slowly, and keeps the answers
-survey       what is asked of more than one check's account: the lists, their pages, counts and ends
-checks/      one check for each row of the assumptions in CONTRIBUTING.md; `checks.CHECKS` is the table
-forms        what is shown in the place of a value
-facts        columns, statuses, headers and times, over all answers
-report       the report, in Markdown
-cassette     the answers, scrubbed, to be replayed by a test
+    __main__     the command: asks, runs, writes
+    run          all checks in their order
+    checks/      one check for each row of the assumptions in CONTRIBUTING.md; `checks.CHECKS` is the table
+    survey       what more than one check wants to know: lists, their pages, counts and ends
+    answers      sends the requests, slowly, and keeps the answers
+    findings     what a check says of its row
+    assumptions  the table of CONTRIBUTING.md
+    documented   which columns, and which types, are documented
+    forms        what is shown in the place of a value
+    facts        columns, statuses, headers, fields and times, over all answers
+    report       the report, in Markdown
+    scrub        replaces each value by another one of its form
+    cassette     the answers, scrubbed, to be replayed by a test
 """

@@ -25,6 +25,7 @@ _USUAL_HEADERS = re.compile(
     "|strict-transport-security|transfer-encoding|vary|via|x-content-type-options|x-ratelimit-(limit|remaining|reset)"
 )
 """Those that are documented, and those that any server may send."""
+_BODY, _META = ("success", "data", "meta"), ("nextCursor", "recordCount")
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,16 @@ def headers(answers: Sequence[Answer]) -> Iterator[str]:
 
 
 def fields(answers: Sequence[Answer]) -> Iterator[str]:
-    """Yield the keys of fields of records that aren't documented."""
+    """Yield the keys of fields that aren't documented: of bodies, of their `meta`, and of records."""
+    around = Counter(
+        f"{part}: `{key_form(key)}`"
+        for answer in answers
+        if answer.ok and isinstance(answer.body, dict) and "success" in answer.body
+        for part, found, known in (("body", answer.body, _BODY), ("meta", answer.meta, _META))
+        for key in found
+        if key not in known
+    )
+    yield from (f"{name} ({number} answers)" for name, number in sorted(around.items()))
     for stream, answer in _fullest(answers).items():
         paths = [{key_form(path) for path in documented.unknown(stream, row)} for row in answer.rows]
         found = Counter(path for of_row in paths for path in of_row)
