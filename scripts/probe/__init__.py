@@ -13,4 +13,6 @@
     report       the report, in Markdown
     scrub        replaces each value by another one of its form
     cassette     the answers, scrubbed, to be replayed by a test
+
+A check asks through the survey, and says what it found; only `forms` and what is documented go into the words for it.
 """

@@ -144,7 +144,7 @@ class Client:
     answers: list[Answer] = field(default_factory=list)
     """All of them, in the order in which they were received."""
     redirects: list[str] = field(default_factory=list)
-    """Where answers wanted to send us, which was not followed."""
+    """Where redirects lead; they are not followed."""
     _known: dict[tuple[str, tuple[tuple[str, str], ...]], Answer] = field(default_factory=dict)
     _session: requests.Session = field(default_factory=requests.Session)
     _next: float = 0.0
