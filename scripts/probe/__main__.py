@@ -35,8 +35,8 @@ SECRETS = ROOT / "secrets" / "config.json"
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _REPORT, _CASSETTE = "probe.md", "probe-cassette.json"
 _INTENT = """\
-    At most {requests} requests, 5 a second, over about a minute. All of them read (GET). One sends a made-up token, to
-    see how that is refused.
+    At most {requests} requests, 5 a second, over about a minute; at its end it waits until a cursor is a minute old.
+    All of them read (GET). One sends a made-up token, to see how that is refused.
     {report} will hold numbers, types, lengths, forms such as c_<4 digits>, statuses, and the names that
     the API gives to fields and headers. No name, address, text, id, or token."""
 _STEP = 20
@@ -56,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
         if not read.yes and not _agreed(read):
             print("Nothing was asked.")
             return 1
-        progress = _Progress()
+        progress = _Progress(MOST_REQUESTS + BURST if read.provoke_429 else MOST_REQUESTS)
         client = Client(api_url, token, told=progress.requests)
         # Stopped either way, it writes what it has.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -128,21 +128,29 @@ def _sandbox() -> Iterator[tuple[str, str]]:
 class _Progress:
     """Shows on one line of a terminal how far the probe is; elsewhere, a line now and then."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
         self._live = sys.stderr.isatty()
-        self._row = ""
+        self._most = most
+        self._number = 0
+        self._row = "beginning"
 
     def row(self, check: Check) -> None:
         """Name the row that is looked at."""
         self._row = check.row
+        self._show()
 
     def requests(self, number: int) -> None:
         """Tell the number of requests."""
-        if self._live:
-            sys.stderr.write(f"\r    {number} of at most {MOST_REQUESTS} requests; {self._row or 'beginning'} ")
-        elif number % _STEP == 0:
+        self._number = number
+        self._show()
+        if not self._live and number % _STEP == 0:
             sys.stderr.write(f"    {number} requests\n")
-        sys.stderr.flush()
+            sys.stderr.flush()
+
+    def _show(self) -> None:
+        if self._live:
+            sys.stderr.write(f"\r    {self._number} of at most {self._most} requests; {self._row} ")
+            sys.stderr.flush()
 
     def end(self) -> None:
         """Leave the line."""
