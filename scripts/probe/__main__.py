@@ -37,7 +37,7 @@ _REPORT, _CASSETTE = "probe.md", "probe-cassette.json"
 _INTENT = """\
     At most {requests} requests, 5 a second, over about a minute; at its end it waits until a cursor is a minute old.
     All of them read (GET). One sends a made-up token, to see how that is refused.
-    {report} will hold numbers, types, lengths, forms such as c_<4 digits>, statuses, and the names that
+    {report} will hold counts, types, lengths, forms such as c_<4 digits>, statuses, and the names that
     the API gives to fields and headers. No name, address, text, id, or token."""
 _STEP = 20
 """Without a terminal, progress is told after so many requests."""

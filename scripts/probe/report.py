@@ -1,4 +1,4 @@
-"""The report, in Markdown: nothing in it is a value of the workspace."""
+"""The report, in Markdown: nothing in it is a value of a record."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from scripts.probe.run import Outcome
 
 _PREFACE = (
-    "No value of a record stands here: only numbers, types, lengths, forms, statuses, and names that the API gives to "
+    "No value of a record stands here: only counts, types, lengths, forms, statuses, and names that the API gives to "
     "fields and headers. The rows are those of “What we assume of the API” in CONTRIBUTING.md."
 )
 _PACKAGES = ("airbyte-source-commonroom", "airbyte-cdk", "requests")
