@@ -1,4 +1,4 @@
-"""The table of streams: what ``manifest.yaml`` says of each, as the engine reads it."""
+"""The streams of ``manifest.yaml``: what it says of each in its ``$parameters``, as the Python connector reads it."""
 
 import pkgutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,6 +10,8 @@ from airbyte_cdk.utils.yaml_loader import safe_load_yaml
 
 # The key that a definition names its base by, and what that begins with.
 _REFERENCE, _DEFINITIONS = "$ref", "#/definitions/"
+# What stands beside a stream's parameters.
+_BESIDE_PARAMETERS = {"primary_key", "cursor_field"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +34,7 @@ class StreamRow:
     expensive: Sequence[str] = ()
     """Those of them that take the API longest."""
     counts: bool = False
-    """Whether it counts its records."""
+    """Whether the API counts its records for each list. What is read by time is counted by its windows instead."""
     both_ends: bool = False
     """Whether it can be sorted by id either way."""
     entity: str = ""
@@ -68,15 +70,23 @@ def load_manifest() -> Mapping[str, Any]:
 
 @cache
 def rows() -> Mapping[str, StreamRow]:
-    """Return all streams of the manifest by name, in its order."""
+    """Return all streams of the manifest by name, in its order.
+
+    :raises ValueError: if one has a parameter that isn't known; a misspelled one would be as good as absent
+    """
     manifest = load_manifest()
     found = [_row(manifest, stream) for stream in manifest["streams"]]
     return {row.name: row for row in found}
 
 
 def _row(manifest: Mapping[str, Any], stream: Mapping[str, Any]) -> StreamRow:
-    known = {each.name for each in fields(StreamRow)}
-    said = {name: value for name, value in stream["$parameters"].items() if name in known}
+    said = stream["$parameters"]
+    known = {each.name for each in fields(StreamRow)} - _BESIDE_PARAMETERS
+    if unknown := sorted(said.keys() - known):
+        raise ValueError(
+            f"manifest.yaml: in the $parameters of {said.get('name', 'a stream')}, table.py doesn't know "
+            f"{', '.join(unknown)}. It knows {', '.join(sorted(known))}."
+        )
     incremental = _inherited(manifest, stream, "incremental_sync")
     return StreamRow(
         **said,
