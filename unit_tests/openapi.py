@@ -2,8 +2,11 @@
 
 Facts, read in August 2026, in a notation of our own. A path goes down from the body: ``[]`` is every entry of a list,
 ``.*`` every value of a map whose keys the workspace makes. Behind it stand the type and the format, and a bar between
-several. Lists and objects have no lines, but for what they hold. Any property may be null or absent.
+several. Lists and objects have no lines, but for what they hold. Any property may be null or absent; only of
+``meta.nextCursor`` it says whether it is required, because the last page may lack it otherwise.
 """
+
+import re
 
 
 def within(path: str, properties: dict[str, str]) -> dict[str, str]:
@@ -122,16 +125,19 @@ ORGANIZATION = {
     "url": "string uri",
 }
 
-# The frames of v2: everything at once; in pages; in pages whose records the API can count.
+# The frames of v2: everything at once; in pages; in pages of which the last may say nothing of a next one. COUNTED
+# stands beside the frame if the API can count the records.
 WHOLE = {"success": "boolean"}
-PAGED = {**WHOLE, "meta.nextCursor": "string"}
-COUNTED = {**PAGED, "meta.recordCount": "integer"}
+PAGED = {**WHOLE, "meta.nextCursor": "required string"}
+PAGED_OPEN = {**WHOLE, "meta.nextCursor": "string"}
+COUNTED = {"meta.recordCount": "integer"}
 
 ENDPOINTS = {
-    "/v2/contacts": {**COUNTED, **within("data[]", CONTACT)},
-    "/v2/organizations": {**COUNTED, **within("data[]", ORGANIZATION)},
-    "/v2/activities": {**COUNTED, **within("data[]", ACTIVITY)},
+    "/v2/contacts": {**PAGED, **COUNTED, **within("data[]", CONTACT)},
+    "/v2/organizations": {**PAGED, **COUNTED, **within("data[]", ORGANIZATION)},
+    "/v2/activities": {**PAGED, **COUNTED, **within("data[]", ACTIVITY)},
     "/v2/segments": {
+        **PAGED_OPEN,
         **COUNTED,
         "data[].id": "string",
         "data[].name": "string",
@@ -180,13 +186,14 @@ ENDPOINTS = {
         "data[].isPrimaryScore": "boolean",
     },
     "/v2/locations": {
+        **PAGED_OPEN,
         **COUNTED,
         "data[].id": "string",
         "data[].name": "string",
         "data[].type": "string",
         **within("data[]", LOCATION),
     },
-    "/v2/topics": {**COUNTED, **within("data[]", NAMED)},
+    "/v2/topics": {**PAGED_OPEN, **COUNTED, **within("data[]", NAMED)},
     "/v2/providers": {
         **PAGED,
         "data[].id": "string",
@@ -202,6 +209,7 @@ ENDPOINTS = {
         "data[].assocs[].targetObjectTypeId": "string",
     },
     "/v2/objects": {
+        **PAGED_OPEN,
         **COUNTED,
         "data[].id": "string",
         "data[].name": "string",
@@ -209,6 +217,7 @@ ENDPOINTS = {
         **within("data[].customFields.*", CUSTOM_FIELD_VALUE),
     },
     "/v2/website-visits": {
+        **PAGED_OPEN,
         **COUNTED,
         "data[].id": "string",
         "data[].visitTime": "string date-time",
@@ -217,6 +226,7 @@ ENDPOINTS = {
         "data[].organizationId": "string",
     },
     "/v2/prospector-contacts": {
+        **PAGED_OPEN,
         **COUNTED,
         "data[].id": "string",
         "data[].name": "string",
@@ -233,6 +243,7 @@ ENDPOINTS = {
         "data[].title": "string",
     },
     "/v2/prospector-companies": {
+        **PAGED_OPEN,
         **COUNTED,
         "data[].id": "string",
         "data[].name": "string",
@@ -305,3 +316,40 @@ ENDPOINTS = {
         "labels[].deletedAt": "string date-time",
     },
 }
+
+# What a body is, by where its records stand.
+RECORDS_AT = {
+    "paged": "data[].",
+    "paged_open": "data[].",
+    "list": "data[].",
+    "object": "data.",
+    "bare": "",
+    "bare_list": "[].",
+    "labels": "labels[].",
+}
+
+
+def matching(path: str) -> list[str]:
+    """List the endpoints that a stream of ``unit_tests/streams.py`` reads, whose path is a regular expression."""
+    found = [endpoint for endpoint in ENDPOINTS if path == endpoint or re.fullmatch(path, endpoint)]
+    if not found:
+        raise LookupError(f"unit_tests/openapi.py doesn't say what {path} answers")
+    return found
+
+
+def page_of(*endpoints: str) -> str:
+    """Tell what kind of page some endpoints answer, by the names of the manifest; of several, what holds for all."""
+    kinds = {_page_of(ENDPOINTS[endpoint]) for endpoint in endpoints}
+    return "paged_open" if kinds == {"paged", "paged_open"} else kinds.pop()
+
+
+def _page_of(properties: dict[str, str]) -> str:
+    if cursor := properties.get("meta.nextCursor"):
+        return "paged" if cursor.startswith("required ") else "paged_open"
+    kinds = ("list", "object", "bare_list", "labels")
+    return next((kind for kind in kinds if any(path.startswith(RECORDS_AT[kind]) for path in properties)), "bare")
+
+
+def counts(*endpoints: str) -> bool:
+    """Tell whether the API counts the records of some endpoints."""
+    return all("meta.recordCount" in ENDPOINTS[endpoint] for endpoint in endpoints)

@@ -1,4 +1,8 @@
-"""One list of streams: the manifest, the schemas, the stream table, the sandbox and the docs name the same ones."""
+"""One list of streams: all places that name the streams name the same ones, and say the same of each.
+
+They are the manifest, the schemas, the rows of unit_tests/streams.py, what the API documents by unit_tests/openapi.py,
+the sandbox, the schedules of chaos, and the docs.
+"""
 
 import json
 import re
@@ -10,28 +14,56 @@ import pytest
 import yaml
 from airbyte_cdk.sources.streams.http.error_handlers.response_models import ResponseAction
 
+from integration_tests.chaos.schedule import ALWAYS, LISTS
 from integration_tests.sandbox import ENDPOINTS
+from integration_tests.sandbox.endpoints import Body, bare_list, bare_record, envelope, envelope_of_one, labelled
 from source_commonroom import SourceCommonroom
 from source_commonroom.api.errors import FAILURES
-from source_commonroom.table import load_manifest
+from source_commonroom.table import load_manifest, rows
+from unit_tests import openapi
+from unit_tests.parity import assert_equal, assert_same
 from unit_tests.streams import STREAMS
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = {stream.name for stream in STREAMS}
 MANIFEST = load_manifest()
 PROPERTIES: dict[str, Any] = MANIFEST["spec"]["connection_specification"]["properties"]
+# How these tests name what they compare.
+MANIFEST_FILE, STREAMS_FILE, OPENAPI_FILE = "manifest.yaml", "unit_tests/streams.py", "unit_tests/openapi.py"
+SCHEMAS_FOLDER, SANDBOX_FILE = "source_commonroom/schemas", "integration_tests/sandbox/endpoints.py"
+# What a body of the sandbox is; a paged one is `data` of the envelope, too.
+SANDBOX_PAGES: dict[Body, str] = {
+    envelope: "list",
+    envelope_of_one: "object",
+    bare_record: "bare",
+    bare_list: "bare_list",
+    labelled: "labels",
+}
+# Each is read in the same way as one of the streams that chaos plays, and has no relation that it could hurt.
+NEVER_PLAYED = {
+    "activity_categories",
+    "activity_sentiment",
+    "lead_scores",
+    "providers",
+    "object_types",
+    "industries",
+    "tech_stack_products",
+    "contact_custom_fields",
+    "api_token_status",
+}
 # The columns of custom fields would have to be asked for.
 CONFIG = {"api_token": "consistency-test", "custom_field_columns": "none"}
 USER_PAGE = (ROOT / "docs/integrations/sources/commonroom.md").read_text()
 README = (ROOT / "README.md").read_text()
 
 
-def test_the_manifest_has_the_streams_of_the_table() -> None:
-    assert {stream["$parameters"]["name"] for stream in MANIFEST["streams"]} == NAMES
+def test_the_manifest_has_the_streams_that_are_tested() -> None:
+    assert_same(MANIFEST_FILE, rows(), STREAMS_FILE, NAMES)
 
 
 def test_every_stream_has_a_schema_and_every_schema_a_stream() -> None:
-    assert {path.stem for path in (ROOT / "source_commonroom/schemas").glob("*.json")} == NAMES
+    files = {path.stem for path in (ROOT / SCHEMAS_FOLDER).glob("*.json")}
+    assert_same(MANIFEST_FILE, rows(), SCHEMAS_FOLDER, files)
 
 
 def test_every_shared_schema_is_referred_to() -> None:
@@ -43,21 +75,64 @@ def test_every_shared_schema_is_referred_to() -> None:
 
 def test_the_sandbox_serves_every_stream() -> None:
     # The others are made of what several endpoints answer.
-    own = [stream for stream in STREAMS if stream.records is None]
-    assert {stream.path for stream in own} == set(ENDPOINTS)
-    for stream in own:
-        endpoint = ENDPOINTS[stream.path]
-        assert endpoint.collection == stream.collection
-        assert endpoint.paged == stream.paged
-        assert set(endpoint.on_request) == stream.columns - {"cf_*"}
-        assert bool(endpoint.custom_fields_of) == ("cf_*" in stream.columns)
+    own = {stream.path: stream for stream in STREAMS if stream.records is None}
+    assert_same(STREAMS_FILE, own, SANDBOX_FILE, ENDPOINTS)
+    assert_same(OPENAPI_FILE, openapi.ENDPOINTS, SANDBOX_FILE, ENDPOINTS)
+    assert_equal(
+        STREAMS_FILE,
+        {
+            path: (stream.collection, stream.paged, sorted(stream.columns - {"cf_*"}), "cf_*" in stream.columns)
+            for path, stream in own.items()
+        },
+        SANDBOX_FILE,
+        {
+            path: (row.collection, row.paged, sorted(row.on_request), bool(row.custom_fields_of))
+            for path, row in ENDPOINTS.items()
+        },
+    )
+
+
+def test_pages_are_of_the_kind_that_the_api_documents_and_counted_where_it_counts() -> None:
+    documented = {}
+    for stream in STREAMS:
+        endpoints = openapi.matching(stream.path)
+        # What is read by time is counted by its windows, and not as a list.
+        counted = openapi.counts(*endpoints) and not stream.cursor_field
+        documented[stream.name] = {"page": openapi.page_of(*endpoints), "counts": counted}
+    said = {name: {"page": row.page, "counts": row.counts} for name, row in rows().items()}
+    assert_equal(OPENAPI_FILE, documented, MANIFEST_FILE, said)
+
+
+def test_the_sandbox_serves_pages_of_the_kind_that_the_api_documents_and_counts_where_it_counts() -> None:
+    # It always sends a cursor, though the API's description doesn't always require one.
+    documented = {
+        path: {"page": openapi.page_of(path).replace("paged_open", "paged"), "counts": openapi.counts(path)}
+        for path in openapi.ENDPOINTS
+    }
+    served = {
+        path: {"page": "paged" if row.paged else SANDBOX_PAGES[row.body], "counts": row.counts}
+        for path, row in ENDPOINTS.items()
+    }
+    assert_equal(OPENAPI_FILE, documented, SANDBOX_FILE, served)
+
+
+def test_chaos_plays_every_stream_but_those_that_are_named_here() -> None:
+    played = {*ALWAYS, *LISTS}
+    assert not played & NEVER_PLAYED
+    assert_same(
+        STREAMS_FILE,
+        NAMES,
+        "LISTS of integration_tests/chaos/schedule.py or NEVER_PLAYED of unit_tests/test_consistency.py",
+        played | NEVER_PLAYED,
+    )
 
 
 def test_every_column_that_is_asked_for_is_in_the_schema() -> None:
     schemas = {stream.name: stream.get_json_schema() for stream in SourceCommonroom(config=CONFIG).streams(CONFIG)}
     for stream in STREAMS:
         asked_for = {"customFields" if column == "cf_*" else column for column in stream.columns}
-        assert asked_for <= set(schemas[stream.name]["properties"]), stream.name
+        there = set(schemas[stream.name]["properties"]) if stream.name in schemas else set()
+        assert_same(STREAMS_FILE, asked_for, f"{SCHEMAS_FOLDER}/{stream.name}.json", asked_for & there)
 
 
 def walk(schema: dict[str, Any], path: str) -> list[tuple[str, dict[str, Any]]]:
@@ -69,18 +144,57 @@ def walk(schema: dict[str, Any], path: str) -> list[tuple[str, dict[str, Any]]]:
 
 @pytest.mark.parametrize("stream", sorted(NAMES))
 def test_every_property_has_a_description_and_may_be_null(stream: str) -> None:
-    (schema,) = [s.get_json_schema() for s in SourceCommonroom(config=CONFIG).streams(CONFIG) if s.name == stream]
+    schemas = {each.name: each for each in SourceCommonroom(config=CONFIG).streams(CONFIG)}
+    assert stream in schemas, f"{stream} stands in {STREAMS_FILE}, and not in {MANIFEST_FILE}"
+    schema = schemas[stream].get_json_schema()
     assert schema["additionalProperties"] is True
     for path, node in walk(dict(schema), stream):
         assert node.get("description"), path
         assert node["type"][0] == "null", path
 
 
-@pytest.mark.parametrize("page", [USER_PAGE, README], ids=["user page", "README"])
-def test_the_docs_have_a_row_for_every_stream_and_every_property(page: str) -> None:
-    first_cells = set(re.findall(r"^\| *`([^`]+)` *\|", page, re.MULTILINE))
-    assert first_cells >= NAMES
-    assert set(PROPERTIES) <= first_cells
+def first_cells(page: str, heading: str) -> set[str]:
+    """List what stands between backquotes in the first cells below a heading."""
+    section = re.split(r"\n#+ ", page.partition(f"\n## {heading}\n")[2])[0]
+    return set(re.findall(r"^\| *`([^`]+)` *\|", section, re.MULTILINE))
+
+
+@pytest.mark.parametrize(
+    ("name", "page", "streams", "properties"),
+    [
+        ("docs/integrations/sources/commonroom.md", USER_PAGE, "Supported streams", "Configuration reference"),
+        ("README.md", README, "Streams", "Configuration"),
+    ],
+)
+def test_the_docs_have_a_row_for_every_stream_and_every_property_and_no_other(
+    name: str, page: str, streams: str, properties: str
+) -> None:
+    assert_same(MANIFEST_FILE, {*rows(), "object_<slug>_<number>"}, name, first_cells(page, streams))
+    assert_same(f"spec of {MANIFEST_FILE}", PROPERTIES, name, first_cells(page, properties))
+
+
+def test_the_changelog_names_every_stream() -> None:
+    named = set(re.findall(r"`([^`]+)`", (ROOT / "CHANGELOG.md").read_text()))
+    assert_same(MANIFEST_FILE, rows(), "CHANGELOG.md", named & rows().keys())
+
+
+def test_the_user_page_names_the_lists_that_the_api_does_not_count_and_those_that_are_not_sorted() -> None:
+    (line,) = re.findall(r"^- \*\*Lists that a count alone can't vouch for\..*$", USER_PAGE, re.MULTILINE)
+    uncounted, _, unsorted = line.partition("; and in a list that isn't sorted by id (")
+    paged = [row for row in rows().values() if row.page in {"paged", "paged_open"} and not row.cursor_field]
+    where = f'the user page, "{line[4:45]}"'
+    named = set(re.findall(r"`([^`]+)`", uncounted))
+    assert_same(MANIFEST_FILE, {row.name for row in paged if not row.counts}, where, named)
+    named = set(re.findall(r"`([^`]+)`", unsorted.partition(")")[0]))
+    # It speaks of the members of a segment in words.
+    here = {row.name for row in paged if row.counts and not row.both_ends} - {"segment_members"}
+    assert_same(MANIFEST_FILE, here, where, named)
+
+
+def test_the_streams_that_are_suggested_exist() -> None:
+    metadata = yaml.safe_load((ROOT / "metadata.yaml").read_text())["data"]
+    suggested = set(metadata["suggestedStreams"]["streams"])
+    assert_same("metadata.yaml", suggested, MANIFEST_FILE, suggested & rows().keys())
 
 
 def test_the_table_of_errors_in_the_docs_is_that_of_the_code() -> None:
@@ -136,7 +250,8 @@ def test_the_commands_stand_first_in_the_readme() -> None:
 
 def test_the_sample_catalog_names_streams_that_exist() -> None:
     sample = json.loads((ROOT / "integration_tests/configured_catalog.json").read_text())
-    assert {entry["stream"]["name"] for entry in sample["streams"]} <= NAMES
+    named = {entry["stream"]["name"] for entry in sample["streams"]}
+    assert_same("integration_tests/configured_catalog.json", named, MANIFEST_FILE, named & rows().keys())
 
 
 def test_every_test_that_the_code_names_is_there() -> None:
