@@ -26,9 +26,12 @@ from source_commonroom.records.privacy import (
     make_cleaner,
     non_personal_fields,
 )
+from unit_tests.parity import assert_same
 
 SCHEMAS = Path(__file__).parent.parent / "source_commonroom/schemas"
-STREAMS = sorted(path.stem for path in SCHEMAS.glob("*.json"))
+FILES = sorted(path.stem for path in SCHEMAS.glob("*.json"))
+# One that only one of them has is named by the first test; the others would only stumble over it.
+STREAMS = [name for name in FILES if name in SHAPES]
 MODES: list[Pii] = ["hash", "drop"]
 SALT = "test-salt"
 IMPERSONAL = {"cf_1", "cf_2"}
@@ -78,7 +81,7 @@ def load(stream: str) -> Mapping[str, Any]:
 
 
 def test_every_stream_has_a_shape_and_every_shape_a_schema() -> None:
-    assert set(SHAPES) == set(STREAMS)
+    assert_same("source_commonroom/schemas", FILES, "SHAPES of source_commonroom/records/privacy.py", SHAPES)
 
 
 @pytest.mark.parametrize("stream", STREAMS)
@@ -87,7 +90,8 @@ def test_the_shape_of_a_stream_names_every_property_of_its_schema_and_no_other(s
 
     wholes = [path for path, rule in shape.items() if rule is Rule.DROP and path not in schema]
     within = {path for path in schema for whole in wholes if path.startswith(f"{whole}[]")}
-    assert schema.keys() - within == shape.keys() - wholes
+    file = f"source_commonroom/schemas/{stream}.json"
+    assert_same(file, schema.keys() - within, f"SHAPES[{stream!r}] of privacy.py", shape.keys() - wholes)
     assert bool(within) == bool(wholes)
 
 
@@ -143,7 +147,17 @@ PERSONAL["organizations"] = {
 def test_what_is_personal_in_a_stream(stream: str) -> None:
     found = {path.removeprefix(".") for path, rule in rules(SHAPES[stream]) if rule is not Rule.KEEP}
 
-    assert found == PERSONAL.get(stream, set())
+    personal = PERSONAL.get(stream, set())
+    assert_same(f"SHAPES[{stream!r}] of privacy.py", found, "PERSONAL of unit_tests/test_privacy.py", personal)
+
+
+def test_the_user_page_says_of_every_stream_whether_it_holds_something_personal() -> None:
+    page = (SCHEMAS.parent.parent / "docs/integrations/sources/commonroom.md").read_text()
+    section = page.partition("\n#### What is personal\n")[2].partition("\n#### ")[0]
+    named = set(re.findall(r"^\| *`(\w+)`", section, re.MULTILINE))
+    # The definitions of custom fields hold values of people, if the field is personal.
+    here = {*PERSONAL, "custom_fields", "contact_custom_fields"}
+    assert_same("PERSONAL of unit_tests/test_privacy.py", here, 'the user page, "What is personal"', named)
 
 
 # Cleaning.

@@ -1,4 +1,4 @@
-"""The schemas against the table of what the API documents: nothing is missing, nothing made up, no type other."""
+"""The schemas against what the API documents by openapi.py: nothing is missing, nothing made up, no type other."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -8,19 +8,12 @@ from typing import Any, NamedTuple
 import pytest
 from airbyte_cdk.sources.declarative.schema import JsonFileSchemaLoader
 
-from unit_tests.openapi import ENDPOINTS
+from unit_tests.openapi import ENDPOINTS, RECORDS_AT, matching, page_of
+from unit_tests.parity import assert_equal, assert_same
+from unit_tests.streams import BY_NAME
 
 SCHEMA_FILE = "./source_commonroom/schemas/{{ parameters['name'] }}.json"  # as in the manifest
 STREAMS = sorted(path.stem for path in (Path(__file__).parent.parent / "source_commonroom/schemas").glob("*.json"))
-
-# The endpoint of a stream, and where in its answer the records are; the others are at /v2/<name>, in data[].
-ELSEWHERE = {
-    "api_token_status": ("/v2/api-token-status", ""),
-    "me": ("/v2/me", "data."),
-    "contact_custom_fields": ("/v1/members/customFields", "[]."),
-    "segment_statuses": ("/v1/segments/{id}/status", "[]."),
-    "user_defined_tags": ("/v1/tags", "labels[]."),
-}
 
 # What no endpoint answers.
 ADDED = {
@@ -31,7 +24,7 @@ ADDED = {
 
 
 class Different(NamedTuple):
-    """A type that is another one in the schema than in the table, and why."""
+    """A type that is another one in the schema than in openapi.py, and why."""
 
     stream: str
     path: str
@@ -54,15 +47,13 @@ DIFFERENT = (
 )
 
 
-def endpoint_of(stream: str) -> tuple[str, str]:
-    return ELSEWHERE.get(stream, (f"/v2/{stream.replace('_', '-')}", "data[]."))
-
-
 def documented(stream: str) -> dict[str, str]:
-    """Look up the properties of a stream's records in the table."""
+    """Look up the properties of a stream's records in openapi.py."""
     if stream == "segment_members":  # Made of contacts and objects.
         return {}
-    endpoint, records = endpoint_of(stream)
+    assert stream in BY_NAME, f"{stream} has a schema, and no row in unit_tests/streams.py"
+    (endpoint,) = matching(BY_NAME[stream].path)
+    records = RECORDS_AT[page_of(endpoint)]
     return {path.removeprefix(records): kind for path, kind in ENDPOINTS[endpoint].items() if path.startswith(records)}
 
 
@@ -76,7 +67,7 @@ def load(stream: str) -> Mapping[str, Any]:
 
 
 def nodes(schema: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """List what a schema holds, each with its path in the notation of the table, the root left out."""
+    """List what a schema holds, each with its path in the notation of openapi.py, the root left out."""
     inner = [(f"{path}.{name}".removeprefix("."), node) for name, node in schema.get("properties", {}).items()]
     if "items" in schema:
         inner.append((f"{path}[]", schema["items"]))
@@ -86,7 +77,7 @@ def nodes(schema: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Mapp
 
 
 def kind_of(node: Mapping[str, Any]) -> str:
-    """Write a node's type and format as the table does, less the null that each may be."""
+    """Write a node's type and format as openapi.py does, less the null that each may be."""
     types = sorted(node["type"][1:])
     return " ".join([" | ".join(types), *([node["format"]] if "format" in node else [])])
 
@@ -100,7 +91,7 @@ def test_a_schema_is_what_the_api_documents_and_what_the_connector_adds(stream: 
         path: kind_of(node) for path, node in nodes(load(stream)) if not node.get("properties") and "items" not in node
     }
 
-    assert leaves == expected
+    assert_equal("unit_tests/openapi.py", expected, f"source_commonroom/schemas/{stream}.json", leaves)
 
 
 @pytest.mark.parametrize("stream", STREAMS)
@@ -118,7 +109,7 @@ def test_everything_in_a_schema_may_be_null_and_what_holds_more_says_so(stream: 
 
 
 @pytest.mark.parametrize("different", DIFFERENT, ids=lambda different: f"{different.stream}.{different.path}")
-def test_a_type_that_differs_still_stands_otherwise_in_the_table(different: Different) -> None:
+def test_a_type_that_differs_is_still_documented_otherwise(different: Different) -> None:
     assert documented(different.stream)[different.path] == different.documented != different.here
 
 
@@ -127,5 +118,6 @@ def test_what_the_connector_adds_is_documented_nowhere() -> None:
         assert not added.keys() & documented(stream).keys(), stream
 
 
-def test_every_endpoint_of_the_table_has_a_schema() -> None:
-    assert {endpoint_of(stream)[0] for stream in STREAMS if stream != "segment_members"} == set(ENDPOINTS)
+def test_every_endpoint_that_is_documented_has_a_schema() -> None:
+    read = {endpoint for stream in STREAMS if stream in BY_NAME for endpoint in matching(BY_NAME[stream].path)}
+    assert_same("unit_tests/openapi.py", ENDPOINTS, "source_commonroom/schemas, by unit_tests/streams.py", read)
