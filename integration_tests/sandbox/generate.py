@@ -72,7 +72,10 @@ class Sizes:
 
 
 def generate(seed: int, sizes: Sizes) -> dict[str, list[Record]]:
-    """Make the collections of a workspace. A new collection is one more entry of the mapping answered here."""
+    """Make the collections of a workspace. A new collection is one more entry of the mapping answered here.
+
+    Append it at the end: what it draws changes all that is drawn after it, and with it what tests and seeds are about.
+    """
     draw = Draw(seed)
     people = make_people(draw, sizes.contacts + max(sizes.prospector_contacts, 1))
     customers, strangers = people[: sizes.contacts], people[sizes.contacts :]
