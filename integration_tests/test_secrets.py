@@ -150,7 +150,7 @@ def test_given_something_below_that_quotes_the_token_when_read_then_it_stands_no
 
     # What is no message goes to stderr.
     assert messages_in(stdout)
-    # What the table of errors knows is quoted nowhere at all.
+    # What ``FAILURES`` knows is quoted nowhere at all.
     assert b"****" in stdout + stderr or "requests" in what or "OSError" in what
     assert code == ("raise" in what)
 

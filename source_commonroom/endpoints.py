@@ -22,7 +22,7 @@ _LOCATION_TYPES = ("city", "country", "country_region", "world_region")
 
 
 class Endpoints:
-    """Makes what asks the API, stream by stream, of the table of streams.
+    """Makes what asks the API, stream by stream, of what ``manifest.yaml`` says of each.
 
     :param config: a valid configuration
     """

@@ -1,4 +1,4 @@
-"""The stream table: what every stream asks for and brings. It drives the tests of all streams."""
+"""What every stream asks for and brings, as the tests expect it. ``STREAMS`` drives the tests of all streams."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -22,7 +22,7 @@ Records = list[dict[str, Any]]
 
 @dataclass(frozen=True)
 class Stream:
-    """A row of the table."""
+    """A row of ``STREAMS``."""
 
     name: str
     path: str

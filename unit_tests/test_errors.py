@@ -1,4 +1,4 @@
-"""The table of errors: every answer and every exception has a row, a 403 is told apart, and redirects stay at home.
+"""``FAILURES``: every answer and every exception has a row, a 403 is told apart, and redirects stay at home.
 
 Each row over real HTTP: integration_tests/test_errors.py.
 """

@@ -1,4 +1,4 @@
-"""What every stream asks for and brings, by the stream table."""
+"""What every stream asks for and brings, by the rows of streams.py."""
 
 import logging
 from typing import Any

@@ -1,4 +1,4 @@
-"""Values that don't fit their columns: null, and named; of every stream, by the stream table."""
+"""Values that don't fit their columns: null, and named; of every stream, by the rows of streams.py."""
 
 import copy
 import json

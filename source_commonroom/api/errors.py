@@ -1,4 +1,4 @@
-"""Errors: one table of what a request may meet in place of a page, and how the connector reacts."""
+"""Errors: ``FAILURES``, the table of what a request may meet in place of a page, and how the connector reacts."""
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -30,7 +30,7 @@ _TOO_SLOW_STATUSES = {504, 524}
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """A row of the table."""
+    """A row of ``FAILURES``."""
 
     name: str
     """What the log and the internal message of an error call it."""
@@ -248,7 +248,7 @@ FAILURES = (
         message="{stream}: the proxy between the connector and {host} can't be reached, or doesn't connect. Is it up, "
         "and is its address in the environment of the connector (HTTPS_PROXY) right? " + _LATER,
     ),
-    # Other refusals, and what this table doesn't know.
+    # Other refusals, and what no row knows.
     Failure(
         name="refused",
         means="A refusal that the API doesn't document.",
@@ -354,7 +354,7 @@ class Verdict:
 class RequestFailedError(AirbyteTracedException):
     """A request that returned no page, at once or although it was sent again; it holds no request and no answer.
 
-    :param verdict: what the table says of it
+    :param verdict: what ``FAILURES`` says of it
     """
 
     def __init__(self, verdict: Verdict, stream: str, tries: int = 1, seconds: float = 0.0) -> None:

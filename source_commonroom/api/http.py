@@ -66,11 +66,11 @@ _TOKEN_STATUS_LIFETIME = 60.0
 
 
 class OneOriginSession(requests.Session):
-    """A session that shows the token to one origin alone, scheme, host and port, and raises what the table knows.
+    """A session that shows the token to one origin alone, scheme, host and port, and raises what FAILURES knows.
 
     Why not a plain one: ``requests`` follows a redirect to any host, and to http, and a login page there passes for the
     API's answer. It takes ``Authorization`` off by rules of its own, which a new version may change. Here such an
-    answer stays what it is, a redirect, and is a row of the table.
+    answer stays what it is, a redirect, and has a row in ``FAILURES``.
     Pinned by test_given_a_redirect_elsewhere_when_read_then_nothing_is_asked_there.
 
     :param budget: is asked before each request, and learns from each answer
@@ -125,7 +125,7 @@ class OneOriginSession(requests.Session):
             target = super().get_redirect_target(resp)
             return target if target and _origin(urljoin(resp.url, target)) == _origin(resp.url) else None
         except ValueError:
-            # No address at all; the table says so.
+            # No address at all; ``FAILURES`` has a row for that.
             return None
 
 

@@ -58,8 +58,7 @@ def wait_of(response: requests.Response) -> float | None:
 def retry_after_of(response: requests.Response) -> float | None:
     """Return the seconds that ``Retry-After`` asks to wait: a number of them, an HTTP date, or an ISO 8601 date-time.
 
-    None if it isn't there, can't be read, or is implausible: negative, or so long that it counts something else than
-    seconds, or from another year.
+    None if it isn't there, can't be read, or is implausible, see :func:`_plausible`.
     """
     value = response.headers.get("Retry-After", "").strip()
     if (seconds := _number(value)) is not None:
@@ -75,6 +74,11 @@ def retry_after_of(response: requests.Response) -> float | None:
 
 
 def _plausible(seconds: float) -> float | None:
+    """Return the seconds that an answer asks to wait; None if they aren't positive, or more than ``PATIENCE``.
+
+    Then the answer counts as one that doesn't say: so long a wait counts something else than seconds, or ends by
+    another clock. The same holds for ``Retry-After`` of other errors than a 429.
+    """
     return seconds if 0 < seconds <= PATIENCE else None
 
 

@@ -113,8 +113,8 @@ class PageRetriever:
     test_given_a_repeated_cursor_when_read_then_the_stream_is_incomplete.
 
     What a slice's partition and its cursor slice hold goes into the query; its ``extra_fields`` don't, and are for the
-    path and ``slice_fields``. Parameters that aren't described here are columns of the table of streams, see
-    :class:`~source_commonroom.table.StreamRow`.
+    path and ``slice_fields``. Parameters that aren't described here are what ``manifest.yaml`` says of the stream,
+    see :class:`~source_commonroom.table.StreamRow`.
 
     :param requester: sends the requests; it lets whole pages through only
     :param page_size: how many rows are asked for at once; 200 is the most that the API serves
