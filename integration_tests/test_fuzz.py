@@ -28,11 +28,14 @@ from jsonschema import Draft7Validator
 from integration_tests.chaos import hurried
 from integration_tests.connector import start
 from integration_tests.sandbox import Api, Sandbox, Workspace
+from integration_tests.sandbox.endpoints import endpoint_at
+from integration_tests.sandbox.messages import Call, json_answer
+from unit_tests import openapi
 from unit_tests.oracle import read_page
 from unit_tests.streams import STREAMS, Stream, catalog, complete
 
 if TYPE_CHECKING:
-    from integration_tests.sandbox.messages import Answer, Call
+    from integration_tests.sandbox.messages import Answer
     from unit_tests.output import Output
 
 # One sync of all streams each, with some 60 fuzzed bodies; `make chaos` runs so many that they are 1,000.
@@ -41,6 +44,8 @@ RUNS = 20 if os.environ.get("CHAOS") == "full" else 2
 PROGRAM = (sys.executable, str(Path(hurried.__file__)), "0")
 LONGEST = 120
 """Seconds after which a sync hangs."""
+MOST = 3
+"""So many breaches are printed."""
 SALT = "a-salt-of-the-tests-5150"
 # Ids that are altered may be asked for, as those of segments are, and not be there.
 FORESEEN = {FailureType.transient_error, FailureType.config_error}
@@ -80,25 +85,13 @@ ODD = (
 ROWS = ("null", "5", '"row"', "[]", "[{}]", "{}", "true", '{"name":"Nobody"}')
 MARK = "the place of the fuzz"
 
-# What the pages of a path look like; of those that aren't named here, a bare list.
-KIND_OF_PAGE = {
-    **dict.fromkeys(("/v2/contacts", "/v2/organizations", "/v2/activities", "/v2/tags", "/v2/providers"), "paged"),
-    **dict.fromkeys(("/v2/industries", "/v2/tech-stack-products"), "paged"),
-    **dict.fromkeys(("/v2/segments", "/v2/locations", "/v2/topics", "/v2/objects", "/v2/website-visits"), "paged_open"),
-    **dict.fromkeys(("/v2/prospector-contacts", "/v2/prospector-companies"), "paged_open"),
-    **dict.fromkeys(("/v2/custom-fields", "/v2/activity-types", "/v2/activity-categories"), "list"),
-    **dict.fromkeys(("/v2/activity-sentiment", "/v2/lead-scores", "/v2/object-types"), "list"),
-    "/v2/me": "object",
-    "/v2/api-token-status": "bare",
-    "/v1/tags": "labels",
-}
 # The streams whose records are those of each of another list.
 PARENTS = {
     "objects": "/v2/object-types",
     "segment_members": "/v2/segments",
     "segment_statuses": "/v2/segments",
 }
-BOTH_ENDS = {"contacts", "organizations", "objects", "prospector_contacts", "prospector_companies"}
+BOTH_ENDS = {stream.name for stream in STREAMS if stream.sorted_by == "id"}
 # What the connector asks for more than once, and the stream has only one of the answers.
 SHARED = {"object_types"}
 
@@ -154,8 +147,9 @@ def _in_json(edit: Callable[[Any, Random], Any]) -> Rewrite:
 
 
 def _swap_type(value: Any, rng: Random) -> None:
-    within, key = rng.choice(list(_nodes(value)))
-    within[key] = MARK
+    if nodes := list(_nodes(value)):
+        within, key = rng.choice(nodes)
+        within[key] = MARK
 
 
 def _swap_key(value: Any, rng: Random) -> None:
@@ -295,17 +289,38 @@ class Served:
     def _read(self, answer: Answer) -> Page:
         if not 200 <= answer.status < 300 or answer.headers.get("Content-Encoding") == "gzip":
             return None
-        kind = "paged_open" if "segmentId" in self.call.params else KIND_OF_PAGE.get(self.call.path, "bare_list")
-        return read_page(answer.body, kind)
+        if "segmentId" in self.call.params:
+            return read_page(answer.body, "paged_open")
+        endpoint = endpoint_at(self.call.path)
+        assert endpoint, f"{self.call.path} was answered {answer.status}, and the sandbox has no such endpoint"
+        return read_page(answer.body, openapi.page_of(endpoint.path))
 
     @property
     def counts(self) -> bool:
         """Whether it was asked to count, and nothing else."""
-        return self.call.params.get("cols") == "recordCount"
+        # Pages of a list without columns of its own, if they are read with their counts, differ only by their size.
+        return self.call.params.get("cols") == "recordCount" and self.call.params.get("limit") == "1"
 
     def rows(self, page: Page) -> list[Mapping[str, Any]]:
         """List the records of a page."""
         return [] if self.counts or page is None else [row for row in page[0] if row and isinstance(row, dict)]
+
+    @property
+    def list_asked(self) -> str:
+        """Name the list that it is a page of."""
+        beside = {"cursor", "limit", "cols"}
+        return text_of([self.call.path, {name: v for name, v in self.call.params.items() if name not in beside}])
+
+    @property
+    def asked_at(self) -> str | None:
+        """The cursor that it was asked for with."""
+        return self.call.params.get("cursor")
+
+    @property
+    def next(self) -> Any:
+        """The cursor of the page that follows the one that the client got; None at the end."""
+        meta = self.page[1] if self.page else None
+        return meta.get("nextCursor") if isinstance(meta, dict) else None
 
     def altered(self) -> bool:
         """Tell whether the client got a page, but not the one that is right."""
@@ -414,6 +429,38 @@ def _is_held(value: Any, answered: Any, node: Mapping[str, Any]) -> bool:
     return (not fits or beyond) and Draft7Validator(node).is_valid(value)
 
 
+def walked(served: list[Served]) -> Iterator[Served]:
+    """Yield the answers of a stream whose rows have to come, if it is complete.
+
+    After a reading, pages are asked for once more and compared. If they have moved, the list is read again, and what
+    they showed need not be there any more. So a page is left out if it stands alone, as neither the page before it nor
+    the one behind it was asked for with it, and the list was read afterwards from its first page to its end.
+    """
+    by_list = defaultdict(list)
+    for one in served:
+        if one.page is not None and not one.counts:
+            by_list[one.list_asked].append(one)
+    for pages in by_list.values():
+        readings = readings_of(pages)
+        whole = [place for place, reading in enumerate(readings) if reading[-1].next is None]
+        for place, reading in enumerate(readings):
+            compared = len(reading) == 1 and (reading[0].asked_at is not None or reading[0].next is not None)
+            reread = any(later > place and readings[later][0].asked_at is None for later in whole)
+            if not (compared and reread):
+                yield from reading
+
+
+def readings_of(pages: list[Served]) -> list[list[Served]]:
+    """Share the pages of a list out among its readings: each page follows the cursor of the one before it."""
+    readings: list[list[Served]] = []
+    for page in pages:
+        if readings and page.asked_at is not None and page.asked_at == readings[-1][-1].next:
+            readings[-1].append(page)
+        else:
+            readings.append([page])
+    return readings
+
+
 def breaches(stream: Stream, api: FuzzedApi, output: Output) -> Iterator[str]:
     """Say what is wrong with what a stream brought."""
     served = [one for one in api.served if asked_by(stream, one.call)]
@@ -432,7 +479,8 @@ def breaches(stream: Stream, api: FuzzedApi, output: Output) -> Iterator[str]:
     emitted = {id_of(stream, record, emitted=True) for record in records}
     walked_once = api.one_end or stream.name not in BOTH_ENDS
     if walked_once and stream.name not in {"activities", *SHARED}:
-        for key in rows.keys() - emitted:
+        shown = {id_that_comes(stream, row, api.pii) for one in walked(served) for row in one.rows(one.page)}
+        for key in shown - emitted:
             yield f"{stream.name}: complete without a row that was answered: {str(rows[key])[:300]}"
     yield from _lost(stream, api, served, emitted)
 
@@ -459,6 +507,40 @@ def _lost(stream: Stream, api: FuzzedApi, served: list[Served], emitted: set[str
         missing = set() if len(missing) <= surplus else missing
     if missing:
         yield f"{stream.name}: complete without {len(missing)} records that were never altered: {sorted(missing)[:5]}"
+
+
+# A page of tags: the cursor that it is asked for with, the one that it names, and its one row.
+WHOLE = ((None, "1", "a"), ("1", "2", "b"), ("2", None, "c"))
+COMPARED = {
+    "the last page": ("2", None, "x"),
+    "one in the middle": ("1", "2", "x"),
+    "the first one": (None, "1", "x"),
+}
+
+
+def rows_walked(*pages: tuple[str | None, str | None, str]) -> str:
+    served = []
+    for cursor, following, row in pages:
+        call = Call("GET", "/v2/tags", f"limit=200&cursor={cursor}" if cursor else "limit=200", "")
+        answer = json_answer(200, {"success": True, "data": [{"id": row}], "meta": {"nextCursor": following}})
+        served.append(Served(call, None, answer, answer))
+    return "".join(sorted(row["id"] for one in walked(served) for row in one.rows(one.page)))
+
+
+@pytest.mark.parametrize("compared", COMPARED.values(), ids=COMPARED)
+def test_a_page_that_was_only_compared_counts_unless_the_list_was_read_again(
+    compared: tuple[str | None, str | None, str],
+) -> None:
+    again = (*WHOLE[:2], ("2", None, "d"))
+
+    assert rows_walked(*WHOLE, compared) == "abcx"
+    assert rows_walked(*WHOLE, compared, *WHOLE[:2]) == "aabbcx"
+    assert rows_walked(*WHOLE, compared, *again) == "aabbcd"
+
+
+def test_a_page_of_a_reading_counts_also_if_the_list_was_read_again() -> None:
+    assert rows_walked(*WHOLE[:2], *WHOLE) == "aabbc"
+    assert rows_walked((None, None, "x"), *WHOLE) == "abcx"
 
 
 @pytest.fixture(scope="module")
@@ -511,4 +593,5 @@ def test_given_fuzzed_bodies_when_read_then_every_stream_ends_and_complete_means
             assert error.message.startswith(f"{stream.name}: ")
             assert error.failure_type in FORESEEN
     found = [breach for stream in STREAMS for breach in breaches(stream, api, output)]
-    assert not found, "\n".join(found)
+    more = [f"and {len(found) - MOST} more of {len(found)}"] if len(found) > MOST else []
+    assert not found, "\n".join([*found[:MOST], *more])
