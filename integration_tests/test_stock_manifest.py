@@ -398,12 +398,25 @@ def test_it_has_no_state_within_a_window_and_little_patience_with_429s(
     assert result.last_state("activities")[1]["activityTime"] < "2025"
 
 
+@pytest.mark.parametrize(
+    ("kind", "failure_type"),
+    [
+        ("rate_limited", FailureType.transient_error),
+        ("server_error_500", FailureType.transient_error),
+        # These are of another type in the Python connector: transient_error, and config_error.
+        ("ok_html", FailureType.system_error),
+        ("reset", FailureType.system_error),
+        ("not_found_404", FailureType.system_error),
+    ],
+)
 @pytest.mark.usefixtures("hurry")
-def test_what_is_tried_in_vain_is_a_system_error(serve: Serve, command: Command, small: Workspace) -> None:
-    result = command("read", serve(Api(small, faults=[Fault("ok_html", path="/v2/tags")])), "tags")
+def test_what_fails_is_of_a_type_that_says_less(
+    kind: str, failure_type: FailureType, serve: Serve, command: Command, small: Workspace
+) -> None:
+    result = command("read", serve(Api(small, faults=[Fault(kind, path="/v2/tags")])), "tags")
 
     assert result.status("tags") == AirbyteStreamStatus.INCOMPLETE
-    assert {error.failure_type for error in result.errors("tags")} == {FailureType.system_error}
+    assert {error.failure_type for error in result.errors("tags")} == {failure_type}
 
 
 def test_it_asks_for_all_columns_whichever_are_selected_and_has_no_stream_of_one_type_of_objects(
