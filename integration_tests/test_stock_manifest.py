@@ -6,6 +6,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +34,9 @@ from jsonschema import Draft7Validator
 
 from integration_tests.conftest import Serve
 from integration_tests.connector import run
-from integration_tests.sandbox import Api, Fault, Sandbox, Workspace
+from integration_tests.sandbox import Api, Fault, Sandbox, Traits, Workspace
 from integration_tests.sandbox.faults import KINDS
+from integration_tests.sandbox.messages import Answer, Call
 from unit_tests.output import Output
 from unit_tests.streams import BY_NAME, STREAMS, Stream, by_key, catalog, complete, expected, selecting
 
@@ -282,8 +285,73 @@ def test_given_a_state_when_read_again_then_the_lookback_comes_again_and_what_is
 
     assert keys(BY_NAME["activities"], first.records("activities")) == keys(BY_NAME["activities"], rows)
     assert first.last_state("activities")[1] == {"activityTime": "2025-03-29T23:59:59.999Z"}
-    assert sorted(row["id"] for row in second.records("activities")) == ["a_28", "a_29", "a_99"]
+    # Two seconds more than the lookback, as windows overlap.
+    assert sorted(row["id"] for row in second.records("activities")) == ["a_27", "a_28", "a_29", "a_99"]
     assert second.last_state("activities")[1] == {"activityTime": "2025-03-30T00:00:00.001Z"}
+
+
+@pytest.mark.parametrize(
+    "traits",
+    [
+        Traits(),
+        Traits(exclusive_start=True),
+        Traits(exclusive_end=True),
+        Traits(stored_finer=True),
+        Traits(date_resolution=timedelta(seconds=1)),
+        Traits(date_resolution=timedelta(seconds=1), exclusive_start=True),
+        Traits(date_resolution=timedelta(seconds=1), exclusive_end=True),
+    ],
+    ids=lambda traits: (
+        f"{traits.exclusive_start}-{traits.exclusive_end}-{traits.stored_finer}-{traits.date_resolution}"
+    ),
+)
+def test_given_bounds_of_any_kind_when_read_then_nothing_is_lost_between_two_years(
+    traits: Traits, serve: Serve, command: Command
+) -> None:
+    ends = ("58.000", "59.000", "59.500", "59.999", "59.999500")
+    times = [f"{year}-12-31T23:59:{end}Z" for year in (2024, 2025) for end in ends]
+    times += [f"{year}-01-01T00:00:{begin}Z" for year in (2025, 2026) for begin in ("00.000", "00.001", "01.000")]
+    rows = [{"id": f"a_{number}", "type": "tweet", "activityTime": time} for number, time in enumerate(sorted(times))]
+
+    read = command("read", serve(Api(Workspace.of(activities=rows), traits=traits)), "activities")
+
+    assert {row["id"] for row in read.records("activities")} == {row["id"] for row in rows}
+    assert read.status("activities") == AirbyteStreamStatus.COMPLETE
+
+
+@pytest.mark.usefixtures("hurry")
+@pytest.mark.parametrize("cursor", [False, 0, [], {}, 7], ids=str)
+def test_given_a_cursor_that_is_no_text_when_read_then_the_stream_is_incomplete(
+    cursor: Any, serve: Serve, command: Command, small: Workspace
+) -> None:
+    def answer(_: Call, usual: Answer) -> Answer:
+        body = json.loads(usual.body)
+        body["meta"]["nextCursor"] = cursor
+        return replace(usual, body=json.dumps(body).encode())
+
+    sandbox = serve(Api(small, traits=Traits(otherwise={"/v2/organizations": answer})))
+
+    assert command("read", sandbox, "organizations").status("organizations") == AirbyteStreamStatus.INCOMPLETE
+
+
+def test_given_cursors_that_go_round_in_a_circle_when_read_then_the_stream_ends_and_is_incomplete(
+    serve: Serve, command: Command
+) -> None:
+    """The third page leads back to the second one, for ever."""
+    pages = {"": ("1", "a"), "a": ("2", "b"), "b": ("3", "a")}
+
+    def answer(call: Call, usual: Answer) -> Answer:
+        number, following = pages[call.params.get("cursor", "")]
+        body = {"data": [{"id": f"c_{number}"}], "meta": {"nextCursor": following}}
+        return replace(usual, status=200, body=json.dumps(body).encode())
+
+    sandbox = serve(Api(Workspace.of(contacts=[{"id": "c_1"}]), traits=Traits(otherwise={"/v2/contacts": answer})))
+
+    read = command("read", sandbox, "contacts")
+
+    assert read.status("contacts") == AirbyteStreamStatus.INCOMPLETE
+    assert {row["id"] for row in read.records("contacts")} == {"c_1", "c_2", "c_3"}
+    assert len([request for request in sandbox.api.log.requests if request.path == "/v2/contacts"]) <= 4
 
 
 def status_of(result: Output) -> tuple[Status, str]:
