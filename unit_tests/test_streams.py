@@ -84,11 +84,9 @@ def test_when_read_then_every_record_fits_the_schema(
     stream: Stream, api: Api, read: Read, config: dict[str, Any]
 ) -> None:
     config["custom_field_columns"] = "none"  # which would have to be asked for
-    (schema,) = [
-        discovered.get_json_schema()
-        for discovered in SourceCommonroom(config=config).streams(config)
-        if discovered.name == stream.name
-    ]
+    discovered = {each.name: each for each in SourceCommonroom(config=config).streams(config)}
+    assert stream.name in discovered, f"{stream.name} stands in unit_tests/streams.py, and not in manifest.yaml"
+    schema = discovered[stream.name].get_json_schema()
     validator = Draft7Validator(schema)
 
     for record in read(api, stream.name).records(stream.name):

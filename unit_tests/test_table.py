@@ -11,8 +11,8 @@ from source_commonroom.table import load_manifest, rows
 def test_given_a_parameter_that_is_not_known_when_read_then_it_is_refused_by_name(
     word: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (topics,) = (each["$parameters"] for each in load_manifest()["streams"] if each["$parameters"]["name"] == "topics")
-    monkeypatch.setitem(topics, word, "anything")
+    parameters = load_manifest()["streams"][0]["$parameters"]
+    monkeypatch.setitem(parameters, word, "anything")
 
-    with pytest.raises(ValueError, match=re.escape(f"of topics, table.py doesn't know {word}. ")):
+    with pytest.raises(ValueError, match=re.escape(f"of {parameters['name']}, table.py doesn't know {word}. ")):
         rows.__wrapped__()
