@@ -134,7 +134,7 @@ def test_the_seed_decides_the_workspace(workspace: Workspace) -> None:
 def test_a_small_workspace_can_be_generated_and_read(size: int) -> None:
     sizes = [field.name for field in fields(Sizes)]
     workspace = Workspace.generate(**dict.fromkeys(sizes, size))
-    assert [len(workspace.records(collection)) for collection in sizes] == [size] * len(sizes)
+    assert {name: len(workspace.records(name)) for name in sizes} == dict.fromkeys(sizes, size)
     for endpoint in ENDPOINTS.values():
         assert len(read(Api(workspace), endpoint)) == len(workspace.records(endpoint.collection))
 
