@@ -7,7 +7,7 @@ with a typo in its type, or of a user and password in an address, nothing may be
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from ipaddress import ip_address
 from typing import Any
@@ -66,7 +66,10 @@ def without_empty(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[
     Terraform and forms send them for what was left out. The token, which is required, stays as it is.
 
     :param schema: ``connectionSpecification`` of the spec
+    :raises AirbyteTracedException: (config_error) if it is no JSON object
     """
+    if not isinstance(config, Mapping):
+        raise _invalid(["It must be a JSON object."])
     optional = set(schema["properties"]) - set(schema["required"])
     return {name: value for name, value in config.items() if name not in optional or not _is_empty(value)}
 
@@ -90,17 +93,17 @@ def validate_config(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Non
     if not mistakes:
         mistakes += _mistakes_of_dates(config)
     if mistakes:
-        message = "The configuration isn't valid. " + " ".join(dict.fromkeys(mistakes))
-        raise AirbyteTracedException(
-            message=message, internal_message=message, failure_type=FailureType.config_error
-        ) from None
+        raise _invalid(mistakes)
+
+
+def _invalid(mistakes: Iterable[str]) -> AirbyteTracedException:
+    message = "The configuration isn't valid. " + " ".join(dict.fromkeys(mistakes))
+    return AirbyteTracedException(message=message, internal_message=message, failure_type=FailureType.config_error)
 
 
 def _sentence(error: ValidationError) -> str:
     if error.validator == "required":
         return f"api_token is missing. {_ADVICE['api_token']}"
-    if not error.absolute_path:
-        return "It must be a JSON object."
     name = str(error.absolute_path[0])
     return f"{name} {_mistake(error, name)}. {_ADVICE.get(name, '')}".strip()
 

@@ -102,7 +102,7 @@ class SourceCommonroom(Source):
         self._of_state = streams, lookback
         """What the state was made usable for."""
 
-    def _adopt(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _adopt(self, config: Mapping[str, Any] | None) -> Mapping[str, Any]:
         """Go by a configuration from now on, and return it without what is empty.
 
         :raises AirbyteTracedException: (config_error) if it isn't valid
@@ -110,7 +110,7 @@ class SourceCommonroom(Source):
         if self._config is not None and config == self._given:
             return self._config
         schema = _config_schema()
-        complete = without_empty(config or {}, schema)
+        complete = without_empty({} if config is None else config, schema)
         validate_config(complete, schema)
         # A caller may change its own, and call again.
         self._given, self._config = deepcopy(config), complete

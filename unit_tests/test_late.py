@@ -38,6 +38,15 @@ def test_given_no_configuration_when_anything_is_asked_for_then_no_request_is_ma
     assert network.request_history == []
 
 
+@pytest.mark.parametrize("config", [[], [1], "token", 7], ids=str)
+def test_given_a_configuration_that_is_no_object_when_asked_for_then_it_is_refused(config: Any) -> None:
+    for ask in (lambda: SourceCommonroom(config=config), lambda: SourceCommonroom().check(LOGGER, config)):
+        with pytest.raises(AirbyteTracedException) as raised:
+            ask()
+        assert raised.value.failure_type == FailureType.config_error
+        assert raised.value.message == "The configuration isn't valid. It must be a JSON object."
+
+
 def test_given_a_configuration_that_comes_late_when_asked_for_then_it_counts(api: Api, config: dict[str, Any]) -> None:
     source = SourceCommonroom()
 
