@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from functools import partial
-from queue import Queue
+from queue import Full, Queue
 from typing import Any
 
 from airbyte_cdk.models import (
@@ -257,6 +257,32 @@ def _refuse_repeated(catalog: ConfiguredAirbyteCatalog) -> None:
         )
 
 
+class _ClosableQueue(Queue[Any]):
+    """The CDK's queue between the threads that read and the one that hands on; once closed it takes nothing more.
+
+    Why: a caller may leave a read before its end. A thread that waited for room would keep the interpreter from ending.
+    """
+
+    _closed = False
+
+    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:  # noqa: FBT001, FBT002  # Queue's
+        """Put an item, as soon as there is room.
+
+        :raises RuntimeError: once the queue is closed
+        """
+        while not self._closed:
+            try:
+                return super().put(item, block, 1.0 if timeout is None else timeout)
+            except Full:
+                if timeout is not None or not block:
+                    raise
+        raise RuntimeError("the output was closed before the end of the sync")
+
+    def close(self) -> None:
+        """Take nothing more."""
+        self._closed = True
+
+
 class _Engine:
     """Makes the streams of one command, and reads them on the CDK's concurrent core.
 
@@ -282,7 +308,7 @@ class _Engine:
         debug = self._logger.isEnabledFor(logging.DEBUG)
         self._core_logger.setLevel(logging.NOTSET if debug else logging.WARNING)
         self._states = ConnectorStateManager(state=state)
-        self._queue: Queue[Any] = Queue(maxsize=_MOST_QUEUED)
+        self._queue = _ClosableQueue(maxsize=_MOST_QUEUED)
         self._messages = ConcurrentMessageRepository(self._queue, InMemoryMessageRepository(Level.INFO))
         self._estimates = Estimates(self._messages)
         self._emit = AsPages(backlog) if backlog else as_records
@@ -350,5 +376,6 @@ class _Engine:
         try:
             yield from core.read(list[AbstractStream](streams))
         finally:
-            # At an early end no further list or window is begun.
+            # At an early end no further list or window is begun, and those that were end.
             pool.shutdown(wait=False, cancel_futures=True)
+            self._queue.close()

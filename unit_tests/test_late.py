@@ -1,11 +1,12 @@
 """A source that is made bare, and gets configuration, catalog and state with each call, as by airbyte-cdk's own CLI."""
 
 import logging
-from typing import Any
+import threading
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 import requests_mock
-from airbyte_cdk.models import AirbyteStateMessage, FailureType, Status
+from airbyte_cdk.models import AirbyteMessage, AirbyteStateMessage, FailureType, Status
 from airbyte_cdk.test import entrypoint_wrapper
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
@@ -13,6 +14,9 @@ from integration_tests.sandbox import Api, mount
 from source_commonroom import SourceCommonroom
 from unit_tests.conftest import API_URL
 from unit_tests.streams import catalog
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
 
 LOGGER = logging.getLogger("airbyte")
 
@@ -116,3 +120,23 @@ def test_given_a_state_when_the_streams_are_asked_for_then_they_have_it(api: Api
             stream for stream in SourceCommonroom(state=states[-1:]).streams(config) if stream.name == "activities"
         )
         assert list(stream.generate_partitions()) == []
+
+
+def test_given_a_read_that_is_left_early_when_its_queue_is_full_then_its_threads_end(
+    api: Api, config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else Python would wait for them at its own end, for ever."""
+    monkeypatch.setattr("source_commonroom.source._MOST_QUEUED", 20)
+
+    with requests_mock.Mocker() as mocker:
+        mount(mocker, api, API_URL)
+        read = SourceCommonroom().read(LOGGER, config, catalog("contacts", "organizations"))
+        messages = cast("Generator[AirbyteMessage]", read)
+        next(message for message in messages if message.record)
+        workers = [thread for thread in threading.enumerate() if thread.name.startswith("workerpool")]
+        messages.close()
+        for thread in workers:
+            thread.join(20)
+
+    assert workers
+    assert not [thread for thread in workers if thread.is_alive()]
