@@ -453,7 +453,7 @@ def test_it_counts_nothing(serve: Serve, command: Command, small: Workspace) -> 
 def test_it_has_no_state_within_a_window_and_little_patience_with_429s(
     serve: Serve, command: Command, small: Workspace
 ) -> None:
-    of_2025 = Fault("reset", path="/v2/activities", when=lambda params: params["startDate"] > "2025", after=1)
+    of_2025 = Fault("reset", path="/v2/activities", when=lambda params: params["endDate"] > "2025", after=1)
     sandbox = serve(Api(small, faults=[Fault("rate_limited", path="/v2/tags"), of_2025]))
 
     result = command("read", sandbox, "activities", "tags")
