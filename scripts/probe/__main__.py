@@ -8,8 +8,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
+import re
 import signal
 import sys
+import tempfile
+import traceback
 from datetime import UTC, datetime
 from pathlib import Path
 from secrets import token_bytes
@@ -17,7 +21,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from integration_tests.sandbox import Api, Sandbox, Traits, Workspace
-from scripts.probe.answers import MOST_REQUESTS, Client
+from scripts.probe.answers import LOOPBACK, MOST_REQUESTS, Client
 from scripts.probe.assumptions import ROOT
 from scripts.probe.cassette import cassette
 from scripts.probe.checks.answers import BURST
@@ -27,12 +31,15 @@ from source_commonroom.table import load_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import FrameType
 
     from scripts.probe.checks import Check
+    from scripts.probe.run import Outcome
 
 OUTPUT = ROOT / "output"
 SECRETS = ROOT / "secrets" / "config.json"
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+_TOKEN = re.compile(r"[\x21-\x7e]+")
+_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 _REPORT, _CASSETTE = "probe.md", "probe-cassette.json"
 _INTENT = """\
     At most {requests} requests, 5 a second, over about a minute; at its end it waits until a cursor is a minute old.
@@ -45,35 +52,102 @@ _STEP = 20
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the probe; return 0 if it reached its end, whatever the verdicts."""
-    read = _arguments(arguments)
+    try:
+        return _main(_arguments(arguments))
+    except KeyboardInterrupt:
+        _say("\n==> Stopped by hand.")
+    except Exception as error:  # noqa: BLE001  # its text may quote the token, or a value
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        _say(
+            f"==> It failed: {type(error).__name__} at {Path(place.filename).name}:{place.lineno}. Please report that."
+        )
+    return 1
+
+
+def _main(read: argparse.Namespace) -> int:
     with contextlib.ExitStack() as stack:
-        if read.config.exists() and not read.sandbox:
+        if _is_there(read.config) and not read.sandbox:
             of, (api_url, token) = "a workspace", _configured(read.config)
-            print(f"==> Probing the workspace of {read.config}")
-        else:
+            _say(f"==> Probing the workspace of {read.config}")
+        elif read.config == SECRETS or read.sandbox:
             of, (api_url, token) = "the sandbox", stack.enter_context(_sandbox())
-            print("==> Probing the sandbox; secrets/config.json would be a real workspace")
+            _say("==> Probing the sandbox; secrets/config.json would be a real workspace")
+        else:
+            sys.exit(f"{read.config} doesn't exist.")
+        _make_room(read.output)
         if not read.yes and not _agreed(read):
-            print("Nothing was asked.")
+            _say("Nothing was asked.")
             return 1
         progress = _Progress(MOST_REQUESTS + BURST if read.provoke_429 else MOST_REQUESTS)
         client = Client(api_url, token, told=progress.requests)
-        # Stopped either way, it writes what it has.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        outcome = probe(client, provoke=read.provoke_429, told=progress.row)
-        progress.end()
-    read.output.mkdir(parents=True, exist_ok=True)
+        # Written before the sandbox is closed, which takes a moment that a second Ctrl-C would cut short.
+        with _stoppable():
+            outcome = probe(client, provoke=read.provoke_429, told=progress.row)
+            progress.end()
+            _write(outcome, of, read)
+        return 1 if outcome.ended_early else 0
+
+
+def _write(outcome: Outcome, of: str, read: argparse.Namespace) -> None:
+    """Write the files, and say what is in them."""
     today = datetime.now(UTC).date()
+    # One of a former run would be taken for this one's.
+    (read.output / _CASSETTE).unlink(missing_ok=True)
     (read.output / _REPORT).write_text(report(outcome, of, today), encoding="utf-8")
+    kept = ""
     if read.record:
-        (read.output / _CASSETTE).write_text(cassette(client.answers, today, token_bytes(32)), encoding="utf-8")
-    print(f"==> {summary(outcome)}")
+        try:
+            text = cassette(outcome.survey.client.answers, today, token_bytes(32))
+            (read.output / _CASSETTE).write_text(text, encoding="utf-8")
+            kept = f"==> The answers: {read.output / _CASSETTE}"
+        except Exception as error:  # noqa: BLE001  # an answer that no one foresaw; and what it says may quote one
+            (read.output / _CASSETTE).unlink(missing_ok=True)
+            kept = f"==> The answers can't be kept: {type(error).__name__}. The report doesn't need them."
+    _say(f"==> {summary(outcome)}")
     if outcome.ended_early:
-        print(f"==> It ended early: {outcome.ended_early}")
-    print(f"==> The report: {read.output / _REPORT}")
-    if read.record:
-        print(f"==> The answers: {read.output / _CASSETTE}")
-    return 1 if outcome.ended_early else 0
+        _say(f"==> It ended early: {outcome.ended_early}")
+    _say(f"==> The report: {read.output / _REPORT}")
+    if kept:
+        _say(kept)
+
+
+def _make_room(folder: Path) -> None:
+    """Make the folder that the report goes to, or end with a sentence: not when all was asked already."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        sys.exit(f"{folder} can't be written: {error.strerror}.")
+
+
+@contextlib.contextmanager
+def _stoppable() -> Iterator[None]:
+    """Let the first signal stop the run, which then writes what it has; those that follow don't stop that."""
+    before = {each: signal.getsignal(each) for each in _SIGNALS}
+
+    def stop(_: int, __: FrameType | None) -> None:
+        for each in _SIGNALS:
+            signal.signal(each, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    try:
+        for each in _SIGNALS:
+            signal.signal(each, stop)
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def _say(text: str) -> None:
+    """Print a line, unless no one is there any more to read it."""
+    try:
+        print(text, flush=True)
+    except OSError:
+        # Else the end of Python fails of what is still to be flushed.
+        with contextlib.suppress(OSError), Path(os.devnull).open("w", encoding="utf-8") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def _arguments(arguments: list[str] | None) -> argparse.Namespace:
@@ -89,31 +163,55 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
 
 def _agreed(read: argparse.Namespace) -> bool:
     """Say what will be done, and ask."""
-    print(_INTENT.format(requests=MOST_REQUESTS, report=read.output / _REPORT))
+    _say(_INTENT.format(requests=MOST_REQUESTS, report=read.output / _REPORT))
     if read.provoke_429:
-        print(f"    And {BURST} requests at once, so that some are answered 429: others who use the token wait too.")
+        _say(f"    And {BURST} requests at once, so that some are answered 429: others who use the token wait too.")
     if read.record:
-        print(f"    {read.output / _CASSETTE} will hold the answers, each value replaced by another one of its form.")
+        _say(f"    {read.output / _CASSETTE} will hold the answers, each value replaced by another one of its form.")
     try:
         return input("    Begin? [y/N] ").strip().casefold() in {"y", "yes"}
-    except EOFError:
-        print("\n    No one answers here; YES=1 begins without asking.")
+    except KeyboardInterrupt:
+        _say("")
         return False
+    except EOFError:
+        _say("\n    No one answers here; YES=1 begins without asking.")
+        return False
+
+
+def _is_there(path: Path) -> bool:
+    """Tell whether there is a file, even if it can't be read."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _configured(path: Path) -> tuple[str, str]:
     """Return the address of the API and the token of a configuration, or end with a sentence."""
     try:
         config = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         sys.exit(f"{path} can't be read as JSON.")
     token = config.get("api_token") if isinstance(config, dict) else None
     if not isinstance(token, str) or not token.strip():
         sys.exit(f"{path} has no api_token.")
+    if not _TOKEN.fullmatch(token.strip()):
+        sys.exit(
+            f"The api_token of {path} has a space, a line break, or a letter that no token has. Copy it once more."
+        )
     properties = load_manifest()["spec"]["connection_specification"]["properties"]
-    api_url = str(config.get("api_url") or properties["api_url"]["default"]).rstrip("/")
-    parts = urlsplit(api_url)
-    if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK):
+    api_url = str(config.get("api_url") or properties["api_url"]["default"]).strip().rstrip("/")
+    try:
+        parts = urlsplit(api_url)
+        host = parts.hostname
+    except ValueError:
+        host = None
+    if not host or not _TOKEN.fullmatch(api_url):
+        sys.exit(f"api_url of {path} is no address.")
+    if parts.scheme != "https" and not (parts.scheme == "http" and host in LOOPBACK):
         sys.exit("api_url isn't an https address; the token would be sent unencrypted.")
     return api_url, token.strip()
 
@@ -144,18 +242,23 @@ class _Progress:
         self._number = number
         self._show()
         if not self._live and number % _STEP == 0:
-            sys.stderr.write(f"    {number} requests\n")
-            sys.stderr.flush()
+            _tell(f"    {number} requests\n")
 
     def _show(self) -> None:
         if self._live:
-            sys.stderr.write(f"\r    {self._number} of at most {self._most} requests; {self._row} ")
-            sys.stderr.flush()
+            _tell(f"\r    {self._number} of at most {self._most} requests; {self._row} ")
 
     def end(self) -> None:
         """Leave the line."""
         if self._live:
-            sys.stderr.write("\n")
+            _tell("\n")
+
+
+def _tell(text: str) -> None:
+    """Write to the terminal, unless it was closed meanwhile."""
+    with contextlib.suppress(OSError):
+        sys.stderr.write(text)
+        sys.stderr.flush()
 
 
 if __name__ == "__main__":

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import time
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from threading import Lock
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -27,6 +31,10 @@ _TRIES = 3
 """How often a request is sent that is answered 429."""
 _IN_VAIN = 5
 """So many answers in a row that are of no use end the run."""
+_MOST_DIGITS = 18
+"""A number of more is none that anything counts, and may be more than Python reads."""
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+_NO_PROXIES = {"no_proxy": "*"}
 
 
 NO_META: Mapping[str, Any] = {}
@@ -46,7 +54,7 @@ class Answer:
     """The answer to a request, or its failure."""
 
     path: str
-    """Below the address of the API, as `v2/contacts`."""
+    """Below the address of the API, as `v2/contacts`, without the ids that it holds: `v1/segments/{number}/status`."""
     params: Mapping[str, str]
     status: int
     """0 if nothing was answered; `failure` says why."""
@@ -61,6 +69,9 @@ class Answer:
     at: float
     """When it was there, in seconds since 1970 by this machine's clock."""
     failure: str = ""
+    """The name of the error's type, and nothing that it says: that may quote the token, or an address."""
+    ids: Mapping[str, str] = field(default_factory=dict)
+    """What stands in the path, by the names there."""
     made_up_token: bool = False
     may_be_refused: bool = False
     """Whether it was asked for what the API had better refuse."""
@@ -107,7 +118,7 @@ class Answer:
     @property
     def place(self) -> str:
         """The path without the id that it may hold."""
-        return re.sub(r"/[0-9]+(?=/)", "/{id}", self.path)
+        return re.sub(r"\{[A-Za-z]+\}", "{id}", self.path)
 
     @property
     def said(self) -> str:
@@ -144,8 +155,13 @@ class Client:
     answers: list[Answer] = field(default_factory=list)
     """All of them, in the order in which they were received."""
     redirects: list[str] = field(default_factory=list)
-    """Where redirects lead; they are not followed."""
-    _known: dict[tuple[str, tuple[tuple[str, str], ...]], Answer] = field(default_factory=dict)
+    """Where redirects lead, empty if that can't be read; they are not followed."""
+    sent: int = 0
+    """How many requests were sent, whatever became of them."""
+    _counting: Lock = field(default_factory=Lock)
+    _known: dict[tuple[str, tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]], Answer] = field(
+        default_factory=dict
+    )
     _session: requests.Session = field(default_factory=requests.Session)
     _next: float = 0.0
     _useful: bool = False
@@ -156,19 +172,22 @@ class Client:
         path: str,
         params: Mapping[str, str] | None = None,
         *,
+        ids: Mapping[str, str] | None = None,
         again: bool = False,
         may_be_refused: bool = False,
     ) -> Answer:
         """Return the answer to a question; one that was asked before is not sent, unless `again`.
 
+        :param ids: what stands in the path, by the names there
         :param may_be_refused: whether it is asked for what the API had better refuse
         :raises EndedError: if nothing more is to be expected of the API
         :raises OutOfRequestsError: if none is left
         """
         sent = {name: value for name, value in (params or {}).items() if value}
-        key = (path, tuple(sorted(sent.items())))
+        ids = ids or {}
+        key = (path, tuple(sorted(ids.items())), tuple(sorted(sent.items())))
         if again or key not in self._known:
-            self._known[key] = self._patiently(path, sent, may_be_refused=may_be_refused)
+            self._known[key] = self._patiently(path, sent, ids, may_be_refused=may_be_refused)
         return self._known[key]
 
     def with_a_made_up_token(self, path: str, token: str) -> Answer:
@@ -176,24 +195,49 @@ class Client:
         self._pause()
         return self._keep(self.send(path, {}, token))
 
-    def send(self, path: str, params: Mapping[str, str], token: str = "") -> Answer:
-        """Send a request, whatever its pace and number; with our token, unless another one is given."""
+    def send(
+        self, path: str, params: Mapping[str, str], token: str = "", ids: Mapping[str, str] | None = None
+    ) -> Answer:
+        """Send a request, whatever its pace and number; with our token, unless another one is given.
+
+        Whatever fails is an answer, too.
+        """
+        with self._counting:
+            self.sent += 1
+        ids = ids or {}
         started = time.monotonic()
         try:
-            response = self._session.get(
-                f"{self.api_url}/{path}",
-                params=dict(params),
-                auth=_Bearer(token or self.token),
-                headers={"Accept": "application/json"},
-                timeout=_TIMEOUTS,
-                allow_redirects=False,
+            return replace(self._answer(path, params, token, ids), seconds=time.monotonic() - started)
+        except Exception as error:  # noqa: BLE001  # of an answer, or of a configuration, that no one foresaw
+            return Answer(
+                path=path,
+                params=params,
+                status=0,
+                headers={},
+                body=None,
+                is_json=False,
+                size=0,
+                seconds=time.monotonic() - started,
+                at=time.time(),
+                failure=type(error).__name__,
+                ids=ids,
+                made_up_token=bool(token),
             )
-        except requests.RequestException as error:
-            seconds = time.monotonic() - started
-            name = type(error).__name__
-            return Answer(path, params, 0, {}, None, False, 0, seconds, time.time(), name, bool(token))  # noqa: FBT003
-        if response.is_redirect:
-            self.redirects.append(requests.compat.urljoin(response.url, response.headers["Location"]))
+
+    def _answer(self, path: str, params: Mapping[str, str], token: str, ids: Mapping[str, str]) -> Answer:
+        at_home = urlsplit(self.api_url).hostname in LOOPBACK
+        below = path.format(**{name: quote(value, safe="") for name, value in ids.items()})
+        response = self._session.get(
+            f"{self.api_url}/{below}",
+            params=dict(params),
+            auth=_Bearer(token or self.token),
+            headers={"Accept": "application/json"},
+            timeout=_TIMEOUTS,
+            allow_redirects=False,
+            # What goes to this machine isn't shown to another one on its way, unencrypted as it is.
+            proxies=_NO_PROXIES if at_home else None,
+            hooks={"response": self._note_redirect},
+        )
         body, is_json = _parsed(response)
         return Answer(
             path=path,
@@ -203,10 +247,19 @@ class Client:
             body=body,
             is_json=is_json,
             size=len(response.content),
-            seconds=time.monotonic() - started,
+            seconds=0.0,
             at=time.time(),
+            ids=ids,
             made_up_token=bool(token),
         )
+
+    def _note_redirect(self, response: requests.Response, **_: Any) -> None:
+        """Note where a redirect leads, before requests fails of one that can't be read."""
+        if response.is_redirect:
+            to = _location(response)
+            self.redirects.append(to)
+            if not to:
+                del response.headers["Location"]
 
     def connections(self) -> int | None:
         """Tell over how many connections the requests went; None if that can't be told."""
@@ -216,18 +269,20 @@ class Client:
         pools = adapter.poolmanager.pools
         return int(sum(pools[key].num_connections for key in pools.keys()))  # noqa: SIM118  # it is no mapping
 
-    def _patiently(self, path: str, params: Mapping[str, str], *, may_be_refused: bool) -> Answer:
+    def _patiently(
+        self, path: str, params: Mapping[str, str], ids: Mapping[str, str], *, may_be_refused: bool
+    ) -> Answer:
         """Send a request, and once more after the wait that a 429 asks for."""
         for tries in range(1, _TRIES + 1):
             self._pause()
-            answer = self._keep(replace(self.send(path, params), may_be_refused=may_be_refused))
+            answer = self._keep(replace(self.send(path, params, ids=ids), may_be_refused=may_be_refused))
             if answer.status != requests.codes.too_many_requests or tries == _TRIES:
                 break
             time.sleep(min(wait_of(answer) or 1.0, _LONGEST_WAIT))
         return answer
 
     def _pause(self) -> None:
-        if len(self.answers) >= self.most:
+        if self.sent >= self.most:
             raise OutOfRequestsError(f"all {self.most} requests are used up")
         now = time.monotonic()
         time.sleep(max(0.0, self._next - now))
@@ -235,7 +290,7 @@ class Client:
 
     def _keep(self, answer: Answer) -> Answer:
         self.answers.append(answer)
-        self.told(len(self.answers))
+        self.told(self.sent)
         if answer.made_up_token:
             return answer
         self._useful = self._useful or answer.ok
@@ -258,6 +313,8 @@ def _advice(answer: Answer) -> str:
         return "Is the token right, and what may it read?"
     if answer.status == requests.codes.too_many_requests:
         return "Does another program use the token?"
+    if answer.status == requests.codes.not_found:
+        return "Is `api_url` right?"
     return "Is the API disturbed? Try again later."
 
 
@@ -265,20 +322,43 @@ def wait_of(answer: Answer) -> float | None:
     """Return the seconds that a 429 asks to wait; None if it doesn't say."""
     limit = answer.body.get("rateLimit") if isinstance(answer.body, dict) else None
     wait_ms = limit.get("waitMs") if isinstance(limit, dict) else None
-    if isinstance(wait_ms, int | float) and not isinstance(wait_ms, bool):
-        return max(0.0, wait_ms / 1000)
-    if (reset := answer.headers.get("X-RateLimit-Reset", "")).isdecimal():
-        return max(0.0, int(reset) - answer.at)
+    if isinstance(wait_ms, int | float) and not isinstance(wait_ms, bool) and abs(wait_ms) < math.inf:
+        return float(max(0, min(wait_ms, 10**_MOST_DIGITS)) / 1000)
+    if (reset := whole_number(answer.headers.get("X-RateLimit-Reset", ""))) is not None:
+        return max(0.0, reset - answer.at)
+    return _retry_after(answer.headers.get("Retry-After", "").strip(), answer.at)
+
+
+def _retry_after(text: str, at: float) -> float | None:
+    """Return the seconds from a moment on that a header names: a number of them, or a date of ISO or of HTTP."""
+    if (seconds := whole_number(text)) is not None:
+        return float(seconds)
+    for parse in (datetime.fromisoformat, parsedate_to_datetime):
+        try:
+            until = parse(text)
+            return max(0.0, (until if until.tzinfo else until.replace(tzinfo=UTC)).timestamp() - at)
+        except (ValueError, TypeError, OverflowError):
+            continue
+    return None
+
+
+def whole_number(text: str) -> int | None:
+    """Return the number that a header holds; None if it holds none."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS else None
+
+
+def _location(response: requests.Response) -> str:
+    """Return where a redirect leads; empty if that can't be read."""
     try:
-        until = datetime.fromisoformat(answer.headers.get("Retry-After", ""))
+        to = requests.compat.urljoin(response.url, response.headers["Location"])
+        return to if urlsplit(to).hostname else ""
     except ValueError:
-        return None
-    return max(0.0, (until if until.tzinfo else until.replace(tzinfo=UTC)).timestamp() - answer.at)
+        return ""
 
 
 def _parsed(response: requests.Response) -> tuple[Any, bool]:
-    """Return the JSON of an answer, and whether it is JSON at all."""
+    """Return the JSON of an answer, and whether it is JSON at all, and none that is nested beyond all measure."""
     try:
         return json.loads(response.content), True
-    except ValueError:
+    except (ValueError, RecursionError):
         return None, False

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from airbyte_cdk.sources.declarative.schema import JsonFileSchemaLoader
 
+from source_commonroom.table import rows
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -24,6 +26,14 @@ _TYPES: dict[str, tuple[type, ...]] = {
 }
 
 
+Path = tuple[str, ...]
+"""The keys down to a value: never one text, since a key may hold any character. Those of a list end in `[]`."""
+REFUSAL = frozenset(
+    {"success", "status", "reason", "error", "errors", "code", "message", "details", "rateLimit", "waitMs", "data"}
+)
+"""The keys of a refusal's body, or what any API would call them."""
+
+
 @cache
 def properties(stream: str) -> Mapping[str, Any]:
     """Return the columns of a stream, as JSON schemas."""
@@ -33,40 +43,59 @@ def properties(stream: str) -> Mapping[str, Any]:
     return found
 
 
-def misfits(stream: str, record: Mapping[str, Any]) -> Iterator[str]:
+@cache
+def keys() -> frozenset[str]:
+    """Return the keys of all records, also those of what is nested in them."""
+    return frozenset(key for stream in rows() for key in _keys(properties(stream)))
+
+
+@cache
+def columns() -> frozenset[str]:
+    """Return the columns that `cols` may ask for, of all lists."""
+    return frozenset(column for row in rows().values() for column in row.cols.split(",") if column)
+
+
+def _keys(found: Mapping[str, Any]) -> Iterator[str]:
+    for key, schema in found.items():
+        yield key
+        yield from _keys(schema.get("properties", {}))
+        yield from _keys(schema.get("items", {}).get("properties", {}))
+
+
+def misfits(stream: str, record: Mapping[str, Any]) -> Iterator[Path]:
     """Yield the paths of values whose type isn't the documented one."""
-    for path, value, schema in _values(record, properties(stream), ""):
+    for path, value, schema in _values(record, properties(stream), ()):
         if schema is not None and not _fits(value, schema):
             yield path
 
 
-def unknown(stream: str, record: Mapping[str, Any]) -> Iterator[str]:
+def unknown(stream: str, record: Mapping[str, Any]) -> Iterator[Path]:
     """Yield the paths of fields that aren't documented."""
-    for path, _, schema in _values(record, properties(stream), ""):
+    for path, _, schema in _values(record, properties(stream), ()):
         if schema is None:
             yield path
 
 
 def timestamps(stream: str, record: Mapping[str, Any]) -> Iterator[str]:
     """Yield the values of columns that are timestamps."""
-    for _, value, schema in _values(record, properties(stream), ""):
+    for _, value, schema in _values(record, properties(stream), ()):
         if isinstance(value, str) and schema is not None and schema.get("format") == TIMESTAMP:
             yield value
 
 
 def _values(
-    record: Mapping[str, Any], columns: Mapping[str, Any], above: str
-) -> Iterator[tuple[str, Any, Mapping[str, Any] | None]]:
+    record: Mapping[str, Any], columns: Mapping[str, Any], above: Path
+) -> Iterator[tuple[Path, Any, Mapping[str, Any] | None]]:
     """Yield the path, the value and the schema of each field, also of nested ones; no schema if it isn't documented."""
     for name, value in record.items():
-        path, schema = f"{above}{name}", columns.get(name)
+        path, schema = (*above, name), columns.get(name)
         yield path, value, schema
         if schema is not None and name != _MAP:
             inner = schema.get("items", {}) if isinstance(value, list) else schema
             if nested := inner.get("properties"):
                 for entry in value if isinstance(value, list) else [value]:
                     if isinstance(entry, dict):
-                        yield from _values(entry, nested, f"{path}[]." if isinstance(value, list) else f"{path}.")
+                        yield from _values(entry, nested, (*above, f"{name}[]") if isinstance(value, list) else path)
 
 
 def _fits(value: Any, schema: Mapping[str, Any]) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import requests
 
 from scripts.probe import documented
-from scripts.probe.forms import forms_of, key_form, shared_prefix
+from scripts.probe.forms import forms_of, header_form, key_form
 from source_commonroom.table import rows
 
 if TYPE_CHECKING:
@@ -42,8 +42,7 @@ class Column:
     @property
     def form(self) -> str:
         """The forms of its values."""
-        values = [value for value in self.values if value is not None]
-        return forms_of(values, shared_prefix(values) if self.name == "id" else "")
+        return forms_of(value for value in self.values if value is not None)
 
     @property
     def nulls(self) -> int:
@@ -88,7 +87,7 @@ def headers(answers: Sequence[Answer]) -> Iterator[str]:
     found = Counter(name.lower() for answer in answers for name in answer.headers)
     for name, number in sorted(found.items()):
         if not _USUAL_HEADERS.fullmatch(name):
-            yield f"`{name}` ({number} answers)"
+            yield f"`{header_form(name)}` ({number} answers)"
 
 
 def fields(answers: Sequence[Answer]) -> Iterator[str]:
@@ -103,9 +102,15 @@ def fields(answers: Sequence[Answer]) -> Iterator[str]:
     )
     yield from (f"{name} ({number} answers)" for name, number in sorted(around.items()))
     for stream, answer in _fullest(answers).items():
-        paths = [{key_form(path) for path in documented.unknown(stream, row)} for row in answer.rows]
+        paths = [{_told(path) for path in documented.unknown(stream, row)} for row in answer.rows]
         found = Counter(path for of_row in paths for path in of_row)
         yield from (f"{stream}: `{path}` ({number} records)" for path, number in sorted(found.items()))
+
+
+def _told(path: documented.Path) -> str:
+    """Tell the path of an undocumented field: those above it are documented, and its key may be a record's, or not."""
+    *above, key = path
+    return ".".join([*above, forms_of([key]) if above else key_form(key)])
 
 
 def times(answers: Sequence[Answer]) -> str:
@@ -129,6 +134,6 @@ def transport(survey: Survey) -> Iterator[str]:
         f"{name if name in known else 'another'} ({n})" for name, n in encodings.most_common()
     )
     if (connections := survey.client.connections()) is not None:
-        yield f"connections: {connections} for {len(survey.client.answers)} requests"
+        yield f"connections: {connections} for {survey.client.sent} requests"
     limited = sum(answer.status == requests.codes.too_many_requests for answer in answers)
     yield f"429: {limited} answers"

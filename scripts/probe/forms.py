@@ -7,11 +7,10 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
 PREFIXES = ("c", "o", "a", "s", "l", "cf", "ls", "sig", "co", "cot", "tp", "pc", "naics", "p", "com", "st", "w")
 """Of ids, as documented."""
-_MANY, _SHORT = 5, 5
 VALUE_TYPES = ("string", "url", "int", "number", "date", "boolean")
 """Of custom fields, as documented."""
 TYPE_WORDS = (
@@ -49,26 +48,18 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?:Z|[+-]
 _DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _KEY = re.compile(r"[A-Za-z]{1,40}")
+_HEADER = re.compile(r"[a-z]+[0-9]?(?:-[a-z]+[0-9]?)*")
+_LONGEST_NAME = 40
 
 
-def forms_of(values: Iterable[Any], prefix: str = "") -> str:
-    """Tell the forms of some values, the most frequent first, with the range of their lengths.
-
-    :param prefix: of ids, beside the documented ones
-    """
+def forms_of(values: Iterable[Any]) -> str:
+    """Tell the forms of some values, the most frequent first, with the range of their lengths."""
     lengths: dict[str, list[int]] = {}
     for value in values:
-        form, length = _form(value, prefix)
+        form, length = _form(value)
         lengths.setdefault(form, []).append(length)
     ranked = sorted(lengths.items(), key=lambda item: (-len(item[1]), item[0]))
     return ", ".join(_with_range(form, found) for form, found in ranked) or "none"
-
-
-def shared_prefix(ids: Sequence[Any]) -> str:
-    """Tell the prefix of all ids of a list: the API's own, if many share it and it is short; empty if there is none."""
-    found = {match[1] if isinstance(each, str) and (match := _ID.fullmatch(each)) else "" for each in ids}
-    prefix = min(found, default="")
-    return prefix if len(found) == 1 and len(ids) >= _MANY and prefix.islower() and len(prefix) <= _SHORT else ""
 
 
 def time_form(text: str) -> str:
@@ -88,11 +79,16 @@ def type_word(word: Any) -> str:
 
 
 def key_form(key: str) -> str:
-    """Tell a key of an object, if it is a plain word or a path of such; or else its form, as of custom fields."""
-    return ".".join(part if _KEY.fullmatch(part.removesuffix("[]")) else forms_of([part]) for part in key.split("."))
+    """Tell a field of a record, if it is a plain word; or else its form. A path isn't one: its parts are told apart."""
+    return key if _KEY.fullmatch(key) else forms_of([key])
 
 
-def _form(value: Any, prefix: str = "") -> tuple[str, int]:
+def header_form(name: str) -> str:
+    """Tell the name of a header, if it is made of a few plain words; or else its form."""
+    return name if len(name) <= _LONGEST_NAME and _HEADER.fullmatch(name) else forms_of([name])
+
+
+def _form(value: Any) -> tuple[str, int]:
     """Return the form of a value, and what a range of it counts: characters, digits, or entries; 0 for nothing."""
     match value:
         case None | bool():
@@ -106,12 +102,12 @@ def _form(value: Any, prefix: str = "") -> tuple[str, int]:
         case dict():
             return "object of {} keys", len(value)
         case _:
-            return _form_of_text(str(value), prefix)
+            return _form_of_text(str(value))
 
 
-def _form_of_text(text: str, known: str) -> tuple[str, int]:
+def _form_of_text(text: str) -> tuple[str, int]:
     if found := _ID.fullmatch(text):
-        prefix = found[1] if found[1] in (*PREFIXES, known) else "<letters>"
+        prefix = found[1] if found[1] in PREFIXES else "<letters>"
         return f"{prefix}_<{{}} digits>", len(found[2])
     if text.startswith("w_"):
         return "w_<{} characters>", len(text) - 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections import Counter
+from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -12,9 +13,10 @@ from scripts.probe.assumptions import assumptions
 from scripts.probe.findings import Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from datetime import date
 
+    from scripts.probe.answers import Answer
     from scripts.probe.run import Outcome
 
 _PREFACE = (
@@ -28,7 +30,7 @@ def summary(outcome: Outcome) -> str:
     """Tell in a line how many rows hold, and what it took."""
     found = Counter(finding.verdict for finding in outcome.findings.values())
     verdicts = ", ".join(f"{found[verdict]} {words}" for verdict, words in _WORDS.items())
-    requests = len(outcome.survey.client.answers)
+    requests = outcome.survey.client.sent
     return f"{len(outcome.findings)} rows: {verdicts}; {requests} requests in {outcome.seconds:.0f} s"
 
 
@@ -62,17 +64,15 @@ def report(outcome: Outcome, of: str, today: date) -> str:
         ),
         "## Not as documented",
         _list(
-            f"{what}: {', '.join(found) or 'none'}"
-            for what, found in (
-                ("Statuses", facts.statuses(answers)),
-                ("Headers", facts.headers(answers)),
-                ("Fields", facts.fields(answers)),
-            )
+            f"{what}: {_or_failure(partial(_told, find, answers))}"
+            for what, find in (("Statuses", facts.statuses), ("Headers", facts.headers), ("Fields", facts.fields))
         ),
         "## Answers",
         _list([f"Time: {facts.times(answers)}", *(line.capitalize() for line in facts.transport(outcome.survey))]),
         "## Columns",
-        _table(("Stream", "Column", "In records", "Null", "Forms"), map(_cells, facts.columns(answers))),
+        _or_failure(
+            lambda: _table(("Stream", "Column", "In records", "Null", "Forms"), map(_cells, facts.columns(answers)))
+        ),
         "## What would need a change",
         _changes(outcome),
         "Paste this report into an issue (“Probe of a workspace”); it is all that is needed.",
@@ -83,6 +83,18 @@ def report(outcome: Outcome, of: str, today: date) -> str:
 def _cells(column: facts.Column) -> Sequence[str]:
     there = f"{len(column.values)} of {column.records}"
     return (column.stream, f"`{column.name}`", there, str(column.nulls), column.form)
+
+
+def _told(find: Callable[[Sequence[Answer]], Iterable[str]], answers: Sequence[Answer]) -> str:
+    return ", ".join(find(answers)) or "none"
+
+
+def _or_failure(make: Callable[[], str]) -> str:
+    """Return a part of the report; what fails of an answer that no one foresaw costs that part alone."""
+    try:
+        return make()
+    except Exception as error:  # noqa: BLE001  # whatever it is
+        return f"its making failed: {type(error).__name__}"
 
 
 def _changes(outcome: Outcome) -> str:

@@ -57,25 +57,25 @@ def probe(client: Client, *, provoke: bool = False, told: Callable[[Check], None
 
 def _run(outcome: Outcome, *, provoke: bool, told: Callable[[Check], None]) -> None:
     # First what time has to pass for.
-    outcome.survey.ask(answers.TOKEN_STATUS)
-    for begin in (lists.open_cursor, lists.remember_highest):
-        _unless_untold(outcome, begin)
+    for begin in (answers.open_token_status, lists.open_cursor, lists.remember_highest):
+        _unless_it_fails(outcome, begin)
     client = outcome.survey.client
     for late in (False, True):
         client.most = MOST_REQUESTS - (0 if late else _FOR_THE_LATE)
         if late and provoke:
-            answers.provoke(outcome.survey)
+            _unless_it_fails(outcome, answers.provoke)
         for check in CHECKS:
             if check.late is late:
                 told(check)
                 outcome.findings[check.row] = _finding(outcome, check)
 
 
-def _unless_untold(outcome: Outcome, begin: Callable[[Survey], None]) -> None:
+def _unless_it_fails(outcome: Outcome, begin: Callable[[Survey], None]) -> None:
     try:
         begin(outcome.survey)
-    except UntoldError:
-        # The check that builds on it says so.
+    except EndedError:
+        raise
+    except Exception:  # noqa: BLE001  # the check that builds on it says so
         return
 
 

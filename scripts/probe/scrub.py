@@ -1,8 +1,10 @@
 """Scrubbing: every value of the workspace becomes another one of the same form, the same one each time.
 
-What stays as it is: null, booleans, keys that are plain words, the words that the API documents for a few columns, and
-the punctuation and length of texts. Ids keep their prefix, if it is documented, their number of digits and their order;
-timestamps keep their order, and how they are written.
+What stays as it is: null, booleans, documented keys and those of records that are plain words, the words that the API
+documents for a few columns, and the punctuation and length of texts. Ids keep their prefix, if it is documented, their
+number of digits and their order; timestamps keep their order, and how they are written.
+
+What is nested in something that isn't documented, and the map of custom fields, have keys that the workspace may make.
 """
 
 from __future__ import annotations
@@ -10,17 +12,27 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
+import unicodedata
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
+from scripts.probe import documented
 from scripts.probe.forms import PREFIXES, TYPE_WORDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-_ID = re.compile(r"([A-Za-z]+)_([0-9]+)")
-_TIMESTAMP = re.compile(r"(\d{4}-\d\d-\d\d)([T ]\d\d:\d\d:\d\d)?((?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?)", re.ASCII)
+_MOST_DIGITS = 18
+"""An id of more is a text: no range of Python's holds its numbers."""
+_ID = re.compile(f"([A-Za-z]+)_([0-9]{{1,{_MOST_DIGITS}}})")
+_NUMBER = re.compile(f"[0-9]{{1,{_MOST_DIGITS}}}")
+_TIMESTAMP = re.compile(
+    r"(?P<second>\d{4}-\d\d-\d\d(?:(?P<mark>[T ])\d\d:\d\d:\d\d)?)"
+    r"(?:(?P<point>[.,])(?P<fraction>\d{1,18}))?(?P<zone>Z|[+-]\d\d:?\d\d)?",
+    re.ASCII,
+)
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _LETTERS = re.compile("[A-Za-z]{1,40}")
 _ENTITIES = ("contact", "organization", "object", "activity", "member", "company")
@@ -34,10 +46,15 @@ _DOCUMENTED: Mapping[str, frozenset[str]] = {
 """By key, the words that are the API's own, or are what any API would call a type."""
 _COUNT = "recordCount"
 _OWN_PARAMETERS = ("limit", "sort", "direction", "locationType", "notAParameter")
+_OWN_COLUMNS = frozenset({"recordCount", "cf_*", "notAColumn"})
 """Those whose values are none of the workspace's."""
-_FOREIGN_LETTERS = "äöüéñжлюשの語"
+_FOREIGN_LETTERS, _FOREIGN_SIGNS, _FOREIGN_MARKS = "äöüéñжлюשの語", "☀☂★♪✓🎈", "\u0300\u0301\u0302\u0308"
 _LARGEST = 2**63 - 1
 _TRIES = 1000
+_ENVELOPE = frozenset({"labels", "meta", "nextCursor", "recordCount", *documented.REFUSAL})
+_ROWS, _MAP = ("data", "labels"), "customFields"
+_ENTRY = frozenset({"type", "value", "values", "name", "id"})
+"""The keys of a custom field in a record."""
 _DAYS = (400, 4000)
 
 
@@ -53,18 +70,67 @@ class Scrubber:
         self._taken: set[str] = set()
         draw = self._draw("timestamps")
         self._shift = timedelta(days=draw.randint(*_DAYS), seconds=draw.randrange(86_400))
-        self._numbers = self._renumbered({number for part in content for number in _ids(part)})
+        parts = list(content)
+        self._numbers = self._renumbered({number for part in parts for number in _ids(part)})
+        self._fractions = self._redrawn({written for part in parts for written in _fractions(part)})
 
-    def body(self, value: Any, key: str = "") -> Any:
-        """Return the body of an answer, or a part of it, scrubbed.
+    def body(self, body: Any) -> Any:
+        """Return the body of an answer, scrubbed: its records, and what is around them."""
+        match body:
+            case list():
+                return [self._record(row) for row in body]
+            case dict() if any(name in body for name in _ROWS) or "success" in body or "error" in body:
+                return {
+                    self._known(name, _ENVELOPE): self._rows(part) if name in _ROWS else self._part(part, name)
+                    for name, part in body.items()
+                }
+            case _:
+                return self._record(body)
+
+    def _rows(self, found: Any) -> Any:
+        return [self._record(row) for row in found] if isinstance(found, list) else self._record(found)
+
+    def _record(self, record: Any) -> Any:
+        if not isinstance(record, dict):
+            return self._part(record)
+        return {
+            self._key_of(name): self._part(part, name, opaque=name not in documented.keys() | _ENVELOPE)
+            for name, part in record.items()
+        }
+
+    def _part(self, value: Any, key: str = "", *, opaque: bool = False) -> Any:
+        """Return a part of a record, scrubbed.
 
         :param key: the one that the part stands at
+        :param opaque: whether no one documented what is in it, so that its keys may be the workspace's
         """
         match value:
+            case dict() if opaque:
+                return {self.text(name): self._part(part, opaque=True) for name, part in value.items()}
+            case dict() if key == _MAP:
+                return {self.text(name): self._entry(part) for name, part in value.items()}
             case dict():
-                return {self._key_of(name): self.body(part, name) for name, part in value.items()}
+                known = documented.keys() | _ENVELOPE
+                return {
+                    self._known(name, known): self._part(part, name, opaque=name not in known)
+                    for name, part in value.items()
+                }
             case list():
-                return [self.body(part, key) for part in value]
+                return [self._part(part, key, opaque=opaque) for part in value]
+            case _:
+                return self._value(value, "" if opaque and not _is_id(key) else key)
+
+    def _entry(self, entry: Any) -> Any:
+        """Return the value of a custom field beside its type."""
+        if not isinstance(entry, dict):
+            return self._part(entry, opaque=True)
+        return {
+            self._known(name, _ENTRY): self._part(part, "type" if name == "type" else "", opaque=name != "type")
+            for name, part in entry.items()
+        }
+
+    def _value(self, value: Any, key: str) -> Any:
+        match value:
             case str():
                 return value if value in _DOCUMENTED.get(key, ()) else self.text(value, key)
             case int() | float() if not isinstance(value, bool) and key != _COUNT:
@@ -77,25 +143,30 @@ class Scrubber:
         """Return the parameters of a request, scrubbed as the bodies are."""
         return {name: value if name in _OWN_PARAMETERS else self._param(name, value) for name, value in params.items()}
 
-    def path(self, path: str) -> str:
-        """Return the path of a request with another id in it."""
-        return re.sub(r"(?<=/)[0-9]+(?=/)", lambda found: str(self._numbers.get(int(found[0]), found[0])), path)
+    def path(self, path: str, ids: Mapping[str, str]) -> str:
+        """Return the path of a request with other ids in it."""
+        return path.format(**{name: quote(self.text(value, "id"), safe="") for name, value in ids.items()})
 
     def text(self, text: str, key: str = "") -> str:
         """Return another text of the same form."""
         if found := _ID.fullmatch(text):
             return self._id(found)
-        if _is_id(key) and text.isdecimal() and int(text) in self._numbers:
+        if _is_id(key) and _NUMBER.fullmatch(text) and int(text) in self._numbers:
             return str(self._numbers[int(text)])
         return self._timestamp(text) or self._kept(text)
 
     def _param(self, name: str, value: str) -> str:
         if name == "cols":
-            return ",".join(self.text(column) if _ID.fullmatch(column) else column for column in value.split(","))
+            known = documented.columns() | _OWN_COLUMNS
+            return ",".join(self._known(column, known) for column in value.split(","))
         return value if value in _DOCUMENTED.get(name, ()) else self.text(value)
 
     def _key_of(self, name: str) -> str:
+        """Return the name of a field of a record; the API's own, if it is a plain word."""
         return name if _LETTERS.fullmatch(name) else self.text(name)
+
+    def _known(self, name: str, known: frozenset[str]) -> str:
+        return name if name in known else self.text(name)
 
     def _id(self, found: re.Match[str]) -> str:
         prefix = found[1] if found[1] in PREFIXES else self._kept(found[1])
@@ -105,13 +176,16 @@ class Scrubber:
         """Return a timestamp shifted, written as it was, also its fraction; empty if the text is none."""
         if not (found := _TIMESTAMP.fullmatch(text)):
             return ""
-        written = found[1] + (found[2] or "")
+        written, fraction = found["second"], found["fraction"]
         try:
             moved = _moved(datetime.fromisoformat(written).replace(tzinfo=UTC), self._shift)
         except ValueError:
             # No day of the calendar.
             return ""
-        return moved.replace(tzinfo=None).isoformat(sep=found[2][0] if found[2] else "T")[: len(written)] + found[3]
+        new = moved.replace(tzinfo=None).isoformat(sep=found["mark"] or "T")[: len(written)]
+        if fraction:
+            new += found["point"] + self._fractions.get((written, fraction), "0" * len(fraction))
+        return new + (found["zone"] or "")
 
     def _kept(self, text: str) -> str:
         """Return a text in the place of another, the same one each time, and none that stands for two."""
@@ -126,7 +200,8 @@ class Scrubber:
 
     def _number(self, value: Any) -> Any:
         """Return a number of as many digits."""
-        text = repr(value)
+        # Not `repr`, which fails of a whole number of thousands of digits.
+        text = repr(value) if isinstance(value, float) or abs(value) < 10**_MOST_DIGITS else "9" * _MOST_DIGITS
         mantissa, mark, exponent = text.partition("e")
         draw = self._draw(text)
         digits = [str(draw.randint(1, 9)) if each in "123456789" else each for each in mantissa]
@@ -146,6 +221,31 @@ class Scrubber:
             new |= dict(zip(old, sorted(draw.sample(room, len(old))), strict=True))
         return new
 
+    def _redrawn(self, written: set[tuple[str, str]]) -> dict[tuple[str, str], str]:
+        """Return new fractions of seconds, in the same order within each second; none becomes none."""
+        new: dict[tuple[str, str], str] = {}
+        by_second: dict[tuple[str, int], list[str]] = {}
+        for second, fraction in sorted(written):
+            if fraction.strip("0"):
+                by_second.setdefault((second, len(fraction)), []).append(fraction)
+        for (second, length), old in by_second.items():
+            drawn = sorted(self._draw(f"{second} {length}").sample(range(1, 10**length), len(old)))
+            new |= {(second, fraction): f"{number:0{length}}" for fraction, number in zip(old, drawn, strict=True)}
+        return new
+
+
+def _fractions(value: Any) -> Iterator[tuple[str, str]]:
+    """Yield the seconds and fractions of all timestamps."""
+    match value:
+        case dict():
+            for part in value.values():
+                yield from _fractions(part)
+        case list():
+            for part in value:
+                yield from _fractions(part)
+        case str() if (found := _TIMESTAMP.fullmatch(value)) and found["fraction"]:
+            yield found["second"], found["fraction"]
+
 
 def _ids(value: Any, key: str = "") -> Iterator[int]:
     """Yield the numbers of all ids."""
@@ -159,9 +259,9 @@ def _ids(value: Any, key: str = "") -> Iterator[int]:
                 yield from _ids(part, key)
         case str() if found := _ID.fullmatch(value):
             yield int(found[2])
-        case str() if _is_id(key) and value.isdecimal():
+        case str() if _is_id(key) and _NUMBER.fullmatch(value):
             yield int(value)
-        case int() if _is_id(key) and value >= 0:
+        case int() if _is_id(key) and 0 <= value < 10**_MOST_DIGITS:
             yield value
 
 
@@ -192,6 +292,10 @@ def _scrambled(text: str, draw: Random) -> str:
                 (str.isdigit, "0123456789"),
             )
             return next((draw.choice(letters) for is_kind, letters in kinds if is_kind(character)), character)
-        return draw.choice(_FOREIGN_LETTERS) if character.isalnum() else character
+        if character.isalnum():
+            return draw.choice(_FOREIGN_LETTERS)
+        # Marks, signs and emoji, and what belongs to none of these; punctuation and spaces stay.
+        kind = unicodedata.category(character)[0]
+        return draw.choice(_FOREIGN_MARKS if kind == "M" else _FOREIGN_SIGNS) if kind in "MSC" else character
 
     return start + "".join(map(other, text[len(start) :]))

@@ -71,13 +71,20 @@ class Survey:
     refused_limit: Answer | None = None
     """What was answered to the largest `limit`, if that was a refusal."""
 
-    def ask(self, path: str, params: Mapping[str, str] | None = None, *, again: bool = False) -> Answer:
+    def ask(
+        self,
+        path: str,
+        params: Mapping[str, str] | None = None,
+        *,
+        ids: Mapping[str, str] | None = None,
+        again: bool = False,
+    ) -> Answer:
         """Return what is answered, whatever that is."""
-        return self.client.get(path, params, again=again)
+        return self.client.get(path, params, ids=ids, again=again)
 
-    def ask_too_much(self, path: str, params: Mapping[str, str]) -> Answer:
+    def ask_too_much(self, path: str, params: Mapping[str, str], ids: Mapping[str, str] | None = None) -> Answer:
         """Return what is answered to what had better be refused."""
-        return self.client.get(path, params, may_be_refused=True)
+        return self.client.get(path, params, ids=ids, may_be_refused=True)
 
     def need(self, path: str, params: Mapping[str, str] | None = None) -> Answer:
         """Return a 200 in JSON, or raise the reason why there is none.

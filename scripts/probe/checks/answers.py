@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import itertools
 import json
-import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from email.utils import parsedate_to_datetime
@@ -14,9 +13,9 @@ from urllib.parse import urlsplit
 
 import requests
 
-from scripts.probe.answers import wait_of
+from scripts.probe import documented
+from scripts.probe.answers import wait_of, whole_number
 from scripts.probe.findings import Finding, broken, holds, judged, untold
-from scripts.probe.forms import key_form
 from scripts.probe.survey import LARGEST, whole
 from source_commonroom.table import rows
 
@@ -43,7 +42,8 @@ _DRIFT = 2.0
 
 def rate(survey: Survey) -> Finding:
     """Check that a token may make 20 requests a second, as far as the header tells."""
-    limits = {int(text) for answer in survey.client.answers if (text := answer.headers.get(LIMIT, "")).isdecimal()}
+    found = (whole_number(answer.headers.get(LIMIT, "")) for answer in survey.client.answers)
+    limits = {limit for limit in found if limit is not None}
     if not limits:
         return untold(f"no answer has `{LIMIT}`")
     told = f"`{LIMIT}` is {', '.join(map(str, sorted(limits)))}"
@@ -53,9 +53,9 @@ def rate(survey: Survey) -> Finding:
 def interval(survey: Survey) -> Finding:
     """Check that the header counts for about a second: over more than two, it rises again."""
     told = [
-        (answer.at, int(text))
+        (answer.at, remaining)
         for answer in survey.client.answers
-        if (text := answer.headers.get(REMAINING, "")).isdecimal()
+        if (remaining := whole_number(answer.headers.get(REMAINING, ""))) is not None
     ]
     if len(told) < _ENOUGH:
         return untold(f"{len(told)} answers have `{REMAINING}`")
@@ -66,6 +66,11 @@ def interval(survey: Survey) -> Finding:
         longest = max(longest, at - since)
     evidence = f"in {len(told)} answers it falls for {longest:.1f} s at most, and rises again {rises} times"
     return broken(evidence) if longest > _INTERVAL else holds(evidence)
+
+
+def open_token_status(survey: Survey) -> None:
+    """Ask for the token's status before all else."""
+    survey.ask(TOKEN_STATUS)
 
 
 def provoke(survey: Survey) -> None:
@@ -133,8 +138,15 @@ def token_status(survey: Survey) -> Finding:
         others = [other for other in survey.client.answers if other.ok]
         told = f"answered {answer.said}"
         return broken(told, f"{len(others)} other requests were answered 200") if others else untold(told)
-    keys = sorted(map(key_form, answer.body)) if isinstance(answer.body, dict) else []
-    return judged([] if "jti" in keys else ["the body is not the bare object"], f"keys: {', '.join(keys)}")
+    found = set(answer.body) if isinstance(answer.body, dict) else set()
+    known = sorted(found & {*documented.properties("api_token_status"), "success", "data"})
+    more = len(found) - len(known)
+    told = f"keys: {', '.join(known) or 'none'}" + (f", and {more} that aren't documented" if more else "")
+    if "jti" in found:
+        return holds(told)
+    wrapped = isinstance(answer.body, dict) and isinstance(answer.body.get("data"), dict)
+    bare = isinstance(answer.body, dict) and not wrapped
+    return broken("it is a bare object, without `jti`" if bare else "the body is not the bare object", told)
 
 
 def refused_token(survey: Survey) -> Finding:
@@ -159,16 +171,21 @@ def body_of_refusals(survey: Survey) -> Finding:
     if not refusals:
         return untold("no 403 was answered")
     others = [answer for answer in refusals if answer.size and not answer.is_json]
-    keys = sorted({key_form(key) for answer in refusals if isinstance(answer.body, dict) for key in answer.body})
-    evidence = f"{len(refusals)} answers of 403, with the keys {', '.join(keys) or 'none'}"
+    keys = {key for answer in refusals if isinstance(answer.body, dict) for key in answer.body}
+    known = sorted(keys & documented.REFUSAL)
+    evidence = f"{len(refusals)} answers of 403, with the keys {', '.join(known) or 'none'}"
+    evidence += f", and {len(keys) - len(known)} that aren't documented" if len(keys) > len(known) else ""
     return judged([f"{len(others)} of them are neither JSON nor empty"] if others else [], evidence)
 
 
 def redirects(survey: Survey) -> Finding:
     """Check that no answer sends us away from the API's own address. None is followed."""
     home = urlsplit(survey.client.api_url)
-    away = [to for to in survey.client.redirects if urlsplit(to)[:2] != home[:2]]
+    away = [to for to in survey.client.redirects if to and urlsplit(to)[:2] != home[:2]]
+    unread = survey.client.redirects.count("")
     evidence = f"{len(survey.client.redirects)} redirects in {len(survey.client.answers)} answers"
+    if unread and not away:
+        return untold(f"{unread} redirects have a `Location` that can't be read", evidence)
     return judged([f"{len(away)} of them lead elsewhere"] if away else [], evidence)
 
 
@@ -273,7 +290,22 @@ def _claims(token: str) -> Mapping[str, Any]:
     return claims if isinstance(claims, dict) else {}
 
 
-_CODES = re.compile("invalid_[a-z_]+|[a-z_]+_not_found|conflict|internal_server_error")
+_CODES = frozenset(
+    {
+        "invalid_request",
+        "invalid_parameters",
+        "invalid_cursor",
+        "org_not_found",
+        "contact_not_found",
+        "organization_not_found",
+        "segment_not_found",
+        "object_not_found",
+        "object_type_not_found",
+        "activity_not_found",
+        "conflict",
+        "internal_server_error",
+    }
+)
 """Of errors of v2, as documented."""
 
 
@@ -281,4 +313,4 @@ def _code(answer: Answer) -> str:
     """Return the code of an error, if it is one that is documented."""
     error = answer.body.get("error") if isinstance(answer.body, dict) else None
     code = error.get("code") if isinstance(error, dict) else None
-    return f" ({code})" if isinstance(code, str) and _CODES.fullmatch(code) else ""
+    return f" ({code})" if isinstance(code, str) and code in _CODES else ""

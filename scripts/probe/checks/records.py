@@ -10,7 +10,7 @@ import requests
 
 from scripts.probe import documented
 from scripts.probe.findings import Finding, judged, untold
-from scripts.probe.forms import VALUE_TYPES, forms_of, key_form, time_forms, type_word
+from scripts.probe.forms import VALUE_TYPES, forms_of, time_forms, type_word
 from scripts.probe.survey import whole
 from source_commonroom.table import rows
 
@@ -111,7 +111,7 @@ def types(survey: Survey) -> Finding:
     number = 0
     for stream, record in _records(survey):
         number += 1
-        mistakes.update(f"{stream}: `{key_form(path)}`" for path in set(documented.misfits(stream, record)))
+        mistakes.update(f"{stream}: `{'.'.join(path)}`" for path in set(documented.misfits(stream, record)))
     if not number:
         return untold("no record could be read")
     return judged([f"{what} in {count} records" for what, count in mistakes.items()], f"{number} records looked at")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import requests
@@ -17,16 +18,30 @@ if TYPE_CHECKING:
 
 _SEGMENTS_ASKED = 3
 _NO_SEGMENT = "999999999"
+_ID = re.compile("[A-Za-z]+_([0-9]{1,18})")
 
 
 def _statuses(survey: Survey, number: str) -> Answer:
-    path = rows()["segment_statuses"].path.format(segmentNumber=number)
-    return survey.ask_too_much(path, {}) if number == _NO_SEGMENT else survey.ask(path)
+    path, ids = rows()["segment_statuses"].path, {"segmentNumber": number}
+    return survey.ask_too_much(path, {}, ids) if number == _NO_SEGMENT else survey.ask(path, ids=ids)
+
+
+def _number(segment: dict[str, Any]) -> str:
+    """Return the number in the id of a segment; empty if there is none."""
+    found = _ID.fullmatch(segment["id"])
+    return found[1] if found else ""
 
 
 def _asked_segments(survey: Survey) -> list[dict[str, Any]]:
-    """Return a few segments, those of each type of members first."""
+    """Return a few segments that v1 can be asked for by their number, those of each type of members first.
+
+    :raises UntoldError: if there are segments, and none has a number
+    """
     found = [survey.segments_of(entity) for entity in ("contact", "organization", "object")]
+    numbered = [[row for row in of_type if _number(row)] for of_type in found]
+    if any(found) and not any(numbered):
+        raise UntoldError("the ids of segments have no numbers")
+    found = numbered
     first = [row for of_type in found for row in of_type[:1]]
     return [*first, *(row for of_type in found for row in of_type[1:])][:_SEGMENTS_ASKED]
 
@@ -39,7 +54,7 @@ def _statuses_of(survey: Survey) -> dict[str, Answer]:
     segments = _asked_segments(survey)
     if not segments:
         raise UntoldError("there are no segments")
-    found = {row["id"]: _statuses(survey, row["id"].partition("_")[2]) for row in segments}
+    found = {row["id"]: _statuses(survey, _number(row)) for row in segments}
     if all(answer.status in {requests.codes.forbidden, requests.codes.unauthorized} for answer in found.values()):
         raise UntoldError("the token may not ask for statuses")
     return found
@@ -80,7 +95,7 @@ def v1_bodies(survey: Survey) -> Finding:
         "tags": (tags, isinstance(tags.body, dict) and isinstance(tags.body.get("labels"), list)),
     }
     for segment in _asked_segments(survey)[:1]:
-        answer = _statuses(survey, segment["id"].partition("_")[2])
+        answer = _statuses(survey, _number(segment))
         answers["segments/{id}/status"] = (answer, isinstance(answer.body, list))
     answered = {name: right for name, (answer, right) in answers.items() if answer.ok}
     if not answered:
@@ -113,7 +128,7 @@ def v1_ids(survey: Survey) -> Finding:
             if not both:
                 mistakes.append(f"no number of {name} is one of v2")
     for segment in _asked_segments(survey)[:1]:
-        own, none = _statuses(survey, segment["id"].partition("_")[2]), _statuses(survey, _NO_SEGMENT)
+        own, none = _statuses(survey, _number(segment)), _statuses(survey, _NO_SEGMENT)
         told.append(f"the statuses of a segment's number are answered {own.said}, those of no segment's {none.said}")
         if own.status == requests.codes.not_found:
             mistakes.append("a segment's number is none in v1")

@@ -1,0 +1,221 @@
+"""The probe's ends: whatever it meets, and however it is stopped, it says so in a sentence and writes what it has."""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests_mock
+
+from integration_tests.sandbox import ENDPOINTS, Api, Fault, Traits, mount
+from integration_tests.sandbox.messages import Answer, Call
+from scripts.probe.__main__ import main
+from scripts.probe.answers import Answer as Received
+from scripts.probe.answers import wait_of
+from scripts.probe.report import report
+from unit_tests.conftest import API_URL
+from unit_tests.test_probe import STATUS, TODAY, run, usual
+
+Command = Callable[..., int]
+FIRST = {STATUS, "/v2/contacts", "/v2/organizations"}
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Command:
+    """Run the command with a configuration, in a folder of its own: ``command(api, "--yes", api_url="…")``."""
+
+    def run_command(api: Api, *options: str, **config: Any) -> int:
+        path = tmp_path / "config.json"
+        path.write_text(json.dumps({"api_token": api.token, **config}))
+        with requests_mock.Mocker() as mocker:
+            mount(mocker, api, API_URL)
+            return main(["--config", str(path), "--output", str(tmp_path / "output"), *options])
+
+    return run_command
+
+
+# Answers that no one foresaw
+
+
+def nested(_: Call, answer: Answer) -> Answer:
+    return replace(answer, body=b"[" * 100_000)
+
+
+@pytest.mark.parametrize("path", [STATUS, "/v2/contacts", "/v2/object-types"])
+def test_given_an_answer_without_bottom_when_probed_then_there_is_a_report(path: str) -> None:
+    outcome = run(usual(traits=Traits(otherwise={path: nested})))
+
+    assert outcome.ended_early == ""
+    assert "200, without JSON" in report(outcome, "a workspace", TODAY)
+
+
+@pytest.mark.parametrize("location", ["http://[x", "https://exa\u2100mple.example/", "//x:99999999/"])
+@pytest.mark.parametrize("path", [STATUS, "/v2/contacts"])
+def test_given_a_redirect_to_nowhere_when_probed_then_there_is_a_report(path: str, location: str) -> None:
+    outcome = run(usual(faults=[Fault("redirect", path=path, location=location)]))
+
+    assert [row for row, finding in outcome.findings.items() if "its check failed" in finding.evidence] == []
+
+
+def test_given_answers_that_can_not_be_read_when_probed_then_all_that_were_sent_are_counted() -> None:
+    api = usual(traits=Traits(otherwise={path: nested for path in ENDPOINTS if path not in FIRST}))
+
+    outcome = run(api)
+
+    assert outcome.survey.client.sent == len(api.log.requests) <= 120
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "seconds"),
+    [
+        ({"Retry-After": "20"}, None, 20.0),
+        ({"Retry-After": "Thu, 01 Jan 1970 00:16:50 GMT"}, None, 10.0),
+        ({"Retry-After": "1970-01-01T00:16:50Z"}, None, 10.0),
+        ({"Retry-After": "soon"}, None, None),
+        ({"X-RateLimit-Reset": "1010"}, None, 10.0),
+        ({"X-RateLimit-Reset": "9" * 5000}, None, None),
+        ({}, {"rateLimit": {"waitMs": 1500}}, 1.5),
+        ({}, {"rateLimit": {"waitMs": float("nan")}}, None),
+        ({}, {"rateLimit": {"waitMs": 10**400}}, 10.0**15),
+    ],
+)
+def test_given_a_429_when_asked_how_long_to_wait_then_it_is_read_as_the_connector_does(
+    headers: dict[str, str], body: Any, seconds: float | None
+) -> None:
+    answer = Received("v2/me", {}, 429, headers, body, is_json=True, size=2, seconds=0.1, at=1000.0)
+
+    assert wait_of(answer) == seconds
+
+
+# Before anything is asked
+
+
+@pytest.mark.parametrize(
+    ("config", "sentence"),
+    [
+        ({"api_url": "https://[::1"}, "api_url of .*config.json is no address"),
+        ({"api_url": "https://"}, "api_url of .*config.json is no address"),
+        ({"api_url": 7}, "api_url of .*config.json is no address"),
+    ],
+)
+def test_given_an_address_that_is_none_when_called_then_a_sentence_says_so(
+    command: Command, config: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(SystemExit, match=sentence):
+        command(usual(), "--yes", **config)
+
+
+def test_given_a_configuration_that_is_not_there_when_called_then_the_sandbox_is_not_taken_for_it(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(SystemExit, match=r"typo\.json doesn't exist"):
+        main(["--config", str(tmp_path / "typo.json"), "--output", str(tmp_path), "--yes"])
+
+
+def test_given_a_folder_that_can_not_be_written_when_called_then_nothing_is_asked(
+    command: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "output").write_text("a file")
+    api = usual()
+
+    with pytest.raises(SystemExit, match="output can't be written"):
+        command(api, "--yes")
+
+    assert api.log.requests == []
+
+
+def test_given_ctrl_c_at_the_question_when_called_then_nothing_is_asked(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_: str) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("builtins.input", interrupt)
+    api = usual()
+
+    assert command(api) == 1
+
+    assert api.log.requests == []
+
+
+def test_given_an_address_that_is_wrong_when_probed_then_the_end_asks_for_it() -> None:
+    assert run(usual(faults=[Fault("not_found_404")])).ended_early.endswith("404. Is `api_url` right?")
+
+
+# In the middle
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_given_signals_when_called_then_the_first_one_stops_it_and_the_report_is_written(
+    command: Command, tmp_path: Path, name: str
+) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    sent: list[str] = []
+
+    def kill(_: Call, answer: Answer) -> Answer:
+        sent.append(name)
+        os.kill(os.getpid(), getattr(signal, name))
+        return answer
+
+    def twice(*_: object) -> str:
+        os.kill(os.getpid(), signal.SIGINT)
+        return "it was stopped"
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("scripts.probe.__main__.summary", twice)
+        assert command(usual(traits=Traits(otherwise={"/v2/activity-types": kill})), "--yes") == 1
+
+    assert len(sent) == 1
+    assert "stopped by hand" in (tmp_path / "output" / "probe.md").read_text()
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+class Closed:
+    """A stream that no one reads any more."""
+
+    def isatty(self) -> bool:
+        return True
+
+    def write(self, _: str) -> int:
+        raise BrokenPipeError
+
+    def flush(self) -> None:
+        raise BrokenPipeError
+
+    def fileno(self) -> int:
+        raise OSError
+
+
+def test_given_no_one_who_reads_what_it_says_when_called_then_the_report_is_written(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, Closed())
+
+    assert command(usual(), "--yes") == 0
+
+    assert (tmp_path / "output" / "probe.md").is_file()
+
+
+def test_given_answers_that_can_not_be_scrubbed_when_called_then_the_report_is_written_and_the_kind_of_error_is_said(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> str:
+        raise OverflowError("Qzxj")
+
+    monkeypatch.setattr("scripts.probe.__main__.cassette", fail)
+    output = tmp_path / "output"
+    output.mkdir()
+    (output / "probe-cassette.json").write_text("of a former run")
+
+    assert command(usual(), "--yes", "--record") == 0
+
+    printed = capsys.readouterr().out
+    assert "The answers can't be kept: OverflowError." in printed
+    assert "Qzxj" not in printed
+    assert [path.name for path in output.iterdir()] == ["probe.md"]
