@@ -37,6 +37,7 @@ LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _NO_PROXIES = {"no_proxy": "*"}
 
 
+_DENIALS = (requests.codes.bad_request, requests.codes.forbidden, requests.codes.not_found)
 NO_META: Mapping[str, Any] = {}
 """What stands for `meta` if a body has none."""
 
@@ -86,6 +87,18 @@ class Answer:
         """Whether it is no answer of the API itself, or one that tells nothing but that it can't."""
         silent = not self.status or self.status == requests.codes.too_many_requests
         return silent or self.status >= requests.codes.server_error or bool(self.size and not self.is_json)
+
+    @property
+    def refused(self) -> bool:
+        """Whether the API itself refuses the question, and not just now."""
+        passing = {requests.codes.request_timeout, requests.codes.too_many_requests}
+        of_us = requests.codes.bad_request <= self.status < requests.codes.server_error
+        return self.is_json and of_us and self.status not in passing
+
+    @property
+    def denied(self) -> bool:
+        """Whether it is refused beyond doubt: only such an answer may break a row that wants another one."""
+        return self.refused and self.status in _DENIALS
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -192,8 +205,12 @@ class Client:
 
     def with_a_made_up_token(self, path: str, token: str) -> Answer:
         """Return what is answered to another token than ours."""
-        self._pause()
-        return self._keep(self.send(path, {}, token))
+        for _ in range(2):
+            self._pause()
+            answer = self._keep(self.send(path, {}, token))
+            if not answer.failed or answer.status == requests.codes.forbidden:
+                break
+        return answer
 
     def send(
         self, path: str, params: Mapping[str, str], token: str = "", ids: Mapping[str, str] | None = None
@@ -272,12 +289,18 @@ class Client:
     def _patiently(
         self, path: str, params: Mapping[str, str], ids: Mapping[str, str], *, may_be_refused: bool
     ) -> Answer:
-        """Send a request, and once more after the wait that a 429 asks for."""
+        """Send a request, once more if it fails, and again after the wait that a 429 asks for."""
+        failed = False
         for tries in range(1, _TRIES + 1):
             self._pause()
             answer = self._keep(replace(self.send(path, params, ids=ids), may_be_refused=may_be_refused))
-            if answer.status != requests.codes.too_many_requests or tries == _TRIES:
+            if tries == _TRIES or not answer.failed:
                 break
+            if answer.status != requests.codes.too_many_requests:
+                if failed:
+                    break
+                failed = True
+                continue
             time.sleep(min(wait_of(answer) or 1.0, _LONGEST_WAIT))
         return answer
 

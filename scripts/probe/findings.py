@@ -1,5 +1,6 @@
 """Findings: what a check says of its row."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -39,9 +40,14 @@ def untold(*reason: str) -> Finding:
     return Finding(Verdict.UNTOLD, _sentence(reason))
 
 
-def judged(mistakes: list[str], *evidence: str) -> Finding:
-    """Say that a row holds, unless there are mistakes; they stand before the evidence."""
-    return broken(*mistakes, *evidence) if mistakes else holds(*evidence)
+def judged(mistakes: list[str], *evidence: str, unsure: Sequence[str] = ()) -> Finding:
+    """Say that a row holds, unless there are mistakes; they stand before the evidence.
+
+    :param unsure: what wasn't answered, or not so that it tells anything; then it doesn't hold yet
+    """
+    if mistakes:
+        return broken(*mistakes, *unsure, *evidence)
+    return untold(*unsure, *evidence) if unsure else holds(*evidence)
 
 
 def _sentence(parts: tuple[str, ...]) -> str:

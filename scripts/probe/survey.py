@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import requests
-
 from scripts.probe.findings import UntoldError
 from source_commonroom.table import StreamRow, rows
 
@@ -18,8 +16,6 @@ if TYPE_CHECKING:
 
 LARGEST, USUAL, SHORT = 200, 50, 20
 """Rows of the largest page, of one without a `limit`, and of one that is served in time whatever its columns."""
-REFUSALS = (requests.codes.bad_request, requests.codes.forbidden)
-"""How a parameter, or a column, is refused."""
 LOCATION_TYPES = ("world_region", "country", "country_region", "city")
 _MOST_TYPES = 5
 """So many types of objects are asked for their fields and members, and fewer for their pages."""
@@ -68,6 +64,8 @@ class Survey:
     client: Client
     refused_columns: dict[str, list[str]] = field(default_factory=dict)
     """By list, those without which its page is answered."""
+    highest: dict[str, Answer] = field(default_factory=dict)
+    """By list, its count and its highest id at the beginning of the run."""
     refused_limit: Answer | None = None
     """What was answered to the largest `limit`, if that was a refusal."""
 
@@ -104,7 +102,7 @@ class Survey:
             answer = self.ask(listing.row.path, {**_sorted(listing), "limit": str(LARGEST)})
             if answer.ok:
                 return LARGEST
-            if answer.is_json and self.ask(listing.row.path, {**_sorted(listing), "limit": str(USUAL)}).ok:
+            if answer.denied and self.ask(listing.row.path, {**_sorted(listing), "limit": str(USUAL)}).ok:
                 self.refused_limit = answer
                 return USUAL
         raise UntoldError("no list could be read")
@@ -152,10 +150,10 @@ class Survey:
         """Those that are asked for."""
         return self.all_object_types[:_MOST_TYPES]
 
-    def thin(self, listing: Listing, direction: str = "asc") -> Answer:
+    def thin(self, listing: Listing, direction: str = "asc", *, again: bool = False) -> Answer:
         """Return the first page of a list without more columns, sorted as the connector sorts it."""
         order = _sorted(listing, direction)
-        return self.ask(listing.row.path, {**listing.slice, **order, "limit": str(self.page_size)})
+        return self.ask(listing.row.path, {**listing.slice, **order, "limit": str(self.page_size)}, again=again)
 
     def full(self, listing: Listing) -> Answer:
         """Return the first page of a list with all columns, as the connector asks for it.
@@ -168,7 +166,7 @@ class Survey:
         answer = self.with_columns(listing, listing.columns)
         if answer.failed and self.thin(listing).ok:
             return self.with_columns(listing, listing.columns, limit=str(SHORT))
-        if answer.status not in REFUSALS or not self.thin(listing).ok:
+        if not answer.denied or not self.thin(listing).ok:
             return answer
         if listing.name not in self.refused_columns:
             self.refused_columns[listing.name] = self._refused(listing, list(listing.columns), [_HALVINGS])
@@ -177,7 +175,7 @@ class Survey:
 
     def with_columns(self, listing: Listing, columns: Sequence[str], **more: str) -> Answer:
         """Return a page of a list with some columns; of activities with their count, unless that is refused there."""
-        counted = ["recordCount"] if listing.row.cursor_field and self.counts_beside.status not in REFUSALS else []
+        counted = ["recordCount"] if listing.row.cursor_field and not self.counts_beside.denied else []
         return self.ask(listing.row.path, self._params(listing, [*columns, *counted], **more))
 
     @cached_property
@@ -188,7 +186,7 @@ class Survey:
         """
         listing = self.listing("activities")
         answer = self.ask(listing.row.path, self._params(listing, [*listing.columns, "recordCount"]))
-        if answer.status in REFUSALS and not self.ask(listing.row.path, self._params(listing, listing.columns)).ok:
+        if answer.denied and not self.ask(listing.row.path, self._params(listing, listing.columns)).ok:
             return self.ask(listing.row.path, self._params(listing, [listing.columns[0], "recordCount"]))
         return answer
 
@@ -204,7 +202,7 @@ class Survey:
         found: list[str] = []
         for half in (columns[:middle], columns[middle:]):
             left[0] -= 1
-            if not self.with_columns(listing, half).ok:
+            if self.with_columns(listing, half).denied:
                 found += self._refused(listing, half, left)
         return found
 

@@ -15,7 +15,7 @@ import requests
 
 from scripts.probe import documented
 from scripts.probe.answers import wait_of, whole_number
-from scripts.probe.findings import Finding, broken, holds, judged, untold
+from scripts.probe.findings import Finding, Verdict, broken, holds, judged, untold
 from scripts.probe.survey import LARGEST, whole
 from source_commonroom.table import rows
 
@@ -35,18 +35,22 @@ _RATE = 20
 _ENOUGH = 5
 _INTERVAL = 2.0
 """Seconds; what counts for longer counts for longer than a second."""
+_GAP, _FALL = 1.0, 3
+"""Seconds between two answers within which the count goes on, and so many answers make a fall."""
 _SLOWEST = 60.0
-_DRIFT = 2.0
-"""Seconds by which two clocks may differ more, or less, from one answer to another."""
+_ROUNDED = 1.0
+"""Seconds that a `Date` may lie before the request, or after the answer, since it is cut to seconds."""
 
 
 def rate(survey: Survey) -> Finding:
     """Check that a token may make 20 requests a second, as far as the header tells."""
-    found = (whole_number(answer.headers.get(LIMIT, "")) for answer in survey.client.answers)
+    found = (whole_number(answer.headers.get(LIMIT, "")) for answer in _own(survey))
     limits = {limit for limit in found if limit is not None}
     if not limits:
         return untold(f"no answer has `{LIMIT}`")
     told = f"`{LIMIT}` is {', '.join(map(str, sorted(limits)))}"
+    if interval(survey).verdict is not Verdict.HOLDS:
+        return untold("it isn't told that it counts for a second", told)
     return holds(told) if min(limits) >= _RATE else broken(told)
 
 
@@ -54,16 +58,23 @@ def interval(survey: Survey) -> Finding:
     """Check that the header counts for about a second: over more than two, it rises again."""
     told = [
         (answer.at, remaining)
-        for answer in survey.client.answers
+        for answer in _own(survey)
         if (remaining := whole_number(answer.headers.get(REMAINING, ""))) is not None
     ]
     if len(told) < _ENOUGH:
         return untold(f"{len(told)} answers have `{REMAINING}`")
-    since, longest, rises = told[0][0], 0.0, 0
-    for (_, before), (at, remaining) in itertools.pairwise(told):
-        if remaining >= before:
-            since, rises = at, rises + 1
-        longest = max(longest, at - since)
+    falls, rises = [[told[0][0]]], 0
+    for (last, before), (at, remaining) in itertools.pairwise(told):
+        rises += remaining > before
+        # What happened in a longer gap can't be told.
+        if remaining < before and at - last <= _GAP:
+            falls[-1].append(at)
+        else:
+            falls.append([at])
+    lengths = [fall[-1] - fall[0] for fall in falls if len(fall) >= _FALL]
+    if not lengths:
+        return untold(f"in {len(told)} answers it never falls three times within a second")
+    longest = max(lengths)
     evidence = f"in {len(told)} answers it falls for {longest:.1f} s at most, and rises again {rises} times"
     return broken(evidence) if longest > _INTERVAL else holds(evidence)
 
@@ -126,6 +137,8 @@ def largest_page(survey: Survey) -> Finding:
     if survey.refused_limit is not None:
         return broken(f"`limit={LARGEST}` is answered {survey.refused_limit.said}, and one of {size} isn't")
     pages = [answer for answer in survey.read.values() if answer.cursor and answer.params["limit"] == str(size)]
+    if not pages:
+        return untold("too few records: no list has more than a page")
     short = [len(answer.rows) for answer in pages if len(answer.rows) < size]
     evidence = f"{len(survey.read)} lists take it; {len(pages)} pages are followed by others"
     return judged([f"{len(short)} of them have fewer rows, {min(short)} at least"] if short else [], evidence)
@@ -137,7 +150,11 @@ def token_status(survey: Survey) -> Finding:
     if not answer.ok:
         others = [other for other in survey.client.answers if other.ok]
         told = f"answered {answer.said}"
-        return broken(told, f"{len(others)} other requests were answered 200") if others else untold(told)
+        return (
+            broken(told, f"{len(others)} other requests were answered 200")
+            if others and answer.denied
+            else untold(told)
+        )
     found = set(answer.body) if isinstance(answer.body, dict) else set()
     known = sorted(found & {*documented.properties("api_token_status"), "success", "data"})
     more = len(found) - len(known)
@@ -153,14 +170,16 @@ def refused_token(survey: Survey) -> Finding:
     """Check that 403 at the token's status means the token."""
     answer = _with_made_up_token(survey)
     evidence = f"a made-up token is answered {answer.said}, ours {survey.ask(TOKEN_STATUS).said}"
+    failed = answer.failed and answer.status != requests.codes.forbidden
     refused = sorted(
         {f"`{each.place}`" for each in survey.client.answers if each.status == requests.codes.forbidden}
         - {f"`{TOKEN_STATUS}`"}
     )
     return judged(
-        [] if answer.status == requests.codes.forbidden else ["a made-up token isn't answered 403"],
+        ["a made-up token isn't answered 403"] if not failed and answer.status != requests.codes.forbidden else [],
         evidence,
         f"the token may not ask for {', '.join(refused)}" if refused else "",
+        unsure=["the question failed"] if failed else [],
     )
 
 
@@ -191,19 +210,22 @@ def redirects(survey: Survey) -> Finding:
 
 def dates(survey: Survey) -> Finding:
     """Check that `Date` goes on as our clock does; one that was cached stands still."""
-    ahead = []
+    earliest, latest = [], []
     for answer in survey.client.answers:
         if "Date" in answer.headers:
             try:
-                ahead.append(parsedate_to_datetime(answer.headers["Date"]).timestamp() - answer.at)
-            except ValueError:
+                date = parsedate_to_datetime(answer.headers["Date"]).timestamp()
+            except (ValueError, TypeError, OverflowError):
                 return broken("a `Date` can't be read")
-    if not ahead:
-        return untold("no answer has a `Date`")
-    evidence = f"in {len(ahead)} answers it is {min(ahead):.1f} to {max(ahead):.1f} s ahead of this machine's clock"
-    return judged(
-        ["it doesn't go on as this machine's clock does"] if max(ahead) - min(ahead) > _DRIFT else [], evidence
-    )
+            # It was made at some time between the request and the answer, by a clock that may be ahead of ours.
+            earliest.append(date - answer.at - _ROUNDED)
+            latest.append(date - answer.at + answer.seconds + _ROUNDED)
+    if len(earliest) < _ENOUGH:
+        return untold(f"{len(earliest)} answers have a `Date`")
+    least, most = max(earliest), min(latest)
+    if least > most:
+        return broken(f"in {len(earliest)} answers it doesn't go on as this machine's clock does")
+    return holds(f"in {len(earliest)} answers it is {least:.1f} to {most:.1f} s ahead of this machine's clock")
 
 
 def bad_cursor(survey: Survey) -> Finding:
@@ -212,7 +234,9 @@ def bad_cursor(survey: Survey) -> Finding:
     whole(survey.thin(listing))
     answer = survey.ask_too_much(listing.row.path, {**listing.slice, "limit": "2", "cursor": "not-a-cursor"})
     evidence = f"a made-up cursor is answered {answer.said}{_code(answer)}"
-    return holds(evidence) if answer.status == requests.codes.bad_request else broken(evidence)
+    if answer.status == requests.codes.bad_request and answer.refused:
+        return holds(evidence)
+    return broken(evidence) if answer.ok or answer.refused else untold(evidence)
 
 
 def undocumented(survey: Survey) -> Finding:
@@ -227,10 +251,12 @@ def undocumented(survey: Survey) -> Finding:
     mistakes = [
         f"an unknown {name} isn't refused so"
         for name, answer in answers.items()
-        if answer.status != requests.codes.bad_request
+        if answer.ok or (answer.refused and answer.status != requests.codes.bad_request)
     ]
     return judged(
-        mistakes, *(f"an unknown {name} is answered {answer.said}{_code(answer)}" for name, answer in answers.items())
+        mistakes,
+        *(f"an unknown {name} is answered {answer.said}{_code(answer)}" for name, answer in answers.items()),
+        unsure=[f"the question of an unknown {name} failed" for name, answer in answers.items() if _silent(answer)],
     )
 
 
@@ -264,6 +290,16 @@ def _with_made_up_token(survey: Survey) -> Answer:
         if answer.made_up_token:
             return answer
     return survey.client.with_a_made_up_token(TOKEN_STATUS, MADE_UP_TOKEN)
+
+
+def _own(survey: Survey) -> list[Answer]:
+    """Return the answers to our own token, whose limit it is."""
+    return [answer for answer in survey.client.answers if not answer.made_up_token]
+
+
+def _silent(answer: Answer) -> bool:
+    """Tell whether it neither answers the question nor refuses it."""
+    return not (answer.ok or answer.refused)
 
 
 def _refusals(survey: Survey) -> list[Answer]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import time
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from scripts.probe.answers import NO_META
 from scripts.probe.findings import Finding, UntoldError, broken, holds, judged, untold
 from scripts.probe.forms import forms_of, key_form
-from scripts.probe.survey import REFUSALS, texts, whole
+from scripts.probe.survey import texts, whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 LIFETIME = 60.0
 """Seconds after which a cursor is sent once more."""
 _SMALL_PAGE = 2
+_PAIR = 2
+"""So many records it takes to be in order, or to be two."""
 _WINDOW = 10
 """So many of the latest activities are walked in pages of a few."""
 
@@ -51,13 +54,21 @@ def cursor_lives(survey: Survey) -> Finding:
     again = survey.ask(page.path, followed, again=True)
     time.sleep(max(0.0, page.at + LIFETIME - time.time()))
     late = survey.ask(page.path, followed, again=True)
+    if not first.rows:
+        return untold("too few records: the page that it leads to is empty")
     age = late.at - page.at
-    mistakes = [
-        f"{when} it is answered {answer.said}" if not answer.ok else f"{when} another page is returned"
-        for when, answer in (("a second time", again), (f"after {age:.0f} s", late))
-        if not answer.ok or _ids(answer.rows) != _ids(first.rows)
-    ]
-    return judged(mistakes, f"followed twice, and after {age:.0f} s")
+    mistakes = ["the page that it leads to has records of the first one"] if _shared(page, first) else []
+    unsure: list[str] = []
+    for when, answer in (("a second time", again), (f"after {age:.0f} s", late)):
+        if not answer.ok:
+            (mistakes if answer.denied else unsure).append(f"{when} it is answered {answer.said}")
+        elif _ids(answer.rows) != _ids(first.rows):
+            mistakes.append(f"{when} another page is returned")
+    return judged(mistakes, f"followed twice, and after {age:.0f} s", unsure=unsure)
+
+
+def _shared(page: Answer, following: Answer) -> set[str]:
+    return set(_ids(page.rows)) & set(_ids(following.rows))
 
 
 def cursor_is_bound(survey: Survey) -> Finding:
@@ -69,7 +80,11 @@ def cursor_is_bound(survey: Survey) -> Finding:
         changes["another direction"] = {"direction": "desc"}
     answers = {what: survey.ask_too_much(page.path, {**followed, **change}) for what, change in changes.items()}
     taken = [f"it is taken with {what}" for what, answer in answers.items() if answer.ok]
-    return judged(taken, *(f"with {what} it is answered {answer.said}" for what, answer in answers.items()))
+    return judged(
+        taken,
+        *(f"with {what} it is answered {answer.said}" for what, answer in answers.items()),
+        unsure=[f"the question with {what} failed" for what, answer in answers.items() if _silent(answer)],
+    )
 
 
 def cursor_kinds(survey: Survey) -> Finding:
@@ -140,31 +155,55 @@ def optional_cursor(survey: Survey) -> Finding:
 def exact_counts(survey: Survey) -> Finding:
     """Check that counts equal what small lists return, and a walk of the latest activities in small pages."""
     counted: dict[str, tuple[int, int]] = {}
+    changed = []
     for listing in survey.leading:
         page = survey.full(listing) if listing.counts else None
         if page is None or not page.ok:
             continue
-        if not page.cursor and (count := survey.counted(listing).count) is not None:
-            counted[listing.name] = (len(page.rows), count)
+        if not page.cursor and survey.counted(listing).count is not None:
+            if pair := _compared(survey, listing):
+                counted[listing.name] = pair
+            else:
+                changed.append(listing.name)
         for end in survey.ends(listing) if page.cursor else ():
             # The end of a part of it, if a filter names one.
             if end.count is not None and "cursor" not in end.params:
                 counted[f"{listing.name}, a part"] = (len(end.rows), end.count)
-    counted |= _walk_of_activities(survey)
+    try:
+        counted |= _walk_of_activities(survey)
+    except UntoldError:
+        changed.append("activities")
     # A full page may hold fewer than all.
-    small = {name: pair for name, pair in counted.items() if pair[0] < survey.page_size}
+    small = {name: pair for name, pair in counted.items() if pair[0] < survey.page_size and any(pair)}
     if not small:
-        return untold("no list is small enough")
+        return untold("too few records: no list is small enough, and has any")
     mistakes = [
         f"{name}: counted {count}, returned {number}" for name, (number, count) in small.items() if number != count
     ]
     return judged(
-        mistakes, f"compared {len(small)} lists of {', '.join(str(number) for number, _ in small.values())} records"
+        mistakes,
+        f"compared {len(small)} lists of {', '.join(str(number) for number, _ in small.values())} records",
+        unsure=[f"{name} changed meanwhile" for name in changed],
     )
 
 
+def _compared(survey: Survey, listing: Listing) -> tuple[int, int] | None:
+    """Return how many records a list of one page has, and how many are counted; None if it changes meanwhile."""
+    page, count = survey.full(listing), survey.counted(listing).count
+    if count is None or len(page.rows) == count:
+        return len(page.rows), len(page.rows) if count is None else count
+    # The two were asked for at different times. So once more, with a count before and after.
+    before = survey.counted(listing, again=True).count
+    page = survey.ask(page.path, page.params, again=True)
+    after = survey.counted(listing, again=True).count
+    return (len(page.rows), after) if page.ok and after is not None and before == after else None
+
+
 def _walk_of_activities(survey: Survey) -> dict[str, tuple[int, int]]:
-    """Walk the latest activities in small pages; return how many were returned, and how many counted."""
+    """Walk the latest activities in small pages; return how many were returned, and how many counted.
+
+    :raises UntoldError: if that changes meanwhile
+    """
     listing = survey.listing("activities")
     latest = sorted(texts(survey.thin(listing, "desc").rows, "activityTime"))[-_WINDOW:]
     if not latest:
@@ -176,6 +215,10 @@ def _walk_of_activities(survey: Survey) -> dict[str, tuple[int, int]]:
         page = survey.ask(listing.row.path, {**params, "cols": "recordCount", "cursor": page.cursor})
         number += len(page.rows)
     ended = page.ok and not page.cursor
+    if ended and number != count:
+        again = survey.ask(listing.row.path, {**params, "cols": "recordCount"}, again=True)
+        if again.count != count:
+            raise UntoldError("activities changed meanwhile")
     return {"activities, the latest": (number, count)} if count is not None and ended else {}
 
 
@@ -183,15 +226,17 @@ def counted_activities(survey: Survey) -> Finding:
     """Check that activities are counted beside other columns, on the first page and on the next one."""
     listing = survey.listing("activities")
     alone = survey.counted(listing).count
-    whole(survey.thin(listing))
-    if survey.counts_beside.status in REFUSALS:
+    if not whole(survey.thin(listing)).rows:
+        return untold("too few records: there are no activities")
+    if survey.counts_beside.denied:
         return broken(f"beside columns it is answered {survey.counts_beside.said}", f"alone: {alone}")
     pages = dict(zip(("the first page", "the next page"), _two_pages(survey), strict=False))
     mistakes = [f"not on {name}" for name, page in pages.items() if page.ok and page.count is None]
-    mistakes += [f"{name} is answered {page.said}" for name, page in pages.items() if not page.ok]
+    mistakes += [f"{name} is answered {page.said}" for name, page in pages.items() if page.denied]
+    unsure = [f"{name} is answered {page.said}" for name, page in pages.items() if not page.ok and not page.denied]
     counts = {page.count for page in pages.values() if page.count is not None}
     told = f"counted on {len(pages)} pages: {', '.join(map(str, sorted(counts))) or 'nothing'}; alone: {alone}"
-    return judged(mistakes, told)
+    return judged(mistakes, told, unsure=unsure)
 
 
 def _two_pages(survey: Survey) -> list[Answer]:
@@ -204,20 +249,38 @@ def _two_pages(survey: Survey) -> list[Answer]:
 
 def counted_alone(survey: Survey) -> Finding:
     """Check that other lists are counted on a page of one row, with the highest id if they are sorted by it."""
-    mistakes, counts = [], []
+    counts: list[str] = []
+    mistakes: list[str] = []
+    unsure: list[str] = []
     for listing in survey.leading:
         if not listing.row.counts or not survey.thin(listing).ok:
             continue
         answer = survey.counted(listing)
         if answer.count is None:
-            mistakes.append(f"{listing.name}: not counted ({answer.said})")
+            told = f"{listing.name}: not counted ({answer.said})"
+            (mistakes if answer.ok or answer.denied else unsure).append(told)
             continue
         counts.append(f"{listing.name} {answer.count}")
-        if listing.order and _ids(answer.rows) != _ids(survey.thin(listing, "desc").rows)[:1]:
-            mistakes.append(f"{listing.name}: not with the first row of the list downwards")
+        if listing.order and (first := _is_first(survey, listing, answer)) is not True:
+            told = "changed meanwhile" if first is None else "not with the first row of the list downwards"
+            (unsure if first is None else mistakes).append(f"{listing.name}: {told}")
     if not counts and not mistakes:
-        return untold("none of them could be read")
-    return judged(mistakes, f"counted: {', '.join(counts) or 'nothing'}")
+        return untold("none of them could be read", *unsure)
+    if not mistakes and all(told.endswith(" 0") for told in counts):
+        return untold("too few records: all of them are empty")
+    return judged(mistakes, f"counted: {', '.join(counts) or 'nothing'}", unsure=unsure)
+
+
+def _is_first(survey: Survey, listing: Listing, counted: Answer) -> bool | None:
+    """Tell whether a list is counted with its first row downwards; None if that changes, or fails."""
+    down = survey.thin(listing, "desc")
+    if down.ok and _ids(counted.rows) == _ids(down.rows)[:1]:
+        return True
+    # The two were asked for at different times.
+    before, down = survey.counted(listing, again=True), survey.thin(listing, "desc", again=True)
+    after = survey.counted(listing, again=True)
+    steady = before.ok and after.ok and down.ok and _ids(before.rows) == _ids(after.rows)
+    return _ids(after.rows) == _ids(down.rows)[:1] if steady else None
 
 
 def not_counted(survey: Survey) -> Finding:
@@ -230,7 +293,11 @@ def not_counted(survey: Survey) -> Finding:
     if not answers:
         return untold("none of them could be read")
     counted = [f"{name} is counted" for name, answer in answers.items() if answer.count is not None]
-    return judged(counted, *(f"{name} answers {answer.said}" for name, answer in answers.items()))
+    return judged(
+        counted,
+        *(f"{name} answers {answer.said}" for name, answer in answers.items()),
+        unsure=[f"the question of {name} failed" for name, answer in answers.items() if _silent(answer)],
+    )
 
 
 # Orders and ids
@@ -239,11 +306,12 @@ def not_counted(survey: Survey) -> Finding:
 def order_by_id(survey: Survey) -> Finding:
     """Check that lists are sorted by the number of the id, upwards and downwards."""
     mistakes, told, without = [], [], []
+    unsure: list[str] = []
     for listing in survey.leading:
         if not listing.row.both_ends:
             continue
         up, down = survey.thin(listing), survey.thin(listing, "desc")
-        if not up.ok or not up.rows:
+        if not up.ok or len(up.rows) < _PAIR:
             continue
         numbers = _numbers(up.rows)
         if not numbers or None in numbers:
@@ -253,16 +321,19 @@ def order_by_id(survey: Survey) -> Finding:
             mistakes.append(f"{listing.name} isn't sorted upwards")
         downwards = _numbers(down.rows)
         if not down.ok:
-            mistakes.append(f"{listing.name} downwards is answered {down.said}")
+            (mistakes if down.denied else unsure).append(f"{listing.name} downwards is answered {down.said}")
         elif not _ascend(downwards[::-1]):
             mistakes.append(f"{listing.name} isn't sorted downwards")
-        elif max(_known(numbers)) > max(_known(downwards)):
+        elif max(_known(numbers)) > max(_known(downwards), default=-1):
             mistakes.append(f"{listing.name} downwards isn't the reverse of upwards")
         told.append(f"{listing.name} ({forms_of(_ids([*up.rows, *down.rows]))})")
     if not told:
-        return untold("no list has ids with numbers", *without)
+        return untold("no list has ids with numbers" if without else "too few records: no list has two", *without)
     return judged(
-        mistakes, f"first and last pages of {', '.join(told)}", f"no numbers: {', '.join(without)}" if without else ""
+        mistakes,
+        f"first and last pages of {', '.join(told)}",
+        f"no numbers: {', '.join(without)}" if without else "",
+        unsure=unsure,
     )
 
 
@@ -271,40 +342,60 @@ def order_by_time(survey: Survey) -> Finding:
     listing = survey.listing("activities")
     up, down = whole(survey.thin(listing)), whole(survey.thin(listing, "desc"))
     pages = {
-        "the first page": texts(up.rows, "activityTime"),
-        "the last page, downwards": texts(down.rows, "activityTime")[::-1],
+        "the first page": _moments(up.rows),
+        "the last page, downwards": _moments(down.rows)[::-1],
     }
     if up.cursor:
-        pages["the first two pages"] = [
-            each for page in _two_pages(survey) for each in texts(page.rows, "activityTime")
-        ]
+        pages["the first two pages"] = [each for page in _two_pages(survey) for each in _moments(page.rows)]
     for end in survey.ends(listing):
-        pages["the last page"] = texts(end.rows, "activityTime")
-    mistakes = [f"{name} is out of order" for name, times in pages.items() if times != sorted(times)]
+        pages["the last page, upwards"] = _moments(end.rows)
     first, last = pages["the first page"], pages["the last page, downwards"]
-    if first and last and min(first) > min(last):
+    if min(len(first), len(last)) < _PAIR:
+        return untold("too few records: there are no two activities with a time")
+    mistakes = [f"out of order: {name}" for name, times in pages.items() if times != sorted(times)]
+    if min(first) > min(last):
         mistakes.append("downwards isn't the reverse of upwards")
     return judged(mistakes, f"{', '.join(pages)}: {sum(map(len, pages.values()))} activities")
+
+
+def _moments(rows: Sequence[Mapping[str, Any]]) -> list[datetime]:
+    """Return the times of activities, however they are written."""
+    found = []
+    for row in rows:
+        try:
+            moment = datetime.fromisoformat(str(row.get("activityTime")))
+        except ValueError:
+            continue
+        if moment.tzinfo:
+            found.append(moment)
+    return found
 
 
 def remember_highest(survey: Survey) -> None:
     """Ask for the counts and highest ids that :func:`growing_ids` compares with."""
     for name in ("contacts", "organizations"):
-        survey.counted(survey.listing(name))
+        survey.highest[name] = survey.counted(survey.listing(name))
 
 
 def growing_ids(survey: Survey) -> Finding:
     """Check that a list that has grown during the run has a higher highest id."""
     mistakes: list[str] = []
     grown: list[str] = []
+    without: list[str] = []
     for name in ("contacts", "organizations"):
         listing = survey.listing(name)
-        before, after = survey.counted(listing), survey.counted(listing, again=True)
+        before = survey.highest.get(name) or survey.counted(listing)
+        after = survey.counted(listing, again=True)
         if before.count is None or after.count is None or after.count <= before.count:
             continue
         new = f"{name}: {after.count - before.count} more"
         highest = [_known(_numbers(answer.rows)) for answer in (before, after)]
+        if not all(highest):
+            without.append(f"the ids of {name} have no numbers")
+            continue
         (grown if highest[1] > highest[0] else mistakes).append(new)
+    if without and not mistakes:
+        return untold(*without)
     if not grown and not mistakes:
         return untold("no record was created meanwhile, and records don't say when they were")
     return judged(
@@ -320,8 +411,8 @@ def unique_ids(survey: Survey) -> Finding:
         for name, ids in pages.items()
         if len(ids) > len(set(ids))
     ]
-    if not any(pages.values()):
-        return untold("no record could be read")
+    if not any(len(ids) >= _PAIR for ids in pages.values()):
+        return untold("too few records: no list has two")
     return judged(
         mistakes,
         f"{sum(map(len, pages.values()))} ids of {len(pages)} lists",
@@ -333,8 +424,8 @@ def visit_ids(survey: Survey) -> Finding:
     """Check that ids of visits are unique on a page, and tell whether they are the same on another one."""
     listing = survey.listing("website_visits")
     page = whole(survey.full(listing))
-    if not (ids := _ids(page.rows)):
-        return untold("there are no visits")
+    if len(ids := _ids(page.rows)) < _PAIR:
+        return untold("too few records: there are no two visits")
     short = survey.ask(listing.row.path, {"limit": str(_SMALL_PAGE + 1)})
     same = "the same" if _ids(short.rows) == ids[: _SMALL_PAGE + 1] else "others"
     twice = len(ids) - len(set(ids))
@@ -376,3 +467,8 @@ def _known(numbers: Sequence[int | None]) -> list[int]:
 def _ascend(numbers: Sequence[int | None]) -> bool:
     known = _known(numbers)
     return len(known) == len(numbers) and all(low <= high for low, high in itertools.pairwise(known))
+
+
+def _silent(answer: Answer) -> bool:
+    """Tell whether it neither answers the question nor refuses it."""
+    return not (answer.ok or answer.refused)

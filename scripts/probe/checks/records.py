@@ -6,8 +6,6 @@ from collections import Counter
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-import requests
-
 from scripts.probe import documented
 from scripts.probe.findings import Finding, judged, untold
 from scripts.probe.forms import VALUE_TYPES, forms_of, time_forms, type_word
@@ -50,14 +48,15 @@ def all_columns(survey: Survey) -> Finding:
     mistakes = [
         f"{name} is answered {answers[name].said}; refused: {', '.join(survey.refused_columns.get(name, ['unknown']))}"
         for name, page in pages.items()
-        if name in survey.refused_columns or not page.ok
+        if name in survey.refused_columns or page.denied
     ]
+    unsure = [f"{name} is answered {page.said}" for name, page in pages.items() if not page.ok and not page.denied]
     told = [
         f"{name}: {len(wanted[name].columns)} columns of {len(page.rows)} records in {page.seconds:.1f} s"
         for name, page in pages.items()
     ]
     late = [f"{name}: a full page is answered {answer.said}" for name, answer in answers.items() if answer.failed]
-    return judged(mistakes, *late, *told)
+    return judged(mistakes, *late, *told, unsure=unsure)
 
 
 def thin_records(survey: Survey) -> Finding:
@@ -140,18 +139,22 @@ def fields_by_type(survey: Survey) -> Finding:
     """Check that the fields of each type of objects are answered, and no others."""
     if not survey.object_types:
         return untold("there are no types of objects")
-    mistakes, sizes = [], []
+    mistakes: list[str] = []
+    unsure: list[str] = []
+    sizes: list[int] = []
     for place, type_id in enumerate(survey.object_types, start=1):
         answer = survey.ask(rows()["custom_fields"].path, {"entityType": type_id})
         if not answer.ok:
-            mistakes.append(f"type {place} is answered {answer.said}")
+            (mistakes if answer.denied else unsure).append(f"type {place} is answered {answer.said}")
             continue
         sizes.append(len(answer.rows))
         if others := sum(row.get("objectTypeId") != type_id for row in answer.rows):
             mistakes.append(f"type {place} returns {others} fields of others")
-    return judged(
-        mistakes, f"{len(sizes)} of {len(survey.all_object_types)} types, with {', '.join(map(str, sizes))} fields"
-    )
+    fields = f", with {', '.join(map(str, sizes))} fields" if sizes else ""
+    told = f"answered: {len(sizes)} of {len(survey.all_object_types)} types{fields}"
+    if not mistakes and not any(sizes):
+        return untold("too few records: no type has fields", *unsure, told)
+    return judged(mistakes, told, unsure=unsure)
 
 
 def value_types(survey: Survey) -> Finding:
@@ -249,22 +252,27 @@ def single_fields(survey: Survey) -> Finding:
     contacts = survey.listing("contacts")
     whole(survey.thin(contacts))
     ids = [str(row["id"]) for row in survey.fields_of("contact") if "id" in row]
-    if not ids:
-        return untold("contacts have no custom fields")
+    if len(ids) <= 1:
+        return untold("too few records: contacts have no two custom fields")
     mistakes, told = [], []
+    unsure: list[str] = []
     for wanted in (ids[:1], ids[:MOST_FIELDS]):
         answer = survey.with_columns(contacts, wanted, limit="2")
         told.append(f"{len(wanted)} at once: {answer.said}")
         others = {key for row in answer.rows for key in _fields(row)} - set(wanted)
-        if not answer.ok or others:
-            mistakes.append(f"{len(wanted)} at once" + (f" return {len(others)} others" if others else " are refused"))
+        if others:
+            mistakes.append(f"asked for {len(wanted)} at once, it returns {len(others)} more")
+        elif not answer.ok:
+            (mistakes if answer.denied else unsure).append(f"asked for {len(wanted)} at once, it answers {answer.said}")
     if foreign := _foreign_field(survey):
         params, field_id = foreign
         answer = survey.ask_too_much(rows()["objects"].path, {**params, "limit": "2", "cols": field_id})
         told.append(f"one of another type of objects: {answer.said}")
-        if answer.status != requests.codes.bad_request:
+        if answer.ok:
             mistakes.append("a field of another type of objects isn't refused")
-    return judged(mistakes, *told)
+        elif not answer.refused:
+            unsure.append("the question of a field of another type failed")
+    return judged(mistakes, *told, unsure=unsure)
 
 
 def _foreign_field(survey: Survey) -> tuple[dict[str, str], str] | None:

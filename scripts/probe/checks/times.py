@@ -51,7 +51,7 @@ def date_bounds(survey: Survey) -> Finding:
     activity = _lonely(survey)
     start, end = _returned(survey, activity, "startDate"), _returned(survey, activity, "endDate")
     mistakes = [
-        f"`{name}` of {date} {'returns' if found[date] else 'leaves out'} it"
+        f"`{name}` of {date} {'returns it' if found[date] else 'leaves it out'}"
         for name, found, date, expected in (
             ("startDate", start, "the second before", True),
             ("startDate", start, "the next second", False),
@@ -89,6 +89,8 @@ def stored_times(survey: Survey) -> Finding:
 def nothing_before_1970(survey: Survey) -> Finding:
     """Check that no activity lies before 1970."""
     listing = survey.listing("activities")
+    if not whole(survey.thin(listing)).rows:
+        raise UntoldError("too few records: there are no activities")
     answer = whole(survey.ask(listing.row.path, {"endDate": _BEFORE_1970, "limit": "1", "cols": "recordCount"}))
     told = f"{len(answer.rows)} rows, counted {answer.count}"
     return broken(told) if answer.rows or answer.count else holds(told)
@@ -100,13 +102,17 @@ def _lonely(survey: Survey) -> _Activity:
     :raises UntoldError: if the first and the last page have none
     """
     listing = survey.listing("activities")
+    shown = []
     for direction in ("asc", "desc"):
         rows = [activity for row in whole(survey.thin(listing, direction)).rows if (activity := _activity(row))]
+        shown += rows
         ordered = sorted(rows, key=lambda each: each.time)
         for before, this, after in zip(ordered, ordered[1:], ordered[2:], strict=False):
             alone = this.time - before.time > _LONELY and after.time - this.time > _LONELY
             if alone and this.time.microsecond and this.time.second in _MIDDLE:
                 return this
+    if shown and not any(each.time.microsecond for each in shown):
+        raise UntoldError("times are shown in whole seconds")
     raise UntoldError("no activity on the first and the last page is alone in its seconds")
 
 
@@ -127,8 +133,18 @@ def _returns(survey: Survey, activity: _Activity, name: str, at: datetime) -> bo
     other = {"startDate": ("endDate", _OTHER_BOUND), "endDate": ("startDate", -_OTHER_BOUND)}[name]
     dates = {name: _text(at), other[0]: _text(activity.time + other[1])}
     listing = survey.listing("activities")
-    order = {"sort": "activityTime", "direction": "asc", "limit": str(survey.page_size)}
-    return activity.key in {row.get("id") for row in whole(survey.ask(listing.row.path, {**order, **dates})).rows}
+    # From the date that is tried on, so that the activity, if it is returned, is among the first ones.
+    upwards = name == "startDate"
+    order = {"sort": "activityTime", "direction": "asc" if upwards else "desc", "limit": str(survey.page_size)}
+    page = whole(survey.ask(listing.row.path, {**order, **dates}))
+    if activity.key in {row.get("id") for row in page.rows}:
+        return True
+    if page.cursor:
+        times = [found.time for row in page.rows if (found := _activity(row))]
+        beyond = times and (max(times) > activity.time if upwards else min(times) < activity.time)
+        if not beyond:
+            raise UntoldError("more activities lie near it than a page holds")
+    return False
 
 
 def _text(at: datetime) -> str:
