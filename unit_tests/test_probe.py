@@ -617,7 +617,7 @@ def test_given_consent_when_called_then_it_probes_and_writes_the_report(
     assert api.log.requests
     assert [path.name for path in (tmp_path / "output").iterdir()] == ["probe.md"]
     printed = capsys.readouterr()
-    assert "At most 120 requests, 5 a second" in printed.out
+    assert "At most 120 requests, at most 5 a second, over one to five minutes" in printed.out
     assert "50 rows: 45 hold, 0 don't hold, 5 can't be told here" in printed.out
     assert "100 requests" in printed.err
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -219,3 +220,55 @@ def test_given_answers_that_can_not_be_scrubbed_when_called_then_the_report_is_w
     assert "The answers can't be kept: OverflowError." in printed
     assert "Qzxj" not in printed
     assert [path.name for path in output.iterdir()] == ["probe.md"]
+
+
+# What it says
+
+
+def test_given_a_run_that_read_nothing_when_reported_then_it_says_what_to_mend_first() -> None:
+    outcome = run(usual(faults=[Fault("forbidden_403")]))
+
+    text = report(outcome, "a workspace", TODAY)
+
+    assert f"Nothing was read, so nothing was told. First mend what ended it: {outcome.ended_early}" in text
+    assert "Paste this report" not in text
+    assert "every row that could be told holds" not in text
+    assert text.count(outcome.ended_early) == 2
+    assert outcome.findings["A05"].evidence == "the run ended before"
+
+
+def test_given_a_429_when_called_then_it_tells_that_it_waits(
+    command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    faults = [Fault("rate_limited", path="/v2/tags", seconds=7, times=1)]
+
+    assert command(usual(faults=faults), "--yes") == 0
+
+    assert "    waiting 7 s, after a 429\n" in capsys.readouterr().err
+
+
+def test_given_a_terminal_when_called_then_it_shows_what_is_looked_at(
+    command: Command, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+
+    assert command(usual(), "--yes") == 0
+
+    assert re.search(r"requests; A05 limit may be 200\.", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    ("faults", "row", "said"),
+    [
+        ([Fault("bad_request_400", path="/v2/custom-fields", when=bool)], "A20", "answered: 0 of 5 types"),
+        (
+            [Fault("bad_request_400", path="/v2/contacts", when=lambda params: "cf_1" in params.get("cols", ""))],
+            "A25",
+            "at once, it answers 400",
+        ),
+    ],
+)
+def test_given_a_row_that_is_broken_when_probed_then_its_evidence_can_be_read(
+    faults: list[Fault], row: str, said: str
+) -> None:
+    assert said in run(usual(faults=faults)).findings[row].evidence

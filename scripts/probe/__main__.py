@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import sys
 import tempfile
@@ -22,7 +23,7 @@ from urllib.parse import urlsplit
 
 from integration_tests.sandbox import Api, Sandbox, Traits, Workspace
 from scripts.probe.answers import LOOPBACK, MOST_REQUESTS, Client
-from scripts.probe.assumptions import ROOT
+from scripts.probe.assumptions import ROOT, title
 from scripts.probe.cassette import cassette
 from scripts.probe.checks.answers import BURST
 from scripts.probe.report import report, summary
@@ -42,7 +43,8 @@ _TOKEN = re.compile(r"[\x21-\x7e]+")
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 _REPORT, _CASSETTE = "probe.md", "probe-cassette.json"
 _INTENT = """\
-    At most {requests} requests, 5 a second, over about a minute; at its end it waits until a cursor is a minute old.
+    At most {requests} requests, at most 5 a second, over one to five minutes.
+    At its end it waits until a cursor is a minute old.
     All of them read (GET). One sends a made-up token, to see how that is refused.
     {report} will hold counts, types, lengths, forms such as c_<4 digits>, statuses, and the names that
     the API gives to fields and headers. No name, address, text, id, or token."""
@@ -79,7 +81,7 @@ def _main(read: argparse.Namespace) -> int:
             _say("Nothing was asked.")
             return 1
         progress = _Progress(MOST_REQUESTS + BURST if read.provoke_429 else MOST_REQUESTS)
-        client = Client(api_url, token, told=progress.requests)
+        client = Client(api_url, token, told=progress.requests, waits=progress.waits)
         # Written before the sandbox is closed, which takes a moment that a second Ctrl-C would cut short.
         with _stoppable():
             outcome = probe(client, provoke=read.provoke_429, told=progress.row)
@@ -234,7 +236,7 @@ class _Progress:
 
     def row(self, check: Check) -> None:
         """Name the row that is looked at."""
-        self._row = check.row
+        self._row = f"{check.row} {title(check.row)}"
         self._show()
 
     def requests(self, number: int) -> None:
@@ -244,9 +246,18 @@ class _Progress:
         if not self._live and number % _STEP == 0:
             _tell(f"    {number} requests\n")
 
+    def waits(self, seconds: float) -> None:
+        """Tell that it waits, as a 429 asks for."""
+        if self._live:
+            _tell(f"\r    {self._number} of at most {self._most} requests; waiting {seconds:.0f} s, after a 429\x1b[K")
+        else:
+            _tell(f"    waiting {seconds:.0f} s, after a 429\n")
+
     def _show(self) -> None:
         if self._live:
-            _tell(f"\r    {self._number} of at most {self._most} requests; {self._row} ")
+            line = f"    {self._number} of at most {self._most} requests; {self._row}"
+            # The end of a longer line is wiped, and none is longer than the terminal is wide.
+            _tell(f"\r{line[: shutil.get_terminal_size().columns - 1]}\x1b[K")
 
     def end(self) -> None:
         """Leave the line."""

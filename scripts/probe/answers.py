@@ -164,6 +164,8 @@ class Client:
     api_url: str
     token: str
     told: Callable[[int], None] = lambda _: None
+    waits: Callable[[float], None] = lambda _: None
+    """Called before it waits as a 429 asks for, with the seconds."""
     most: int = MOST_REQUESTS
     answers: list[Answer] = field(default_factory=list)
     """All of them, in the order in which they were received."""
@@ -301,7 +303,9 @@ class Client:
                     break
                 failed = True
                 continue
-            time.sleep(min(wait_of(answer) or 1.0, _LONGEST_WAIT))
+            seconds = min(wait_of(answer) or 1.0, _LONGEST_WAIT)
+            self.waits(seconds)
+            time.sleep(seconds)
         return answer
 
     def _pause(self) -> None:

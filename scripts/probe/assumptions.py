@@ -4,12 +4,14 @@ import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from textwrap import shorten
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 _PAGE = ROOT / "CONTRIBUTING.md"
 _SECTION = "\n## What we assume of the API\n"
 _CELLS = re.compile(r" *(?<!\\)\| *")
 _ID = re.compile(r"A\d+")
+_TITLE = 60
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,11 @@ class Assumption:
     claim: str
     left_open: str
     if_wrong: str
+
+
+def title(row: str) -> str:
+    """Tell in a few words what a row assumes."""
+    return shorten(assumptions()[row].claim.replace("`", ""), _TITLE, placeholder=" …")
 
 
 @cache

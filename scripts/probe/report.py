@@ -75,7 +75,7 @@ def report(outcome: Outcome, of: str, today: date) -> str:
         ),
         "## What would need a change",
         _changes(outcome),
-        "Paste this report into an issue (“Probe of a workspace”); it is all that is needed.",
+        _advice(outcome),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -83,6 +83,20 @@ def report(outcome: Outcome, of: str, today: date) -> str:
 def _cells(column: facts.Column) -> Sequence[str]:
     there = f"{len(column.values)} of {column.records}"
     return (column.stream, f"`{column.name}`", there, str(column.nulls), column.form)
+
+
+def _told_any(outcome: Outcome) -> bool:
+    return any(finding.verdict is not Verdict.UNTOLD for finding in outcome.findings.values()) and any(
+        answer.ok for answer in outcome.survey.client.answers
+    )
+
+
+def _advice(outcome: Outcome) -> str:
+    """Tell what to do with the report."""
+    if _told_any(outcome):
+        return "Paste this report into an issue (“Probe of a workspace”); it is all that is needed."
+    first = f" First mend what ended it: {outcome.ended_early}" if outcome.ended_early else ""
+    return f"Nothing was read, so nothing was told.{first} Then run it again."
 
 
 def _told(find: Callable[[Sequence[Answer]], Iterable[str]], answers: Sequence[Answer]) -> str:
@@ -99,6 +113,8 @@ def _or_failure(make: Callable[[], str]) -> str:
 
 def _changes(outcome: Outcome) -> str:
     rows = [row for row, finding in outcome.findings.items() if finding.verdict is Verdict.BROKEN]
+    if not _told_any(outcome):
+        return "No row could be told."
     if not rows:
         return "Nothing: every row that could be told holds."
     return _list(
