@@ -55,8 +55,14 @@ def test_given_an_answer_without_bottom_when_probed_then_there_is_a_report(path:
     assert "200, without JSON" in report(outcome, "a workspace", TODAY)
 
 
-@pytest.mark.parametrize("location", ["http://[x", "https://exa\u2100mple.example/", "//x:99999999/"])
-@pytest.mark.parametrize("path", [STATUS, "/v2/contacts"])
+@pytest.mark.parametrize(
+    ("path", "location"),
+    [
+        (STATUS, "http://[x"),
+        (STATUS, "https://exa\u2100mple.example/"),
+        ("/v2/contacts", "//x:99999999/"),
+    ],
+)
 def test_given_a_redirect_to_nowhere_when_probed_then_there_is_a_report(path: str, location: str) -> None:
     outcome = run(usual(faults=[Fault("redirect", path=path, location=location)]))
 

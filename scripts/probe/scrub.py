@@ -14,6 +14,7 @@ import hmac
 import re
 import unicodedata
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from random import Random
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -94,7 +95,7 @@ class Scrubber:
         if not isinstance(record, dict):
             return self._part(record)
         return {
-            self._key_of(name): self._part(part, name, opaque=name not in documented.keys() | _ENVELOPE)
+            self._key_of(name): self._part(part, name, opaque=name not in _known_keys())
             for name, part in record.items()
         }
 
@@ -110,7 +111,7 @@ class Scrubber:
             case dict() if key == _MAP:
                 return {self.text(name): self._entry(part) for name, part in value.items()}
             case dict():
-                known = documented.keys() | _ENVELOPE
+                known = _known_keys()
                 return {
                     self._known(name, known): self._part(part, name, opaque=name not in known)
                     for name, part in value.items()
@@ -232,6 +233,11 @@ class Scrubber:
             drawn = sorted(self._draw(f"{second} {length}").sample(range(1, 10**length), len(old)))
             new |= {(second, fraction): f"{number:0{length}}" for fraction, number in zip(old, drawn, strict=True)}
         return new
+
+
+@cache
+def _known_keys() -> frozenset[str]:
+    return documented.keys() | _ENVELOPE
 
 
 def _fractions(value: Any) -> Iterator[tuple[str, str]]:
