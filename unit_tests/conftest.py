@@ -37,8 +37,8 @@ from unit_tests.streams import catalog
 API_URL = "https://api.commonroom.io/community"
 NOW = "2026-07-01T00:00:00Z"  # half a day after the sandbox's last activity
 
-# The same examples each time, and none fails for being slow: the machine may be busy. `--hypothesis-profile=search`
-# draws others, and more of them.
+# The same examples each time, as long as the same modules are loaded, and none fails for being slow: the machine may
+# be busy. `--hypothesis-profile=search` draws others, and more of them.
 settings.register_profile(
     "repeatable",
     derandomize=True,

@@ -586,6 +586,15 @@ def test_given_marked_values_when_recorded_then_no_mark_stands_in_the_cassette(m
 # The command
 
 
+def run_main(folder: Path, api: Api, *options: str, **config: Any) -> int:
+    """Run the command with a configuration in a folder, and return its exit code; the report goes to ``output``."""
+    path = folder / "config.json"
+    path.write_text(json.dumps({"api_token": api.token, **config}))
+    with requests_mock.Mocker() as mocker:
+        mount(mocker, api, API_URL)
+        return main(["--config", str(path), "--output", str(folder / "output"), *options])
+
+
 @pytest.fixture
 def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     """Run the command in a folder of its own, with a configuration: ``command(api, "--yes", answer="y")``."""
@@ -597,11 +606,7 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., in
             return answer
 
         monkeypatch.setattr("builtins.input", reply)
-        path = tmp_path / "config.json"
-        path.write_text(json.dumps({"api_token": api.token, **config}))
-        with requests_mock.Mocker() as mocker:
-            mount(mocker, api, API_URL)
-            return main(["--config", str(path), "--output", str(tmp_path / "output"), *options])
+        return run_main(tmp_path, api, *options, **config)
 
     return run_command
 

@@ -1,26 +1,24 @@
 """The probe's ends: whatever it meets, and however it is stopped, it says so in a sentence and writes what it has."""
 
-import json
 import os
 import re
 import signal
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-import requests_mock
 
-from integration_tests.sandbox import ENDPOINTS, Api, Fault, Traits, mount
+from integration_tests.sandbox import ENDPOINTS, Fault, Traits
 from integration_tests.sandbox.messages import Answer, Call
 from scripts.probe.__main__ import main
 from scripts.probe.answers import Answer as Received
 from scripts.probe.answers import wait_of
 from scripts.probe.report import report
-from unit_tests.conftest import API_URL
-from unit_tests.test_probe import STATUS, TODAY, run, usual
+from unit_tests.test_probe import STATUS, TODAY, run, run_main, usual
 
 Command = Callable[..., int]
 FIRST = {STATUS, "/v2/contacts", "/v2/organizations"}
@@ -30,14 +28,7 @@ FIRST = {STATUS, "/v2/contacts", "/v2/organizations"}
 def command(tmp_path: Path) -> Command:
     """Run the command with a configuration, in a folder of its own: ``command(api, "--yes", api_url="…")``."""
 
-    def run_command(api: Api, *options: str, **config: Any) -> int:
-        path = tmp_path / "config.json"
-        path.write_text(json.dumps({"api_token": api.token, **config}))
-        with requests_mock.Mocker() as mocker:
-            mount(mocker, api, API_URL)
-            return main(["--config", str(path), "--output", str(tmp_path / "output"), *options])
-
-    return run_command
+    return partial(run_main, tmp_path)
 
 
 # Answers that no one foresaw
