@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from integration_tests.sandbox import Api, Sandbox, Traits, Workspace
-from scripts.probe.answers import LOOPBACK, MOST_REQUESTS, Client
+from scripts.probe.answers import LOOPBACK, MOST_REPEATS, MOST_REQUESTS, Client
 from scripts.probe.assumptions import ROOT, title
 from scripts.probe.cassette import cassette
 from scripts.probe.checks.answers import BURST
@@ -43,7 +43,8 @@ _TOKEN = re.compile(r"[\x21-\x7e]+")
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 _REPORT, _CASSETTE = "probe.md", "probe-cassette.json"
 _INTENT = """\
-    At most {requests} requests, at most 5 a second, over one to five minutes.
+    At most {requests} requests, at most 5 a second, over one to five minutes. {repeats} of them are kept for asking
+    again: what failed, and what would break a row.
     At its end it waits until a cursor is a minute old.
     All of them read (GET). One sends a made-up token, to see how that is refused.
     {report} will hold counts, types, lengths, forms such as c_<4 digits>, statuses, and the names that
@@ -94,21 +95,28 @@ def _write(outcome: Outcome, of: str, read: argparse.Namespace) -> None:
     """Write the files, and say what is in them."""
     today = datetime.now(UTC).date()
     # One of a former run would be taken for this one's.
-    (read.output / _CASSETTE).unlink(missing_ok=True)
-    (read.output / _REPORT).write_text(report(outcome, of, today), encoding="utf-8")
+    text = report(outcome, of, today)
+    where = f"==> The report: {read.output / _REPORT}"
+    try:
+        (read.output / _CASSETTE).unlink(missing_ok=True)
+        (read.output / _REPORT).write_text(text, encoding="utf-8")
+    except OSError as error:
+        _say(text)
+        where = f"==> The report stands above; {read.output / _REPORT} can't be written: {error.strerror}."
     kept = ""
     if read.record:
         try:
-            text = cassette(outcome.survey.client.answers, today, token_bytes(32))
-            (read.output / _CASSETTE).write_text(text, encoding="utf-8")
+            recorded = cassette(outcome.survey.client.answers, today, token_bytes(32))
+            (read.output / _CASSETTE).write_text(recorded, encoding="utf-8")
             kept = f"==> The answers: {read.output / _CASSETTE}"
         except Exception as error:  # noqa: BLE001  # an answer that no one foresaw; and what it says may quote one
-            (read.output / _CASSETTE).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                (read.output / _CASSETTE).unlink(missing_ok=True)
             kept = f"==> The answers can't be kept: {type(error).__name__}. The report doesn't need them."
     _say(f"==> {summary(outcome)}")
     if outcome.ended_early:
         _say(f"==> It ended early: {outcome.ended_early}")
-    _say(f"==> The report: {read.output / _REPORT}")
+    _say(where)
     if kept:
         _say(kept)
 
@@ -165,7 +173,7 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
 
 def _agreed(read: argparse.Namespace) -> bool:
     """Say what will be done, and ask."""
-    _say(_INTENT.format(requests=MOST_REQUESTS, report=read.output / _REPORT))
+    _say(_INTENT.format(requests=MOST_REQUESTS, repeats=MOST_REPEATS, report=read.output / _REPORT))
     if read.provoke_429:
         _say(f"    And {BURST} requests at once, so that some are answered 429: others who use the token wait too.")
     if read.record:
