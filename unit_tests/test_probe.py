@@ -17,7 +17,7 @@ from integration_tests.sandbox import ENDPOINTS, Api, Fault, Traits, Workspace, 
 from integration_tests.sandbox.log import RequestLog
 from integration_tests.sandbox.messages import Answer, Call, iso, json_answer
 from scripts.probe.__main__ import main
-from scripts.probe.answers import MOST_REQUESTS, Client
+from scripts.probe.answers import MOST_QUESTIONS, MOST_REQUESTS, Client
 from scripts.probe.assumptions import assumptions
 from scripts.probe.cassette import cassette
 from scripts.probe.checks import CHECKS
@@ -401,7 +401,8 @@ def test_given_an_api_that_answers_nothing_of_use_when_probed_then_it_ends_soon_
     outcome = run(api)
 
     assert len(api.log.requests) <= 6
-    assert outcome.ended_early.startswith(f"5 requests in a row were of no use, the last one {advice}")
+    number = 3 if kind == "hang" else 5
+    assert outcome.ended_early.startswith(f"{number} requests in a row were of no use, the last one {advice}")
     assert list(outcome.findings) == list(assumptions())
     assert rows_with(outcome, Verdict.HOLDS) == set()
     assert f"**It ended early:** {outcome.ended_early}" in report(outcome, "a workspace", TODAY)
@@ -470,8 +471,8 @@ def test_however_large_the_workspace_when_probed_then_few_requests_are_sent_and_
 
     outcome = run(api)
 
-    assert outcome.findings["A49"].verdict is Verdict.HOLDS
-    assert len(api.log.requests) <= MOST_REQUESTS
+    assert rows_with(outcome, Verdict.UNTOLD) == NOT_TOLD
+    assert len(api.log.requests) <= MOST_QUESTIONS < MOST_REQUESTS
     times = [request.started_at for request in api.log.requests]
     assert min(later - earlier for earlier, later in zip(times, times[5:], strict=False)) > 0.99
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
 import pytest
@@ -100,6 +101,12 @@ class Passing:
         return api.answer(call)
 
 
+@cache
+def large() -> Workspace:
+    """Make a workspace that takes as many questions as any; don't change it."""
+    return Workspace.generate(segments=40)
+
+
 # Clocks, limits, tokens and records aren't answers that pass; and two sandboxes with different cursors aren't one.
 NOT_PASSING = {"A01", "A02", "A03", "A04", "A07", "A32", "A33", "A38", "A45", "A46"}
 
@@ -123,7 +130,7 @@ def test_given_an_odd_answer_that_is_not_repeated_when_probed_then_no_row_is_sai
 def test_given_an_api_that_fails_now_and_then_when_probed_then_every_row_is_asked_for_and_none_is_said_to_be_broken(
     kind: str, every: int
 ) -> None:
-    api = usual(Workspace.generate(segments=40), faults=[Fault(kind, every=every)])
+    api = usual(large(), faults=[Fault(kind, every=every)])
 
     outcome = run(api)
 
@@ -375,11 +382,11 @@ def refused_except(*paths: str, when: Callable[[Any], bool]) -> Api:
 
 
 LITTLE = (
-    Little("A09", lambda: only("contacts", "organizations", "segments"), "2 last pages with records, and it takes 3"),
+    Little("A09", lambda: only("contacts", "organizations", "segments"), "2 of at least 3 last pages with records"),
     Little(
         "A11",
         lambda: usual(traits=with_rows("/v2/custom-fields", lambda rows: rows[:50])),
-        "50 rows in the longest of them, and it takes 51",
+        "50 of at least 51 rows in the longest of them",
     ),
     Little(
         "A12",
@@ -391,9 +398,9 @@ LITTLE = (
                 }
             )
         ),
-        "1 bodies that have any, and it takes 2",
+        "1 of at least 2 bodies that have any",
     ),
-    Little("A22", lambda: only("contacts", "organizations"), "2 streams that have any, and it takes 5"),
+    Little("A22", lambda: only("contacts", "organizations"), "2 of at least 5 streams that have any"),
     Little(
         "A23",
         lambda: usual(
@@ -401,18 +408,18 @@ LITTLE = (
                 "/v2/custom-fields", lambda rows: [row for row in rows if row["valueType"] in {"string", "boolean"}]
             )
         ),
-        "2 types of custom fields that have values, and it takes 3",
+        "2 of at least 3 types of custom fields that have values",
     ),
     Little(
         "A44",
         lambda: refused_except("/v2/contacts", when=lambda params: "cursor" in params),
-        "1 lists that refuse, and it takes 2",
+        "1 of at least 2 lists that refuse",
     ),
-    Little("A47", lambda: only("contacts", "organizations"), "2 lists that have any, and it takes 3"),
+    Little("A47", lambda: only("contacts", "organizations"), "2 of at least 3 lists that have any"),
     Little(
         "A49",
         lambda: refused_except("/v2/contacts", when=lambda params: "notAParameter" in params),
-        "1 lists that refuse, and it takes 2",
+        "1 of at least 2 lists that refuse",
     ),
 )
 

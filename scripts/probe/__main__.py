@@ -153,7 +153,10 @@ def _stoppable() -> Iterator[None]:
 def _say(text: str) -> None:
     """Print a line, unless no one is there any more to read it."""
     try:
-        print(text, flush=True)
+        try:
+            print(text, flush=True)
+        except UnicodeEncodeError:
+            print(text.encode("ascii", "backslashreplace").decode(), flush=True)
     except OSError:
         # Else the end of Python fails of what is still to be flushed.
         with contextlib.suppress(OSError), Path(os.devnull).open("w", encoding="utf-8") as nowhere:

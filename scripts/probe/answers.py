@@ -37,8 +37,8 @@ _TRIES = 3
 """How often a request is sent that is answered 429; one that fails otherwise, once less."""
 _TIMEOUT_WORD = "Timeout"
 """What the names of errors end in that say that an answer took too long."""
-_IN_VAIN = 5
-"""So many answers in a row that are of no use end the run."""
+_IN_VAIN, _IN_VAIN_LATE = 5, 3
+"""So many answers in a row that are of no use end the run, and so many that don't arrive in time."""
 _MOST_DIGITS = 18
 """A number of more is none that anything counts."""
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -224,6 +224,7 @@ class Client:
     _next: float = 0.0
     _useful: bool = False
     _in_vain: int = 0
+    _late: int = 0
     _closed: str = ""
 
     def get(
@@ -413,9 +414,10 @@ class Client:
         self._useful = self._useful or answer.ok
         # Once something was read, the API may refuse as much as it likes, but it has to be the API that does.
         self._in_vain = self._in_vain + 1 if answer.failed or not self._useful else 0
-        if self._in_vain >= _IN_VAIN:
+        self._late = self._late + 1 if answer.timed_out else 0
+        if self._in_vain >= _IN_VAIN or self._late >= _IN_VAIN_LATE:
             raise EndedError(
-                f"{_IN_VAIN} requests in a row were of no use, the last one {answer.said}. {_advice(answer)}"
+                f"{self._in_vain} requests in a row were of no use, the last one {answer.said}. {_advice(answer)}"
             )
 
 

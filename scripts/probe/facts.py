@@ -147,6 +147,7 @@ def transport(survey: Survey) -> Iterator[str]:
     )
     if (connections := survey.client.connections()) is not None:
         yield f"connections: {connections} for {survey.client.sent} requests"
-    yield f"asked again: {survey.client.repeats} times, since it had failed or would have broken a row"
+    if survey.client.repeats:
+        yield f"asked again: {survey.client.repeats} times, what had failed or would have broken a row"
     limited = sum(answer.status == requests.codes.too_many_requests for answer in answers)
     yield f"429: {limited} answers"

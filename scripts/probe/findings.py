@@ -87,7 +87,7 @@ def judged(mistakes: Sequence[Mistake], *evidence: str, unsure: Sequence[str] = 
 
 def too_little(seen: int, wanted: int, what: str) -> list[str]:
     """Say that there is too little of something to tell by; nothing if there is enough."""
-    return [f"{_TOO_LITTLE} {seen} {what}, and it takes {wanted}"] if seen < wanted else []
+    return [f"{_TOO_LITTLE} {seen} of at least {wanted} {what}"] if seen < wanted else []
 
 
 def _sentence(parts: Sequence[str]) -> str:

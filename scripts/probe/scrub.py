@@ -87,10 +87,10 @@ class Scrubber:
         """
         known = documented.keys_at(path)
         match body:
+            case _ if not ok:
+                return self._part(body, "", _ENVELOPE)
             case list():
                 return [self._record(row, known) for row in body]
-            case dict() if not ok:
-                return self._part(body, "", _ENVELOPE)
             case dict() if any(name in body for name in (*_ROWS, "success", "error")):
                 return {
                     self._known(name, _ENVELOPE): self._rows(part, known)

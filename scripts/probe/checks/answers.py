@@ -208,16 +208,16 @@ def body_of_refusals(survey: Survey) -> Finding:
         _with_made_up_token(survey, path)
     refusals = [answer for answer in survey.client.answers if answer.status == requests.codes.forbidden]
     others = [answer for answer in survey.client.latest() if _is_foreign(answer)]
-    passing = sum(map(_is_foreign, refusals)) and not others
+    passing = sum(map(_is_foreign, refusals)) if not others else 0
     keys = {key for answer in refusals if isinstance(answer.body, dict) for key in answer.body}
     known = sorted(keys & documented.REFUSAL.keys())
     evidence = f"{len(refusals)} answers of 403, with the keys {', '.join(known) or 'none'}"
     evidence += f", and {len(keys) - len(known)} that aren't documented" if len(keys) > len(known) else ""
     return judged(
-        [mistake(f"{len(others)} questions are answered 403 with neither JSON nor nothing", *others)] if others else [],
+        [mistake(f"questions answered 403 with something else than JSON: {len(others)}", *others)] if others else [],
         evidence,
         unsure=[
-            *([f"{sum(map(_is_foreign, refusals))} were neither JSON nor empty, and were when asked again"] * passing),
+            *([f"something else than JSON, but not when asked again: {passing}"] if passing else []),
             *too_little(len(refusals), _FEW, "answers of 403"),
         ],
     )
@@ -242,7 +242,7 @@ def redirects(survey: Survey) -> Finding:
     # Different questions that were answered so are evidence enough.
     seen_in = away if len(away) < _FEW else []
     return judged(
-        [mistake(f"{len(away)} questions are led elsewhere", *seen_in)] if away else [],
+        [mistake(f"questions led elsewhere: {len(away)}", *seen_in)] if away else [],
         evidence,
         unsure=[
             *(["it led elsewhere, and didn't when asked again"] if elsewhere and not away else []),
@@ -343,14 +343,12 @@ def slowest(survey: Survey) -> Finding:
     still = [answer for answer in latest if not answer.status or answer in late]
     evidence = f"the slowest of {len(answers)} took {max(answer.seconds for answer in answers):.1f} s"
     which = ", ".join(sorted({f"`{each.place}` ({each.failure or f'{each.seconds:.0f} s'})" for each in still}))
-    passing = len(late) - sum(answer in late for answer in still)
+    passing = len({answer.question for answer in late} - {answer.question for answer in still})
     return judged(
-        [mistake(f"{len(still)} questions weren't answered in time, also when asked again: {which}", *still)]
-        if still
-        else [],
+        [mistake(f"not answered in time, also when asked again: {which}", *still)] if still else [],
         evidence,
         unsure=[
-            *([f"{passing} weren't answered in time, and were when asked again"] if passing else []),
+            *([f"questions answered in time only when asked again: {passing}"] if passing else []),
             *too_little(len(answers), _MANY, "answers"),
         ],
     )
