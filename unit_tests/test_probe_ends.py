@@ -101,7 +101,7 @@ def test_given_a_429_when_asked_how_long_to_wait_then_it_is_read_as_the_connecto
         ("data_null", "/v2/topics", r"- Headers: "),
         ("success_false", "/v2/topics", r"- Fields: .*body: `error`"),
         ("no_content_204", "/v2/topics", r"- Statuses: .*`v2/topics`: 204"),
-        ("ok_empty", "/v2/topics", r"- Statuses: .*`v2/topics`: 200"),
+        ("ok_empty", "/v2/topics", r"- Statuses: .*`v2/topics`: 200, without a body"),
     ],
 )
 def test_given_bodies_that_are_none_when_probed_then_the_report_says_so(kind: str, path: str, said: str) -> None:

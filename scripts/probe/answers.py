@@ -16,7 +16,7 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from source_commonroom.api import exact_json
-from source_commonroom.api.answers import WatchedAdapter
+from source_commonroom.api.answers import AnswerTooLargeError, WatchedAdapter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -169,6 +169,8 @@ class Answer:
         """What was answered, in a few words."""
         if not self.status:
             return f"nothing ({self.failure})"
+        if self.status == requests.codes.ok and not self.size:
+            return f"{self.status}, without a body"
         if self.is_json or not self.size or self.leads_to is not None:
             return str(self.status)
         return f"{self.status}, without JSON"
@@ -425,15 +427,17 @@ def _advice(answer: Answer) -> str:
     """Tell what to look at if there are none but such answers."""
     if answer.failure == requests.exceptions.SSLError.__name__:
         return "Its certificate isn't trusted here: is there a proxy, and is `api_url` right?"
-    if not answer.status:
+    if not answer.status and answer.failure not in _FOREIGN:
         return "Can the API be reached from here?"
     if answer.leads_to is not None:
         return "All requests are redirected: is `api_url` right?"
-    if answer.size and not answer.is_json:
+    if not answer.is_json and (answer.size or not answer.status or answer.status == requests.codes.ok):
         return "Something else than the API answers: is its address right, and is there a firewall or a proxy?"
     return _ADVICE.get(answer.status, "Is the API disturbed? Try again later.")
 
 
+_FOREIGN = {AnswerTooLargeError.__name__, requests.exceptions.ContentDecodingError.__name__}
+"""The errors of answers that the API wouldn't give."""
 _ADVICE = {
     requests.codes.unauthorized: "Is the token right, and what may it read?",
     requests.codes.forbidden: "Is the token right, and what may it read?",

@@ -11,7 +11,7 @@ import requests
 
 from scripts.probe import documented
 from scripts.probe.forms import forms_of, header_form, key_form
-from scripts.probe.known_headers import USUAL
+from scripts.probe.headers import USUAL
 from source_commonroom.table import rows
 
 if TYPE_CHECKING:

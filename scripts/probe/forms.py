@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from scripts.probe.known_headers import is_known
+from scripts.probe.headers import is_known
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

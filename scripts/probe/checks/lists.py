@@ -403,7 +403,10 @@ def not_counted(survey: Survey) -> Finding:
     return judged(
         counted,
         *(f"{name} answers {answer.said}" for name, answer in answers.items()),
-        unsure=[f"the question of {name} failed" for name, answer in answers.items() if _silent(answer)],
+        unsure=[
+            *(f"the question of {name} failed" for name, answer in answers.items() if _silent(answer)),
+            *(f"{name} answers no `meta`" for name, answer in answers.items() if answer.ok and answer.meta is NO_META),
+        ],
     )
 
 

@@ -80,6 +80,7 @@ def all_columns(survey: Survey) -> Finding:
         for name, page in pages.items()
     ]
     late = [f"{name}: a full page is answered {answer.said}" for name, answer in answers.items() if answer.failed]
+    unsure += too_little(sum(bool(page.rows) for page in pages.values()), 1, "lists with records")
     return judged(mistakes, *late, *told, unsure=unsure)
 
 
