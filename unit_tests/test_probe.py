@@ -8,13 +8,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import pytest
 import requests_mock
 
 from integration_tests.sandbox import ENDPOINTS, Api, Fault, Traits, Workspace, mount
-from integration_tests.sandbox.log import RequestLog
 from integration_tests.sandbox.messages import Answer, Call, iso, json_answer
 from scripts.probe.__main__ import main
 from scripts.probe.answers import MOST_QUESTIONS, MOST_REQUESTS, Client
@@ -53,17 +52,7 @@ def usual(workspace: Workspace = WORKSPACE, **more: Any) -> Api:
     return Api(workspace, traits=traits, **{"requests_per_second": 20, "clock": clock, **more})
 
 
-class Answering(Protocol):
-    """What the sandbox is, as far as it is mounted."""
-
-    token: str
-    log: RequestLog
-
-    def answer(self, call: Call) -> Answer:
-        """Answer a call."""
-
-
-def run(api: Answering, *, provoke: bool = False, told: Callable[[int], None] = lambda _: None) -> Outcome:
+def run(api: Api, *, provoke: bool = False, told: Callable[[int], None] = lambda _: None) -> Outcome:
     with requests_mock.Mocker() as mocker:
         mount(mocker, api, API_URL)
         return probe(Client(API_URL, api.token, told), provoke=provoke)

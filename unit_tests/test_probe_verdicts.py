@@ -85,13 +85,13 @@ def slow(seconds: float) -> Api:
     return usual(traits=Traits(otherwise=dict.fromkeys(ENDPOINTS, make)))
 
 
-class Passing:
+class Passing(Api):
     """Answers as one sandbox does, and what is asked again as another one does that is as it should be."""
 
     def __init__(self, api: Api) -> None:
+        super().__init__(api.workspace, token=api.token)
         self._api, self._right = api, usual(api.workspace, token=api.token)
         self._seen: set[tuple[str, str, str | None]] = set()
-        self.token, self.log = api.token, api.log
 
     def answer(self, call: Call) -> Answer:
         """Answer a call."""
