@@ -13,8 +13,8 @@ import requests_mock
 from integration_tests.sandbox import ENDPOINTS, Fault, Traits
 from integration_tests.sandbox.messages import Answer, Call
 from scripts.probe.__main__ import main
+from scripts.probe.answers import MOST_REQUESTS, Client
 from scripts.probe.answers import Answer as Received
-from scripts.probe.answers import Client
 from scripts.probe.cassette import cassette
 from scripts.probe.forms import header_form
 from scripts.probe.report import report
@@ -104,6 +104,51 @@ def test_given_words_where_no_one_foresaw_them_when_probed_then_none_is_written(
     assert [row for row, finding in outcome.findings.items() if "its check failed" in finding.evidence] == []
     assert "qzxj" not in report(outcome, "a workspace", TODAY).casefold()
     assert "qzxj" not in cassette(outcome.survey.client.answers, TODAY, b"a key").casefold()
+
+
+def in_all(value: Any, mark: Callable[[Any], Any]) -> Any:
+    """Mark each object and each value of a body."""
+    match value:
+        case dict():
+            return mark({key: in_all(part, mark) for key, part in value.items()})
+        case list():
+            return [in_all(part, mark) for part in value]
+        case _:
+            return mark(value)
+
+
+SECRET = "Qzxjvwkq"
+KEYS = {SECRET: 1, f"{SECRET} key": 1, f"{SECRET.lower()}|`\n": 1, f"{SECRET.lower()}_a": {SECRET.lower(): 1}, "": 1}
+MARKS: Mapping[str, Callable[[Any], Any]] = {
+    "texts, at their beginning": lambda value: SECRET + value if isinstance(value, str) else value,
+    "texts, at their end": lambda value: f"{value} {SECRET}" if isinstance(value, str) else value,
+    "prefixes": lambda value: re.sub("^[a-z]+_", f"{SECRET}_", value) if isinstance(value, str) else value,
+    "objects": lambda value: {SECRET: value} if isinstance(value, str) else value,
+    "keys": lambda value: {**value, **KEYS} if isinstance(value, dict) else value,
+}
+
+
+@pytest.mark.parametrize("turns", [1, 2])
+@pytest.mark.parametrize("mark", MARKS.values(), ids=MARKS)
+def test_given_marks_in_every_answer_when_probed_then_none_is_written(mark: Callable[[Any], Any], turns: int) -> None:
+    sent: list[int] = []
+
+    def make(answer: Answer) -> Answer:
+        sent.append(answer.status)
+        if len(sent) % turns:
+            return answer
+        return replace(answer, body=json.dumps(in_all(json.loads(answer.body), mark)).encode())
+
+    api = usual(traits=each_answer(make))
+
+    outcome = run(api)
+
+    assert [row for row, finding in outcome.findings.items() if "its check failed" in finding.evidence] == []
+    text = report(outcome, "a workspace", TODAY)
+    assert "its making failed" not in text
+    assert SECRET.casefold() not in text.casefold()
+    assert SECRET.casefold() not in cassette(outcome.survey.client.answers, TODAY, b"a key").casefold()
+    assert len(api.log.requests) <= MOST_REQUESTS
 
 
 def test_given_fields_of_a_status_that_no_one_documented_when_probed_then_they_are_counted() -> None:

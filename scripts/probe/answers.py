@@ -380,10 +380,14 @@ class Client:
                 seconds = min(wait_of(answer) or 1.0, _LONGEST_WAIT)
                 self.waits(seconds)
                 time.sleep(seconds)
-            if not answer.failed or tries == _TRIES or (failed and not limited) or self.repeats >= self.most_repeats:
+            if not answer.failed or tries == _TRIES or (failed and not limited) or not self._may_repeat:
                 break
             failed = failed or not limited
         return answer
+
+    @property
+    def _may_repeat(self) -> bool:
+        return self.repeats < self.most_repeats and self.questions + self.repeats < MOST_REQUESTS
 
     def _pause(self, *, repeats: bool) -> None:
         """Keep the pace, and count.
@@ -396,6 +400,8 @@ class Client:
             raise OutOfRequestsError(f"all {self.most_repeats} repeats are used up")
         if not repeats and self.questions >= self.most_questions:
             raise OutOfRequestsError(f"all {self.most_questions} questions are used up")
+        if self.questions + self.repeats >= MOST_REQUESTS:
+            raise OutOfRequestsError(f"all {MOST_REQUESTS} requests are used up")
         now = time.monotonic()
         time.sleep(max(0.0, self._next - now))
         self._next = max(now, self._next) + 1 / _RATE

@@ -156,7 +156,7 @@ def _page(survey: Survey, activity: _Activity, name: str, at: datetime) -> Answe
 
 def _returns(survey: Survey, activity: _Activity, name: str, at: datetime) -> bool:
     page = whole(_page(survey, activity, name, at))
-    if activity.key in {row.get("id") for row in page.rows}:
+    if activity.key in {str(row.get("id")) for row in page.rows}:
         return True
     if page.cursor:
         times = [time for row in page.rows if (time := _time(row))]
