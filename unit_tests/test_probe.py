@@ -478,9 +478,11 @@ def test_given_a_header_and_a_field_that_no_one_documented_when_probed_then_they
 
     text = report(run(usual(traits=Traits(otherwise={"/v2/topics": make}))), "a workspace", TODAY)
 
-    assert re.search(r"^- Headers: `cf-ray` \([0-9] answers\), `x-<4 letters>` \([0-9] answers\)$", text, re.MULTILINE)
     assert re.search(
-        r"^- Fields: meta: `hasMore` \([0-9] answers\), topics: `warmth` \(20 records\)$", text, re.MULTILINE
+        r"^- Headers: `cf-ray` \([0-9] answers?\), `x-<4 letters>` \([0-9] answers?\)$", text, re.MULTILINE
+    )
+    assert re.search(
+        r"^- Fields: meta: `hasMore` \([0-9] answers?\), topics: `warmth` \(20 records\)$", text, re.MULTILINE
     )
     assert "eu-7" not in text
 

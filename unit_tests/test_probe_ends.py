@@ -127,7 +127,7 @@ def test_given_json_with_what_no_value_can_hold_when_probed_then_the_report_says
     outcome = run(usual(traits=Traits(otherwise={"/v2/activity-types": make})))
 
     text = report(outcome, "a workspace", TODAY)
-    assert f"JSON: {said} (1 answers)" in text
+    assert f"JSON: {said} (1 answer)" in text
     assert "Qzxj" not in text
     assert outcome.findings["A11"].verdict is Verdict.HOLDS
 

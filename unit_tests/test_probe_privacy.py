@@ -119,18 +119,18 @@ def in_all(value: Any, mark: Callable[[Any], Any]) -> Any:
 
 SECRET = "Qzxjvwkq"
 KEYS = {SECRET: 1, f"{SECRET} key": 1, f"{SECRET.lower()}|`\n": 1, f"{SECRET.lower()}_a": {SECRET.lower(): 1}, "": 1}
-MARKS: Mapping[str, Callable[[Any], Any]] = {
-    "texts, at their beginning": lambda value: SECRET + value if isinstance(value, str) else value,
-    "texts, at their end": lambda value: f"{value} {SECRET}" if isinstance(value, str) else value,
-    "prefixes": lambda value: re.sub("^[a-z]+_", f"{SECRET}_", value) if isinstance(value, str) else value,
-    "objects": lambda value: {SECRET: value} if isinstance(value, str) else value,
-    "keys": lambda value: {**value, **KEYS} if isinstance(value, dict) else value,
+# How a value, or an object, is marked, and in which answers: in each, or in each second one.
+MARKS: Mapping[str, tuple[Callable[[Any], Any], int]] = {
+    "texts, at their beginning": (lambda value: SECRET + value if isinstance(value, str) else value, 2),
+    "texts, at their end": (lambda value: f"{value} {SECRET}" if isinstance(value, str) else value, 1),
+    "prefixes": (lambda value: re.sub("^[a-z]+_", f"{SECRET}_", value) if isinstance(value, str) else value, 1),
+    "objects": (lambda value: {SECRET: value} if isinstance(value, str) else value, 2),
+    "keys": (lambda value: {**value, **KEYS} if isinstance(value, dict) else value, 1),
 }
 
 
-@pytest.mark.parametrize("turns", [1, 2])
-@pytest.mark.parametrize("mark", MARKS.values(), ids=MARKS)
-def test_given_marks_in_every_answer_when_probed_then_none_is_written(mark: Callable[[Any], Any], turns: int) -> None:
+@pytest.mark.parametrize(("mark", "turns"), MARKS.values(), ids=MARKS)
+def test_given_marks_in_answers_when_probed_then_none_is_written(mark: Callable[[Any], Any], turns: int) -> None:
     sent: list[int] = []
 
     def make(answer: Answer) -> Answer:

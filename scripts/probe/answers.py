@@ -29,7 +29,7 @@ _RATE = 5.0
 """Requests a second."""
 _TIMEOUTS = (10.0, 60.0)
 """Seconds for a connection, and between two bytes."""
-_DEADLINE = 120.0
+_DEADLINE = 90.0
 """Seconds for an answer in all, up to its last byte."""
 _LONGEST_WAIT = 60.0
 """Seconds that a 429 may make it wait."""

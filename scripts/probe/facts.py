@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import requests
 
 from scripts.probe import documented
-from scripts.probe.forms import forms_of, header_form, key_form
+from scripts.probe.forms import counted, forms_of, header_form, key_form
 from scripts.probe.headers import USUAL
 from source_commonroom.table import rows
 
@@ -82,7 +82,7 @@ def headers(answers: Sequence[Answer]) -> Iterator[str]:
     found = Counter(name.lower() for answer in answers for name in answer.headers)
     for name, number in sorted(found.items()):
         if name not in USUAL:
-            yield f"`{header_form(name)}` ({number} answers)"
+            yield f"`{header_form(name)}` ({counted(number, 'answer')})"
 
 
 def fields(answers: Sequence[Answer]) -> Iterator[str]:
@@ -98,15 +98,15 @@ def fields(answers: Sequence[Answer]) -> Iterator[str]:
         for key in found
         if key not in known
     )
-    yield from (f"{name} ({number} answers)" for name, number in sorted(around.items()))
+    yield from (f"{name} ({counted(number, 'answer')})" for name, number in sorted(around.items()))
     for stream, number in sorted(_strays(answers).items()):
         yield f"{stream}: entries that are no objects ({number} on a page)"
     oddities = Counter(oddity for answer in answers for oddity in answer.oddities)
-    yield from (f"JSON: {oddity} ({number} answers)" for oddity, number in sorted(oddities.items()))
+    yield from (f"JSON: {oddity} ({counted(number, 'answer')})" for oddity, number in sorted(oddities.items()))
     for stream, answer in _fullest(answers).items():
         paths = [{_told(path) for path in documented.unknown(stream, row)} for row in answer.rows]
         found = Counter(path for of_row in paths for path in of_row)
-        yield from (f"{stream}: `{path}` ({number} records)" for path, number in sorted(found.items()))
+        yield from (f"{stream}: `{path}` ({counted(number, 'record')})" for path, number in sorted(found.items()))
 
 
 def _strays(answers: Sequence[Answer]) -> dict[str, int]:
@@ -146,8 +146,8 @@ def transport(survey: Survey) -> Iterator[str]:
         f"{name if name in known else 'another'} ({n})" for name, n in encodings.most_common()
     )
     if (connections := survey.client.connections()) is not None:
-        yield f"connections: {connections} for {survey.client.sent} requests"
+        yield f"connections: {connections} for {counted(survey.client.sent, 'request')}"
     if survey.client.repeats:
-        yield f"asked again: {survey.client.repeats} times, what had failed or would have broken a row"
+        yield f"asked again: {counted(survey.client.repeats, 'time')}, what had failed or would have broken a row"
     limited = sum(answer.status == requests.codes.too_many_requests for answer in answers)
-    yield f"429: {limited} answers"
+    yield f"429: {counted(limited, 'answer')}"

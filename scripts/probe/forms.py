@@ -63,6 +63,11 @@ def forms_of(values: Iterable[Any]) -> str:
     return ", ".join(_with_range(form, found) for form, found in ranked) or "none"
 
 
+def counted(number: int, noun: str) -> str:
+    """Say how many there are of something, as `1 row` and `2 rows`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def time_form(text: str) -> str:
     """Tell how a timestamp is written, each digit as 0."""
     return re.sub(r"[0-9]", "0", text) if _TIME.fullmatch(text) else forms_of([text])

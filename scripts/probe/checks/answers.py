@@ -118,7 +118,7 @@ def waits(survey: Survey) -> Finding:
     silent = sum(wait_of(answer) is None for answer in refusals)
     evidence = ", ".join(f"{name} in {number} of {len(refusals)}" for name, number in said.items())
     if len(refusals) < _FEW or silent == 1:
-        return untold("too few 429s to tell", f"{silent} of {len(refusals)} don't say", evidence)
+        return untold("too little to tell", f"{silent} of {len(refusals)} don't say", evidence)
     return judged([mistake(f"{silent} of {len(refusals)} don't say")] if silent else [], evidence)
 
 
@@ -130,7 +130,7 @@ def shared_limit(survey: Survey) -> Finding:
     by_path = {path: refused.count(path) for path in (TOKEN_STATUS, OTHER_PATH)}
     evidence = ", ".join(f"`{path}` {number} times" for path, number in by_path.items())
     if sum(by_path.values()) < _ENOUGH:
-        return untold(f"too few 429s to tell: {evidence}")
+        return untold(f"too little to tell: {evidence}")
     return judged([mistake("one endpoint alone answered 429")] if 0 in by_path.values() else [], evidence)
 
 
@@ -153,7 +153,7 @@ def largest_page(survey: Survey) -> Finding:
         return broken(told, seen_in=[survey.refused_limit])
     pages = [answer for answer in survey.read.values() if answer.cursor and answer.params["limit"] == str(size)]
     if not pages:
-        return untold("too few records: no list has more than a page")
+        return untold("too little to tell: no list has more than a page")
     evidence = f"{len(survey.read)} lists take it; {len(pages)} pages are followed by others"
     short = [answer for answer in pages if len(answer.entries) < size]
     least = min((len(answer.entries) for answer in short), default=0)

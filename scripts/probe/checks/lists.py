@@ -71,7 +71,7 @@ def cursor_lives(survey: Survey) -> Finding:
     time.sleep(max(0.0, page.at + LIFETIME - time.time()))
     late = survey.ask(page.path, followed, again=True)
     if not first.rows:
-        return untold("too few records: the page that it leads to is empty")
+        return untold("too little to tell: the page that it leads to is empty")
     age = late.at - page.at
     mistakes: list[Mistake] = []
     unsure: list[str] = []
@@ -264,7 +264,7 @@ def exact_counts(survey: Survey) -> Finding:
     # A full page may hold fewer than all.
     small = {name: pair for name, pair in counted.items() if pair[0] < survey.page_size and any(pair)}
     if not small:
-        return untold("too few records: no list is small enough, and has any")
+        return untold("too little to tell: no list is small enough, and has any")
     mistakes = [
         mistake(f"{name}: counted {count}, returned {number}", seen[name])
         for name, (number, count) in small.items()
@@ -323,7 +323,7 @@ def counted_activities(survey: Survey) -> Finding:
     listing = survey.listing("activities")
     alone = survey.counted(listing).count
     if not whole(survey.thin(listing)).rows:
-        return untold("too few records: there are no activities")
+        return untold("too little to tell: there are no activities")
     if survey.counts_beside.denied:
         told = f"beside columns it is answered {survey.counts_beside.said}"
         return broken(told, f"alone: {alone}", seen_in=[survey.counts_beside])
@@ -332,7 +332,7 @@ def counted_activities(survey: Survey) -> Finding:
     mistakes += [mistake(f"{name} is answered {page.said}", page) for name, page in pages.items() if page.denied]
     unsure = [f"{name} is answered {page.said}" for name, page in pages.items() if not page.ok and not page.denied]
     counts = {page.count for page in pages.values() if page.count is not None}
-    told = f"counted on {len(pages)} pages: {', '.join(map(str, sorted(counts))) or 'nothing'}; alone: {alone}"
+    told = f"on {', and '.join(pages)}: {', '.join(map(str, sorted(counts))) or 'nothing'}; alone: {alone}"
     return judged(mistakes, told, unsure=unsure)
 
 
@@ -372,7 +372,7 @@ def counted_alone(survey: Survey) -> Finding:
     if not counts and not mistakes:
         return untold("none of them could be read", *unsure)
     if not mistakes and not any(counts.values()):
-        return untold("too few records: all of them are empty")
+        return untold("too little to tell: all of them are empty")
     told = ", ".join(f"{name} {count}" for name, count in counts.items())
     unsure += too_little(sum(map(bool, counts.values())), _PAIR, "counted lists that aren't empty")
     return judged(mistakes, f"counted: {told or 'nothing'}", unsure=unsure)
@@ -435,7 +435,7 @@ def order_by_id(survey: Survey) -> Finding:
         records = max(records, len(up.rows))
         lengths = max(lengths, len({len(str(number)) for number in _known([*numbers, *_numbers(down.rows)])}))
     if not told:
-        return untold("no list has ids with numbers" if without else "too few records: no list has two", *without)
+        return untold("no list has ids with numbers" if without else "too little to tell: no list has two", *without)
     if lengths < _PAIR:
         # Then the order of the numbers is that of the texts.
         unsure.append("all numbers of a list have as many digits")
@@ -466,7 +466,7 @@ def order_by_time(survey: Survey) -> Finding:
     up, down = whole(survey.thin(listing)), whole(survey.thin(listing, "desc"))
     first, last = _moments(up.rows), _moments(down.rows)[::-1]
     if min(len(first), len(last)) < _PAIR:
-        return untold("too few records: there are no two activities with a time")
+        return untold("too little to tell: there are no two activities with a time")
     pages = {"the first page": ([up], first), "the last page, downwards": ([down], last)}
     if up.cursor:
         two = _two_pages(survey)

@@ -193,7 +193,7 @@ def fields_by_type(survey: Survey) -> Finding:
     fields = f", with {', '.join(map(str, sizes))} fields" if sizes else ""
     told = f"answered: {len(sizes)} of {len(survey.all_object_types)} types{fields}"
     if not mistakes and not any(sizes):
-        return untold("too few records: no type has fields", *unsure, told)
+        return untold("too little to tell: no type has fields", *unsure, told)
     return judged(mistakes, told, unsure=unsure)
 
 
@@ -304,7 +304,7 @@ def single_fields(survey: Survey) -> Finding:
     whole(survey.thin(contacts))
     ids = [str(row["id"]) for row in survey.fields_of("contact") if "id" in row]
     if len(ids) <= 1:
-        return untold("too few records: contacts have no two custom fields")
+        return untold("too little to tell: contacts have no two custom fields")
     mistakes: list[Mistake] = []
     told: list[str] = []
     unsure: list[str] = []

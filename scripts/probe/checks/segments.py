@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import requests
 
 from scripts.probe.findings import Finding, Mistake, UntoldError, broken, holds, judged, mistake, too_little, untold
-from scripts.probe.forms import forms_of
+from scripts.probe.forms import counted, forms_of
 from scripts.probe.survey import whole
 from source_commonroom.table import rows
 
@@ -90,7 +90,7 @@ def status_numbers(survey: Survey) -> Finding:
     """Check that no number is returned twice among the statuses of one segment."""
     numbers = [[str(row.get("id")) for row in answer.rows] for answer in _statuses_of(survey).values() if answer.ok]
     if not any(len(each) > 1 for each in numbers):
-        return untold("too few records: no segment that was asked for has two statuses")
+        return untold("too little to tell: no segment that was asked for has two statuses")
     twice = [
         answer
         for answer in _statuses_of(survey).values()
@@ -182,7 +182,7 @@ def members_of_objects(survey: Survey) -> Finding:
     mistakes = [mistake(f"{len(refused)} of {len(answers)} types are refused ({said})", *refused)] if refused else []
     unsure = [f"{len(failed)} of {len(answers)} questions failed"] if failed else []
     if not any(found) and not mistakes and not unsure:
-        return untold("too few records: no type has members of it")
+        return untold("too little to tell: no type has members of it")
     told = f"by type: {', '.join(map(str, found)) or 'not counted'}"
     # Other things may count than are listed, and at another time.
     more = f"`entityCount`: {size}" if isinstance(size, int) else ""
@@ -209,7 +209,7 @@ def members_of_organizations(survey: Survey) -> Finding:
         f" and counts {answer.count} of {everything}" if answer.ok else ""
     )
     if not everything:
-        return untold("too few records: there are no organizations", evidence)
+        return untold("too little to tell: there are no organizations", evidence)
     if answer.ok and answer.count != everything:
         again = survey.counted(survey.listing("organizations"), again=True).count
         if again != everything:
@@ -224,7 +224,7 @@ def contacts_of_other_segments(survey: Survey) -> Finding:
     if not segments:
         return untold("all segments are of contacts")
     if not whole(survey.thin(survey.listing("contacts"))).rows:
-        return untold("too few records: there are no contacts")
+        return untold("too little to tell: there are no contacts")
     answers = [survey.ask_too_much(rows()["contacts"].path, _member_params(segment)) for segment in segments]
     mistakes = [
         mistake(f"a segment of {segment['entityType']}s returns contacts", answer)
@@ -234,7 +234,7 @@ def contacts_of_other_segments(survey: Survey) -> Finding:
     return judged(
         mistakes,
         *(
-            f"a segment of {segment['entityType']}s is answered {answer.said}, with {len(answer.rows)} rows"
+            f"a segment of {segment['entityType']}s is answered {answer.said}, with {counted(len(answer.rows), 'row')}"
             for segment, answer in zip(segments, answers, strict=True)
         ),
         unsure=["a question failed"] if any(not answer.ok and not answer.refused for answer in answers) else [],

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from scripts.probe.findings import Finding, UntoldError, broken, holds, judged, mistake, untold
+from scripts.probe.forms import counted
 from scripts.probe.survey import whole
 
 if TYPE_CHECKING:
@@ -105,9 +106,9 @@ def nothing_before_1970(survey: Survey) -> Finding:
     """Check that no activity lies before 1970."""
     listing = survey.listing("activities")
     if not whole(survey.thin(listing)).rows:
-        raise UntoldError("too few records: there are no activities")
+        raise UntoldError("too little to tell: there are no activities")
     answer = whole(survey.ask(listing.row.path, {"endDate": _BEFORE_1970, "limit": "1", "cols": "recordCount"}))
-    told = f"{len(answer.rows)} rows, counted {answer.count}"
+    told = f"{counted(len(answer.rows), 'row')}, counted {answer.count}"
     return broken(told, seen_in=[answer]) if answer.rows or answer.count else holds(told)
 
 
