@@ -223,6 +223,20 @@ def test_given_signals_when_called_then_the_first_one_stops_it_and_the_report_is
     assert signal.getsignal(signal.SIGINT) is before
 
 
+def test_given_a_signal_while_the_report_is_made_when_called_then_it_is_written(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*told: Any) -> str:
+        os.kill(os.getpid(), signal.SIGINT)
+        return report(*told)
+
+    monkeypatch.setattr("scripts.probe.__main__.report", interrupted)
+
+    assert command(usual(), "--yes", "--record") == 0
+
+    assert {path.name for path in (tmp_path / "output").iterdir()} == {"probe.md", "probe-cassette.json"}
+
+
 class Closed:
     """A stream that no one reads any more."""
 

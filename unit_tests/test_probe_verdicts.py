@@ -217,6 +217,11 @@ OPEN = (
     Open("A01 A02", lambda: slow(1.5), ""),
     Open("A01", lambda: usual(traits=Traits(rate_interval=10)), "it isn't told that it counts for a second"),
     Open(
+        "A17 A20",
+        lambda: usual(faults=[Fault("server_error_500", path="/v2/object-types")]),
+        "`v2/object-types` answered 500",
+    ),
+    Open(
         "A46",
         without_numbers,
         "the ids of contacts have no numbers",

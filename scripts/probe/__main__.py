@@ -31,7 +31,7 @@ from scripts.probe.run import probe
 from source_commonroom.table import load_manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import FrameType
 
     from scripts.probe.checks import Check
@@ -84,8 +84,9 @@ def _main(read: argparse.Namespace) -> int:
         progress = _Progress(MOST_REQUESTS + BURST if read.provoke_429 else MOST_REQUESTS)
         client = Client(api_url, token, told=progress.requests, waits=progress.waits)
         # Written before the sandbox is closed, which takes a moment that a second Ctrl-C would cut short.
-        with _stoppable():
+        with _stoppable() as go_on:
             outcome = probe(client, provoke=read.provoke_429, told=progress.row)
+            go_on()
             progress.end()
             _write(outcome, of, read)
         return 1 if outcome.ended_early else 0
@@ -132,19 +133,25 @@ def _make_room(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _stoppable() -> Iterator[None]:
-    """Let the first signal stop the run, which then writes what it has; those that follow don't stop that."""
+def _stoppable() -> Iterator[Callable[[], None]]:
+    """Let the first signal stop the run, which then writes what it has; those that follow don't stop that.
+
+    Yields what to call as soon as the run is over, so that no signal stops the writing.
+    """
     before = {each: signal.getsignal(each) for each in _SIGNALS}
 
-    def stop(_: int, __: FrameType | None) -> None:
+    def go_on() -> None:
         for each in _SIGNALS:
             signal.signal(each, signal.SIG_IGN)
+
+    def stop(_: int, __: FrameType | None) -> None:
+        go_on()
         raise KeyboardInterrupt
 
     try:
         for each in _SIGNALS:
             signal.signal(each, stop)
-        yield
+        yield go_on
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)

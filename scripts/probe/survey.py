@@ -158,6 +158,16 @@ class Survey:
         """Those that are asked for."""
         return self.all_object_types[:_MOST_TYPES]
 
+    def need_object_types(self) -> list[str]:
+        """Return those that are asked for, or raise the reason why there are none.
+
+        :raises UntoldError: if they can't be read, or there are none
+        """
+        if not self.object_types:
+            self.of("object_types")
+            raise UntoldError("there are no types of objects")
+        return self.object_types
+
     def thin(self, listing: Listing, direction: str = "asc", *, again: bool = False) -> Answer:
         """Return the first page of a list without more columns, sorted as the connector sorts it."""
         order = _sorted(listing, direction)

@@ -345,7 +345,7 @@ def slowest(survey: Survey) -> Finding:
     which = ", ".join(sorted({f"`{each.place}` ({each.failure or f'{each.seconds:.0f} s'})" for each in still}))
     passing = len({answer.question for answer in late} - {answer.question for answer in still})
     return judged(
-        [mistake(f"not answered in time, also when asked again: {which}", *still)] if still else [],
+        [mistake(f"not answered, or not in time, also when asked again: {which}", *still)] if still else [],
         evidence,
         unsure=[
             *([f"questions answered in time only when asked again: {passing}"] if passing else []),

@@ -174,12 +174,11 @@ def _is_moment(text: str) -> bool:
 
 def fields_by_type(survey: Survey) -> Finding:
     """Check that the fields of each type of objects are answered, and no others."""
-    if not survey.object_types:
-        return untold("there are no types of objects")
+    type_ids = survey.need_object_types()
     mistakes: list[Mistake] = []
     unsure: list[str] = []
     sizes: list[int] = []
-    for place, type_id in enumerate(survey.object_types, start=1):
+    for place, type_id in enumerate(type_ids, start=1):
         answer = survey.ask(rows()["custom_fields"].path, {"entityType": type_id})
         if answer.denied:
             mistakes.append(mistake(f"type {place} is answered {answer.said}", answer))

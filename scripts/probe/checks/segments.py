@@ -163,14 +163,13 @@ def _member_params(segment: dict[str, Any], **more: str) -> dict[str, str]:
 def members_of_objects(survey: Survey) -> Finding:
     """Check that the members of a segment of objects are returned by type."""
     segments = survey.segments_of("object")
-    if not segments or not survey.object_types:
+    if not segments:
         return untold("there is no segment of objects")
+    type_ids = survey.need_object_types()
     # The largest tells most.
     segment = max(segments, key=lambda row: row["entityCount"] if isinstance(row.get("entityCount"), int) else 0)
     path = rows()["objects"].path
-    answers = {
-        type_id: survey.ask(path, _member_params(segment, objectTypeId=type_id)) for type_id in survey.object_types
-    }
+    answers = {type_id: survey.ask(path, _member_params(segment, objectTypeId=type_id)) for type_id in type_ids}
     # A type that may not be read at all tells nothing of a segment's members.
     refused = [answer for type_id, answer in answers.items() if _is_wrong(answer) and _may_be_read(survey, type_id)]
     failed = [answer for answer in answers.values() if not answer.ok and answer not in refused]
