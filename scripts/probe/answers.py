@@ -266,10 +266,15 @@ class Client:
         :raises OutOfRequestsError: if no repeat is left
         """
         token = made_up_token if answer.made_up_token else ""
-        self._known[answer.question] = self._patiently(
+        before = self.repeats
+        again = self._patiently(
             answer.path, answer.params, answer.ids, token=token, may_be_refused=answer.may_be_refused, repeats=True
         )
-        return self._known[answer.question]
+        self._known[answer.question] = again
+        if again.failed and self.repeats - before == 1:
+            # One more failure tells nothing unless it is tried again, too.
+            raise OutOfRequestsError(f"all {self.repeats} repeats are used up")
+        return again
 
     def latest(self) -> list[Answer]:
         """Return the last answer to each question."""

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
     from scripts.probe.answers import Answer
 
+    Groups = tuple[tuple[Answer, ...], ...]
+
 
 ENOUGH_RECORDS = 50
 """So many records it takes to tell of all records."""
@@ -30,10 +32,10 @@ class Mistake:
     """Something that isn't as assumed."""
 
     text: str
-    seen_in: tuple[Answer, ...] = ()
-    """The answers that show it. It counts only if it is seen again when these questions are asked again.
+    seen_in: Groups = ()
+    """The groups of answers that show it. It counts only if it is seen again when the questions of one are asked again.
 
-    Empty if more than one answer shows it already, at different times.
+    Empty if answers at different times show it already.
     """
 
 
@@ -43,7 +45,7 @@ class Finding:
 
     verdict: Verdict
     evidence: str
-    seen_in: tuple[Answer, ...] = ()
+    seen_in: Groups = ()
     """What its mistakes are seen in."""
     short_of_requests: bool = False
     """Whether it can't be told because no request was left."""
@@ -54,8 +56,13 @@ class UntoldError(Exception):
 
 
 def mistake(text: str, *seen_in: Answer) -> Mistake:
-    """Name something that isn't as assumed, and the answers that show it."""
-    return Mistake(text, seen_in)
+    """Name something that isn't as assumed, and the answers each of which shows it."""
+    return Mistake(text, tuple((answer,) for answer in seen_in))
+
+
+def mistake_of_all(text: str, *seen_in: Answer) -> Mistake:
+    """Name something that isn't as assumed, and the answers that show it together."""
+    return Mistake(text, (seen_in,))
 
 
 def holds(*evidence: str) -> Finding:
@@ -63,9 +70,9 @@ def holds(*evidence: str) -> Finding:
     return Finding(Verdict.HOLDS, _sentence(evidence))
 
 
-def broken(text: str, *evidence: str, seen_in: Sequence[Answer] = ()) -> Finding:
+def broken(text: str, *evidence: str, seen_in: Groups = ()) -> Finding:
     """Say that a row doesn't hold."""
-    return Finding(Verdict.BROKEN, _sentence((text, *evidence)), tuple(seen_in))
+    return Finding(Verdict.BROKEN, _sentence((text, *evidence)), seen_in)
 
 
 def untold(*reason: str) -> Finding:
@@ -81,7 +88,7 @@ def judged(mistakes: Sequence[Mistake], *evidence: str, unsure: Sequence[str] = 
     if mistakes:
         # However little was seen, it was enough for these.
         texts = [each.text for each in mistakes] + [each for each in unsure if not each.startswith(_TOO_LITTLE)]
-        return broken(*texts, *evidence, seen_in=[answer for each in mistakes for answer in each.seen_in])
+        return broken(*texts, *evidence, seen_in=tuple(group for each in mistakes for group in each.seen_in))
     return untold(*unsure, *evidence) if unsure else holds(*evidence)
 
 

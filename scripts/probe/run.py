@@ -16,13 +16,13 @@ from scripts.probe.survey import Survey
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from scripts.probe.answers import Client
+    from scripts.probe.answers import Answer, Client, Question
 
 
 _FOR_THE_LATE = 6
 """So many questions are left to the checks that run last."""
-_CONFIRMED = 4
-"""So many of the answers that would break a row are asked for again."""
+_CONFIRMED = 3
+"""So many times at most, what would break a row is asked again: each time another answer that shows it."""
 _ENDED = "the run ended before"
 
 
@@ -108,20 +108,29 @@ def _confirmed(outcome: Outcome, check: Check) -> Finding:
 
     One answer may be odd because the API, or what stands before it, is disturbed just then.
     """
-    finding = outcome.findings[check.row]
+    finding = first = outcome.findings[check.row]
+    survey, seen = outcome.survey, f"seen once: {first.evidence}"
+    asked: set[Question] = set()
     if not finding.seen_in:
         return finding
-    survey, seen = outcome.survey, f"seen once: {finding.evidence}"
-    asked = list({answer.question: answer for answer in finding.seen_in}.values())[:_CONFIRMED]
-    try:
-        again = {survey.client.repeat(answer, answers.MADE_UP_TOKEN).question for answer in asked}
-    except OutOfRequestsError as error:
-        return replace(untold(seen, f"it can't be asked again: {error}"), short_of_requests=True)
-    survey.forget()
-    second = _once(outcome, check)
-    if second.verdict is Verdict.BROKEN and not again.isdisjoint(answer.question for answer in second.seen_in):
-        return replace(second, seen_in=())
+    for _ in range(_CONFIRMED):
+        try:
+            for answer in finding.seen_in[0]:
+                if answer.question not in asked:
+                    asked.add(survey.client.repeat(answer, answers.MADE_UP_TOKEN).question)
+        except OutOfRequestsError as error:
+            return replace(untold(seen, f"it can't be asked again: {error}"), short_of_requests=True)
+        survey.forget()
+        finding = _once(outcome, check)
+        if finding.verdict is not Verdict.BROKEN:
+            break
+        if not finding.seen_in or any(asked.issuperset(map(_question, group)) for group in finding.seen_in):
+            return replace(finding, seen_in=())
     return untold("it wasn't so when it was asked again", seen)
+
+
+def _question(answer: Answer) -> Question:
+    return answer.question
 
 
 def _once(outcome: Outcome, check: Check) -> Finding:

@@ -142,7 +142,7 @@ def token_expiry(survey: Survey) -> Finding:
     accepted = survey.need(TOKEN_STATUS)
     if expiry > accepted.at:
         return holds("`exp` lies ahead")
-    return broken("the token is accepted after its `exp`", seen_in=[accepted])
+    return broken("the token is accepted after its `exp`", seen_in=((accepted,),))
 
 
 def largest_page(survey: Survey) -> Finding:
@@ -150,7 +150,7 @@ def largest_page(survey: Survey) -> Finding:
     size = survey.page_size
     if survey.refused_limit is not None:
         told = f"`limit={LARGEST}` is answered {survey.refused_limit.said}, and one of {size} isn't"
-        return broken(told, seen_in=[survey.refused_limit])
+        return broken(told, seen_in=((survey.refused_limit,),))
     pages = [answer for answer in survey.read.values() if answer.cursor and answer.params["limit"] == str(size)]
     if not pages:
         return untold("too little to tell: no list has more than a page")
@@ -169,7 +169,7 @@ def token_status(survey: Survey) -> Finding:
         others = [other for other in survey.client.answers if other.ok]
         told = f"answered {answer.said}"
         return (
-            broken(told, f"{len(others)} other requests were answered 200", seen_in=[answer])
+            broken(told, f"{len(others)} other requests were answered 200", seen_in=((answer,),))
             if others and answer.denied
             else untold(told)
         )
@@ -182,7 +182,7 @@ def token_status(survey: Survey) -> Finding:
     wrapped = isinstance(answer.body, dict) and isinstance(answer.body.get("data"), dict)
     bare = isinstance(answer.body, dict) and not wrapped
     wrong = "it is a bare object, without `jti`" if bare else "the body is not the bare object"
-    return broken(wrong, told, seen_in=[answer])
+    return broken(wrong, told, seen_in=((answer,),))
 
 
 def refused_token(survey: Survey) -> Finding:
@@ -331,7 +331,7 @@ def undocumented(survey: Survey) -> Finding:
     evidence = "; ".join(each.evidence for each in found)
     for verdict, say in ((Verdict.BROKEN, broken), (Verdict.UNTOLD, untold)):
         if verdict in {each.verdict for each in found}:
-            return replace(say(evidence), seen_in=tuple(answer for each in found for answer in each.seen_in))
+            return replace(say(evidence), seen_in=tuple(group for each in found for group in each.seen_in))
     return holds(evidence)
 
 

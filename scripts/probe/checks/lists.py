@@ -16,6 +16,7 @@ from scripts.probe.findings import (
     broken,
     judged,
     mistake,
+    mistake_of_all,
     too_little,
     untold,
 )
@@ -76,7 +77,7 @@ def cursor_lives(survey: Survey) -> Finding:
     mistakes: list[Mistake] = []
     unsure: list[str] = []
     if _shared(page, first):
-        mistakes.append(mistake("the page that it leads to has records of the first one", page, first))
+        mistakes.append(mistake_of_all("the page that it leads to has records of the first one", page, first))
     for when, answer in (("a second time", again), (f"after {age:.0f} s", late)):
         told = f"{when} it is answered {answer.said}"
         if answer.denied:
@@ -326,7 +327,7 @@ def counted_activities(survey: Survey) -> Finding:
         return untold("too little to tell: there are no activities")
     if survey.counts_beside.denied:
         told = f"beside columns it is answered {survey.counts_beside.said}"
-        return broken(told, f"alone: {alone}", seen_in=[survey.counts_beside])
+        return broken(told, f"alone: {alone}", seen_in=((survey.counts_beside,),))
     pages = dict(zip(("the first page", "the next page"), _two_pages(survey), strict=False))
     mistakes = [mistake(f"not on {name}", page) for name, page in pages.items() if page.ok and page.count is None]
     mistakes += [mistake(f"{name} is answered {page.said}", page) for name, page in pages.items() if page.denied]
@@ -428,7 +429,7 @@ def order_by_id(survey: Survey) -> Finding:
         if not numbers or None in numbers:
             without.append(f"{listing.name} ({forms_of(_ids(up.rows))})")
             continue
-        mistakes += [mistake(f"{listing.name} {wrong}", *seen) for wrong, *seen in _disorder(up, down)]
+        mistakes += [mistake_of_all(f"{listing.name} {wrong}", *seen) for wrong, *seen in _disorder(up, down)]
         if not down.ok and not down.denied:
             unsure.append(f"{listing.name} downwards is answered {down.said}")
         told.append(f"{listing.name} ({forms_of(_ids([*up.rows, *down.rows]))})")
@@ -474,10 +475,12 @@ def order_by_time(survey: Survey) -> Finding:
     for end in survey.ends(listing):
         pages["the last page, upwards"] = ([end], _moments(end.rows))
     mistakes = [
-        mistake(f"out of order: {name}", *seen) for name, (seen, times) in pages.items() if times != sorted(times)
+        mistake_of_all(f"out of order: {name}", *seen)
+        for name, (seen, times) in pages.items()
+        if times != sorted(times)
     ]
     if min(first) > min(last):
-        mistakes.append(mistake("downwards isn't the reverse of upwards", up, down))
+        mistakes.append(mistake_of_all("downwards isn't the reverse of upwards", up, down))
     return judged(
         mistakes,
         f"{', '.join(pages)}: {sum(len(times) for _, times in pages.values())} activities",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from scripts.probe import documented
 from scripts.probe.findings import ENOUGH_RECORDS, Finding, Mistake, judged, mistake, too_little, untold
-from scripts.probe.forms import VALUE_TYPES, forms_of, time_forms, type_word
+from scripts.probe.forms import VALUE_TYPES, forms_of, time_form, time_forms, type_word
 from scripts.probe.survey import whole
 from source_commonroom.table import rows
 
@@ -153,10 +153,12 @@ def timestamps(survey: Survey) -> Finding:
     found = [
         (text, answer) for stream, record, answer in _records(survey) for text in documented.timestamps(stream, record)
     ]
-    wrong = [(text, answer) for text, answer in found if not _is_moment(text)]
-    told = f"{len(wrong)} are none: {time_forms(text for text, _ in wrong)}"
+    mistakes = _Mistakes()
+    for text, answer in found:
+        if not _is_moment(text):
+            mistakes.add(time_form(text), answer)
     return judged(
-        [mistake(told, *(answer for _, answer in wrong))] if wrong else [],
+        mistakes.of("timestamps"),
         f"forms: {time_forms(text for text, _ in found) or 'none'}",
         unsure=too_little(len(found), _TIMES, "timestamps"),
     )

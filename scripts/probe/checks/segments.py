@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import requests
 
-from scripts.probe.findings import Finding, Mistake, UntoldError, broken, holds, judged, mistake, too_little, untold
+from scripts.probe.findings import (
+    Finding,
+    Mistake,
+    UntoldError,
+    broken,
+    holds,
+    judged,
+    mistake,
+    mistake_of_all,
+    too_little,
+    untold,
+)
 from scripts.probe.forms import counted, forms_of
 from scripts.probe.survey import whole
 from source_commonroom.table import rows
@@ -147,7 +158,7 @@ def v1_ids(survey: Survey) -> Finding:
             both = sum(str(row.get("id")) in numbers for row in listed)
             told.append(f"{both} of {len(listed)} {name} of v1 have the number of one of v2")
             if not both:
-                mistakes.append(mistake(f"no number of {name} is one of v2", of_v2, *of_v1))
+                mistakes.append(mistake_of_all(f"no number of {name} is one of v2", of_v2, *of_v1))
     for segment in _asked_segments(survey)[:1]:
         own = _statuses(survey, _number(segment))
         told.append(f"the statuses of a segment's number are answered {own.said}")
@@ -213,7 +224,7 @@ def members_of_organizations(survey: Survey) -> Finding:
         again = survey.counted(survey.listing("organizations"), again=True).count
         if again != everything:
             return untold("organizations changed meanwhile", evidence)
-        return broken("they can be listed", evidence, seen_in=[answer])
+        return broken("they can be listed", evidence, seen_in=((answer,),))
     return holds(evidence) if answer.ok or answer.refused else untold(evidence)
 
 

@@ -88,7 +88,7 @@ def stored_times(survey: Survey) -> Finding:
             _page(survey, activity, name, at)
             for name, at in (("startDate", activity.second - _FAR), ("endDate", activity.second + _FAR))
         ]
-        return broken(f"not found within {_FAR.seconds} s of its time", seen_in=[activity.page, *seen])
+        return broken(f"not found within {_FAR.seconds} s of its time", seen_in=((activity.page, *seen),))
     finer = start["its time"] and not end["its time"] and end["1 ms after"]
     return holds(
         "found near its time",
@@ -109,7 +109,7 @@ def nothing_before_1970(survey: Survey) -> Finding:
         raise UntoldError("too little to tell: there are no activities")
     answer = whole(survey.ask(listing.row.path, {"endDate": _BEFORE_1970, "limit": "1", "cols": "recordCount"}))
     told = f"{counted(len(answer.rows), 'row')}, counted {answer.count}"
-    return broken(told, seen_in=[answer]) if answer.rows or answer.count else holds(told)
+    return broken(told, seen_in=((answer,),)) if answer.rows or answer.count else holds(told)
 
 
 def _lonely(survey: Survey) -> _Activity:
