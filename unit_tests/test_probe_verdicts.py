@@ -166,6 +166,19 @@ def test_given_failures_that_last_when_probed_then_repeats_are_told_and_take_no_
     assert f"- Asked again: {client.repeats} times" in text
 
 
+def test_given_many_rows_that_are_broken_when_probed_then_each_is_asked_again_within_all_requests() -> None:
+    rows = ("A12", "A15", "A22", "A28", "A31", "A39", "A47", "A48")
+    traits = [entry.api().traits.otherwise for entry in BREAKS if entry.row in rows]
+    together = Traits(otherwise={path: make for each in traits for path, make in each.items()})
+    api = usual(large(), traits=together)
+
+    outcome = run(api)
+
+    assert rows_with(outcome, Verdict.BROKEN) == set(rows)
+    assert outcome.survey.client.repeats == len(rows)
+    assert len(api.log.requests) <= MOST_REQUESTS
+
+
 def test_given_what_is_seen_once_when_stopped_before_it_is_asked_again_then_the_row_is_left_open() -> None:
     def stop(number: int) -> None:
         if number == 100:
