@@ -16,10 +16,10 @@ from airbyte_cdk.sources.declarative.schema import JsonFileSchemaLoader
 from hypothesis import given
 from hypothesis import strategies as st
 
+from source_commonroom.config import Pii
 from source_commonroom.records.columns import Column, columns_of, make_filler
 from source_commonroom.records.privacy import (
     SHAPES,
-    Pii,
     Rule,
     Shape,
     is_personal_definition,

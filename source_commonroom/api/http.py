@@ -39,6 +39,7 @@ from source_commonroom.api.errors import (
     judge,
 )
 from source_commonroom.api.rate_limit import PATIENCE, RateLimitLastsError, RequestBudget, budget_of, key_of, wait_of
+from source_commonroom.config import PersonalData
 
 logger = logging.getLogger("airbyte")
 
@@ -213,7 +214,7 @@ class Access:
             token=config["api_token"].strip(),
             api_url=config.get("api_url", _API_URL).rstrip("/"),
             requests_per_second=float(config.get("requests_per_second", 20)),
-            keeps_personal_data=config.get("pii", "keep") == "keep",
+            keeps_personal_data=PersonalData.of(config).is_kept,
             patience=PATIENCE if patience is None else patience,
         )
 
