@@ -151,15 +151,6 @@ def test_what_is_personal_in_a_stream(stream: str) -> None:
     assert_same(f"SHAPES[{stream!r}] of privacy.py", found, "PERSONAL of unit_tests/test_privacy.py", personal)
 
 
-def test_the_user_page_says_of_every_stream_whether_it_holds_something_personal() -> None:
-    page = (SCHEMAS.parent.parent / "docs/integrations/sources/commonroom.md").read_text()
-    section = page.partition("\n#### What is personal\n")[2].partition("\n#### ")[0]
-    named = set(re.findall(r"^\| *`(\w+)`", section, re.MULTILINE))
-    # The definitions of custom fields hold values of people, if the field is personal.
-    here = {*PERSONAL, "custom_fields", "contact_custom_fields"}
-    assert_same("PERSONAL of unit_tests/test_privacy.py", here, 'the user page, "What is personal"', named)
-
-
 # Cleaning.
 
 CONTACT: dict[str, Any] = {
