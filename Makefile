@@ -13,6 +13,9 @@ DEV := .venv
 AIRBYTE := .venv-pyairbyte
 NEWEST := .venv-newest-cdk
 BENCH := .venv-bench
+QA := .venv-qa
+# The package that has Airbyte's checks.
+QA_VERSION := 0.132.0
 BIN := $(DEV)/bin
 # Twice as many as the two cores of a small machine, because tests of processes wait for each other.
 PARALLEL := -n 4 --dist worksteal
@@ -85,6 +88,19 @@ builder-manifest: $(DEV)/.installed ## Write the manifest for the Connector Buil
 	@test -n "$(OUT)" || { echo "Name the file to write: make builder-manifest OUT=manifest.yaml" >&2; exit 1; }
 	@$(BIN)/python scripts/builder_manifest.py "$(OUT)"
 
+.PHONY: erd
+erd: $(DEV)/.installed ## Draw how the streams join, for the docs (needs graphviz)
+	@$(BIN)/python scripts/erd.py
+
+.PHONY: airbyte-repo
+airbyte-repo: $(DEV)/.installed ## Lay the connector out as in Airbyte's repository, in OUT=dir
+	@test -n "$(OUT)" || { echo "Name the folder to write: make airbyte-repo OUT=dir" >&2; exit 1; }
+	@$(BIN)/python scripts/airbyte_repo.py "$(OUT)"
+
+.PHONY: qa
+qa: $(QA)/.installed ## Run Airbyte's own checks over that; ARGS="--network" runs those that need it, too
+	@$(QA)/bin/python scripts/qa.py $(ARGS)
+
 .PHONY: bench
 bench: $(DEV)/.installed $(BENCH)/.installed ## Measure the connector beside its peers; ARGS="--help" lists the options
 	@$(BIN)/python -m benchmarks $(ARGS)
@@ -100,7 +116,7 @@ lock: ## Renew poetry.lock and constraints.txt from pyproject.toml (needs poetry
 
 .PHONY: clean
 clean: ## Remove the environments, the caches and what sync loaded
-	@rm -rf $(DEV) $(AIRBYTE) $(BENCH) $(NEWEST) output .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@rm -rf $(DEV) $(AIRBYTE) $(BENCH) $(NEWEST) $(QA) output .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(DEV)/.installed: pyproject.toml constraints.txt
 	@$(call environment,$(DEV),dev,the connector and its tools (a minute))
@@ -110,6 +126,13 @@ $(DEV)/.installed: pyproject.toml constraints.txt
 $(AIRBYTE)/.installed: pyproject.toml constraints.txt
 	@test -n "$(TAKES_PYAIRBYTE)" || { echo "PyAirbyte needs Python 3.11 or 3.12; name one: make PYTHON=/path/to/python3.12 …" >&2; exit 1; }
 	@$(call environment,$(AIRBYTE),pyairbyte,PyAirbyte (two minutes and 780 MB))
+	@touch $@
+
+$(QA)/.installed:
+	@echo "==> Setting up $(QA): Airbyte's checks of a connector (three minutes and 900 MB)"
+	@test -n "$(TAKES_PYAIRBYTE)" || { echo "They need Python 3.11 or 3.12; name one: make PYTHON=/path/to/python3.12 …" >&2; exit 1; }
+	@$(PYTHON) -m venv --clear $(QA)
+	@$(QA)/bin/python -m pip install --quiet "airbyte-internal-ops==$(QA_VERSION)"
 	@touch $@
 
 $(BENCH)/.installed: benchmarks/requirements.txt

