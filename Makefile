@@ -13,6 +13,8 @@ DEV := .venv
 AIRBYTE := .venv-pyairbyte
 NEWEST := .venv-newest-cdk
 BENCH := .venv-bench
+DIST := .venv-dist
+BUILD_VERSION := 1.6.1
 QA := .venv-qa
 # The package that has Airbyte's checks.
 QA_VERSION := 0.132.0
@@ -88,6 +90,16 @@ builder-manifest: $(DEV)/.installed ## Write the manifest for the Connector Buil
 	@test -n "$(OUT)" || { echo "Name the file to write: make builder-manifest OUT=manifest.yaml" >&2; exit 1; }
 	@$(BIN)/python scripts/builder_manifest.py "$(OUT)"
 
+.PHONY: dist
+dist: $(DIST)/.installed ## Build the wheel and the sdist, in dist/
+	@rm -rf dist
+	@$(DIST)/bin/python -m build --outdir dist . >/dev/null
+	@ls -l dist
+
+.PHONY: test-dist
+test-dist: dist $(DEV)/.installed $(if $(TAKES_PYAIRBYTE),$(AIRBYTE)/.installed) ## Install the wheel into fresh environments and use it there (minutes); PYTHONS="python3.12 python3.13" names their interpreters
+	@$(if $(PYTHONS),DIST_PYTHONS="$(PYTHONS)") $(BIN)/pytest -m dist integration_tests/test_dist.py
+
 .PHONY: erd
 erd: $(DEV)/.installed ## Draw how the streams join, for the docs (needs graphviz)
 	@$(BIN)/python scripts/erd.py
@@ -116,7 +128,7 @@ lock: ## Renew poetry.lock and constraints.txt from pyproject.toml (needs poetry
 
 .PHONY: clean
 clean: ## Remove the environments, the caches and what sync loaded
-	@rm -rf $(DEV) $(AIRBYTE) $(BENCH) $(NEWEST) $(QA) output .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@rm -rf $(DEV) $(AIRBYTE) $(BENCH) $(NEWEST) $(QA) $(DIST) dist output .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(DEV)/.installed: pyproject.toml constraints.txt
 	@$(call environment,$(DEV),dev,the connector and its tools (a minute))
@@ -126,6 +138,11 @@ $(DEV)/.installed: pyproject.toml constraints.txt
 $(AIRBYTE)/.installed: pyproject.toml constraints.txt
 	@test -n "$(TAKES_PYAIRBYTE)" || { echo "PyAirbyte needs Python 3.11 or 3.12; name one: make PYTHON=/path/to/python3.12 …" >&2; exit 1; }
 	@$(call environment,$(AIRBYTE),pyairbyte,PyAirbyte (two minutes and 780 MB))
+	@touch $@
+
+$(DIST)/.installed:
+	@$(PYTHON) -m venv --clear $(DIST)
+	@$(DIST)/bin/python -m pip install --quiet "build==$(BUILD_VERSION)"
 	@touch $@
 
 $(QA)/.installed:

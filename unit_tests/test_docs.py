@@ -26,6 +26,7 @@ REFERENCE_FILE = "docs/integrations/sources/commonroom/commonroom-reference.md"
 USER_PAGE = (ROOT / USER_FILE).read_text()
 REFERENCE = (ROOT / REFERENCE_FILE).read_text()
 README = (ROOT / "README.md").read_text()
+TARGETS = set(re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
 PAGES = {USER_FILE: USER_PAGE, REFERENCE_FILE: REFERENCE, "README.md": README}
 PAGES |= {name: (ROOT / name).read_text() for name in ("CONTRIBUTING.md", "benchmarks/README.md")}
 
@@ -104,6 +105,7 @@ def test_the_version_is_one() -> None:
     assert metadata["dockerImageTag"] == version
     assert re.search(rf"^## \[?{re.escape(version)}\b", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert f"| {version} " in USER_PAGE
+    assert set(re.findall(r"airbyte_source_commonroom-([\d.]+)-py3", README)) == {version}
 
 
 def test_the_commands_stand_first_in_the_readme() -> None:
@@ -181,7 +183,8 @@ def says(text: str, message: str) -> bool:
 def test_the_messages_in_the_docs_are_those_of_the_code(name: str, table: str) -> None:
     code = [path.read_text() for path in (ROOT / "source_commonroom").rglob("*.py")]
     texts = [text for module in code for text in texts_of(ast.parse(module))]
-    first = [re.split(r" *(?<!\\)\| *", line)[1] for line in table.splitlines() if line.startswith("| `")]
+    # The first cell of a row, or what stands before the colon of an item.
+    first = re.findall(r"^(?:\| |- )((?:`[^`]+`[, or]*)+)(?: \||:)", table, re.MULTILINE)
     messages = [message for cell in first for message in re.findall(r"`([^`]+)`", cell)]
     assert len(messages) > 5
 
@@ -210,9 +213,20 @@ def test_the_links_of_the_docs_lead_somewhere(name: str) -> None:
 
 @pytest.mark.parametrize("name", PAGES)
 def test_the_targets_of_make_in_the_docs_are_there(name: str) -> None:
-    targets = set(re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
     code = re.findall(r"`make ([a-z-]+)|^make ([a-z-]+)", PAGES[name], re.MULTILINE)
-    assert {"".join(pair) for pair in code} <= targets
+    assert {"".join(pair) for pair in code} <= TARGETS
+
+
+@pytest.mark.parametrize("name", ["ci.yml", "release.yml"])
+def test_the_targets_of_make_in_the_workflows_are_there(name: str) -> None:
+    steps = [
+        step.get("run", "")
+        for job in yaml.safe_load((ROOT / ".github/workflows" / name).read_text())["jobs"].values()
+        for step in job.get("steps", [])
+    ]
+    called = {target for step in steps for target in re.findall(r"^make ([a-z-]+)", step, re.MULTILINE)}
+    assert called
+    assert called <= TARGETS
 
 
 @pytest.mark.parametrize("name", [USER_FILE, REFERENCE_FILE])
