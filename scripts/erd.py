@@ -136,8 +136,8 @@ def source() -> str:
     return "\n".join(
         [
             "digraph streams {",
-            '  graph [rankdir=LR, nodesep=0.35, ranksep=1.6, bgcolor="white", pad=0.3, splines=spline]',
-            f'  node [shape=plain, fontname="{FONT}", fontsize=12, fontcolor="{INK}"]',
+            '  graph [rankdir=LR, nodesep=0.3, ranksep=0.8, bgcolor="white", pad=0.3, splines=spline]',
+            f'  node [shape=plain, fontname="{FONT}", fontsize=14, fontcolor="{INK}"]',
             f'  edge [color="{LINE}", dir=both, arrowsize=0.8]',
             *nodes,
             *_edges(),
@@ -161,7 +161,7 @@ def _node(name: str, columns: list[str]) -> str:
         for column in columns
     )
     title = f'<tr><td bgcolor="{HEAD}" align="left"><b>{html.escape(name)}</b></td></tr>'
-    table = f'<table border="0" cellborder="1" cellspacing="0" cellpadding="5" color="{LINE}">{title}{cells}</table>'
+    table = f'<table border="0" cellborder="1" cellspacing="0" cellpadding="4" color="{LINE}">{title}{cells}</table>'
     return f"  {_quoted(name)} [label=<{table}>]"
 
 
@@ -185,7 +185,7 @@ def _list_of(alone: list[str], shown: Mapping[str, list[str]]) -> list[str]:
         for name in alone
     )
     title = f'<tr><td bgcolor="{HEAD}" align="left" colspan="2"><b>Without a join</b></td></tr>'
-    table = f'<table border="0" cellborder="1" cellspacing="0" cellpadding="5" color="{LINE}">{title}{cells}</table>'
+    table = f'<table border="0" cellborder="1" cellspacing="0" cellpadding="4" color="{LINE}">{title}{cells}</table>'
     return [f"  alone [label=<{table}>]", '  {rank=same; alone; "object_types"}']
 
 
