@@ -117,6 +117,11 @@ qa: $(QA)/.installed ## Run Airbyte's own checks over that; ARGS="--network" run
 bench: $(DEV)/.installed $(BENCH)/.installed ## Measure the connector beside its peers; ARGS="--help" lists the options
 	@$(BIN)/python -m benchmarks $(ARGS)
 
+.PHONY: bench-full
+bench-full: $(DEV)/.installed $(BENCH)/.installed ## Measure all scenarios with all peers (an hour and a half), and draw them side by side
+	@$(BIN)/python -m benchmarks --scenario all $(ARGS)
+	@$(BIN)/python -m benchmarks.picture
+
 .PHONY: image
 image: ## Build the connector's OCI image
 	@$(DOCKER) build --tag $(IMAGE) .

@@ -13,7 +13,6 @@ import yaml
 from airbyte_cdk.test.models import ConnectorTestScenario
 from airbyte_cdk.test.standard_tests import SourceTestSuiteBase
 from airbyte_cdk.test.standard_tests._job_runner import IConnector
-from boltons.typeutils import classproperty
 
 from integration_tests.sandbox import Sandbox
 from source_commonroom import SourceCommonroom
@@ -36,10 +35,8 @@ class TestSuite(SourceTestSuiteBase):
 
     sandbox: ClassVar[Sandbox]
 
-    @classproperty
-    def acceptance_test_config(cls) -> Any:  # noqa: N805  # a property of the class
-        """The scenarios that need an API; those at the root need none."""
-        return yaml.safe_load(Path(__file__).with_name("standard_tests.yml").read_text())
+    # The scenarios that need an API; those at the root need none.
+    acceptance_test_config: ClassVar[Any] = yaml.safe_load(Path(__file__).with_name("standard_tests.yml").read_text())
 
     @pytest.fixture(autouse=True, scope="class")
     @classmethod
