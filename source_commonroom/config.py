@@ -59,6 +59,8 @@ _NO_PORT = "names a port that can't be; ports go from 1 to 65535"
 # A surrogate: JSON can name it alone, and no encoding can write it.
 _HALF = re.compile(r"[\ud800-\udfff]")
 _VERSION = re.compile(r"/v[0-9]+(/|$)")
+# What people write in the place of ``pii`` and of what stands in it.
+_LIKE_PII = re.compile(r"\s*(pii[\w. -]{0,30}|mode|salt)\s*", re.IGNORECASE)
 # Python writes the years before it with fewer digits, so that they couldn't be parsed again.
 _FIRST_YEAR = 1000
 
@@ -116,6 +118,7 @@ def validate_config(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Non
     mistakes += _mistakes_of_numbers(config)
     mistakes += _mistakes_of_token(config.get("api_token"))
     mistakes += _mistakes_of_address(config.get("api_url"))
+    mistakes += _mistakes_beside_pii(config)
     mistakes += _mistakes_of_salt(config)
     if not mistakes:
         mistakes += _mistakes_of_dates(config)
@@ -234,10 +237,17 @@ def _mistakes_of_address(address: Any) -> Iterator[str]:
         yield f"api_url holds a version of the API. {_ADVICE['api_url']}"
 
 
+def _mistakes_beside_pii(config: Mapping[str, Any]) -> Iterator[str]:
+    """Refuse what looks like ``pii``: ignored as other unknown properties are, it would keep what is to be hashed."""
+    for name, value in config.items():
+        if name == "pii" or not _LIKE_PII.fullmatch(str(name)) or _is_empty(value):
+            continue
+        plain = name.strip().lower()
+        is_it = "its name is pii" if plain == "pii" else f"the {'salt' if 'salt' in plain else 'mode'} stands in pii"
+        yield f"{name.strip()} isn't an option; {is_it}. {_ADVICE['pii']}"
+
+
 def _mistakes_of_salt(config: Mapping[str, Any]) -> Iterator[str]:
-    if config.get("pii_salt"):
-        # Ignored as any unknown property is, it would leave people to believe that their data is hashed.
-        yield f"pii_salt isn't an option; the salt stands in pii. {_ADVICE['pii']}"
     pii = config.get("pii")
     salt = pii.get("salt") if isinstance(pii, Mapping) and pii.get("mode") == "hash" else None
     if not isinstance(salt, str):

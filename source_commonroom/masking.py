@@ -27,20 +27,24 @@ logger = logging.getLogger("airbyte")
 
 # The paths to what the spec calls airbyte_secret.
 SECRETS: tuple[tuple[str, ...], ...] = (("api_token",), ("pii", "salt"))
-# No option: configurations that have it are refused, and it is a secret all the same.
-_SALT_BESIDE_PII = ("pii_salt",)
+# A shorter text is refused as a salt, and is no secret: masked, it would leave holes in the sentence that refuses it,
+# and these say which letters it has.
+_SHORTEST_SALT = 8
 
 
 def mask_config(config: Mapping[str, Any]) -> None:
     """Let nothing that is printed from now on hold a secret of a configuration, valid or not."""
-    values = (_at(config, path) for path in (*SECRETS, _SALT_BESIDE_PII))
-    mask(value for value in values if isinstance(value, str))
+    mask(_secrets_of(config))
 
 
-def _at(config: Any, path: tuple[str, ...]) -> Any:
-    for name in path:
-        config = config.get(name) if isinstance(config, Mapping) else None
-    return config
+def _secrets_of(part: Mapping[Any, Any]) -> Iterator[str]:
+    """Yield each text that is a secret by its name, also in a wrong place, where it is refused."""
+    token, salt = (path[-1] for path in SECRETS)
+    for name, value in part.items():
+        if isinstance(value, Mapping):
+            yield from _secrets_of(value)
+        elif isinstance(value, str) and (name == token or (salt in str(name).lower() and len(value) >= _SHORTEST_SALT)):
+            yield value
 
 
 def mask(secrets: Iterable[str]) -> None:

@@ -63,6 +63,16 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     *(({"pii": mode}, f"pii isn't an object. {PII_FORMS}") for mode in ("keep", "hash", "drop")),
     ({"pii": "hash", "pii_salt": "secret-8"}, f"pii_salt isn't an option; the salt stands in pii. {PII_FORMS}"),
     ({"pii_salt": "secret-8"}, f"pii_salt isn't an option; the salt stands in pii. {PII_FORMS}"),
+    ({"pii.salt": "secret-8"}, f"pii.salt isn't an option; the salt stands in pii. {PII_FORMS}"),
+    ({"salt": "secret-8"}, f"salt isn't an option; the salt stands in pii. {PII_FORMS}"),
+    *(
+        ({name: "hash"}, f"{name} isn't an option; the mode stands in pii. {PII_FORMS}")
+        for name in ("pii.mode", "pii_mode", "piiMode", "mode")
+    ),
+    *(
+        ({name: {"mode": "hash", "salt": "secret-8"}}, f"{name.strip()} isn't an option; its name is pii. {PII_FORMS}")
+        for name in ("PII", "Pii", " pii")
+    ),
     ({"segment_ids": "s_12"}, "segment_ids isn't a list. List ids of segments"),
     ({"segment_ids": [12]}, "segment_ids holds something that isn't a text"),
     ({"segment_ids": ["secret-6"]}, "segment_ids holds something that is no id of a segment"),
@@ -148,7 +158,7 @@ def test_given_a_mistake_when_validated_then_it_gets_a_sentence_and_no_value_is_
         {"pii": {"mode": "hash", "salt": "8 of any"}},
         {"pii": {"mode": "keep"}},
         {"pii": {"mode": "drop", "salt": "unused"}},
-        {"pii_salt": None},
+        *({name: None} for name in ("pii_salt", "salt", "mode", "PII")),
         {"segment_ids": []},
         {"start_date": "2024-01-01T00:00:00.123456Z", "end_date": "2024-01-01T00:00:00.123456Z"},
         {"api_url": "https://api.commonroom.io/community/"},
@@ -245,6 +255,18 @@ def test_given_a_bad_configuration_when_checked_then_it_fails_before_a_request_i
     assert status["status"] == Status.FAILED.value
     assert sentence in status["message"]
     assert mocker.call_count == 0
+
+
+@pytest.mark.parametrize("salt", ["salt", "e", "isn't"])
+def test_given_a_salt_that_is_too_short_when_checked_then_the_sentence_can_be_read(
+    salt: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status = check({**VALID, "pii": {"mode": "hash", "salt": salt}}, tmp_path, monkeypatch, capsys)
+
+    assert status["message"] == (
+        "The configuration isn't valid. pii.salt is shorter than 8 characters. "
+        "Enter any long random text, of 8 characters at least."
+    )
 
 
 def test_given_a_token_with_blanks_around_it_when_checked_then_they_do_not_matter(

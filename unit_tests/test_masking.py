@@ -105,6 +105,8 @@ def test_the_secrets_are_those_of_the_spec() -> None:
         {"api_token": " ", "pii": {"salt": "\ud800"}},
         {"pii": "here", "pii_salt": 5},
         {"pii": None},
+        # Too short for a salt, and no secret: a sentence would have holes, which say which letters it has.
+        {"pii": {"mode": "hash", "salt": "of it"}, "salt": "5", "pii.salt": "None"},
     ],
 )
 def test_given_any_configuration_when_masked_then_other_texts_stay(config: dict[str, Any]) -> None:
@@ -114,9 +116,18 @@ def test_given_any_configuration_when_masked_then_other_texts_stay(config: dict[
 
 
 @pytest.mark.parametrize(
-    "config", [{"pii": {"mode": "hash", "salt": SALT}}, {"pii": {"salt": SALT}}, {"pii": "hash", "pii_salt": SALT}]
+    "config",
+    [
+        {"pii": {"mode": "hash", "salt": SALT}},
+        {"pii": {"salt": SALT}},
+        {"pii": "hash", "pii_salt": SALT},
+        {"pii.salt": SALT},
+        {"salt": SALT},
+        {"PII": {"Salt": SALT}},
+        {"pii": {"hash": {"salt": SALT}}},
+    ],
 )
-def test_given_a_salt_in_either_place_when_masked_then_nothing_of_it_is_left(config: dict[str, Any]) -> None:
+def test_given_a_salt_in_any_place_when_masked_then_nothing_of_it_is_left(config: dict[str, Any]) -> None:
     mask_config(config)
 
     assert not [part for part in PARTS if part in filter_secrets(json.dumps(config))]
