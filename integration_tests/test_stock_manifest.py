@@ -502,7 +502,16 @@ def test_it_asks_for_all_columns_whichever_are_selected_and_has_no_stream_of_one
 
 
 @pytest.mark.parametrize(
-    "option", [{"pii": {"mode": "drop"}}, {"pii": {"mode": "hash", "salt": "long enough"}}, {"pii": "drop"}]
+    "option",
+    [
+        {"pii": {"mode": "drop"}},
+        {"pii": {"mode": "hash", "salt": "long enough"}},
+        {"pii": {"salt": "long enough"}},
+        {"pii": {"mode": None}},
+        {"pii": ["drop"]},
+        {"pii": "drop"},
+    ],
+    ids=str,
 )
 def test_a_configuration_that_asks_for_less_personal_data_is_refused(
     option: Record, serve: Serve, command: Command, small: Workspace
