@@ -45,7 +45,7 @@ def _many(source: str, column: str, target: str) -> Relation:
 
 
 RELATIONS = (
-    _one("contacts", "companyWebsite", "organizations", "primaryDomain"),
+    _one("contacts", "companyWebsite", "organizations", "primaryDomain", documented=False),
     _many("contacts", "segments", "segments"),
     _many("contacts", "tags", "tags"),
     _many("contacts", "leadScores", "lead_scores"),
@@ -170,7 +170,8 @@ def _edges() -> Iterator[str]:
         style = "solid" if each.documented else "dashed"
         # A key names one record each, so that at most one record of the source belongs to one of the target.
         tail = "teeodot" if _key_of(each.source) == (each.column,) else "crow"
-        head = "crow" if each.many else "teeodot"
+        # A column that is no key, such as the domain of an organization, may say the same in several records.
+        head = "crow" if each.many or _key_of(each.target) != (each.target_column,) else "teeodot"
         color = COLORS.get(each.source, LINE)
         # On the right, where there is room for a loop.
         side = ":e" if each.source == each.target else ""

@@ -253,3 +253,24 @@ def test_the_changelog_of_the_user_page_has_the_columns_that_airbyte_asks_for() 
 def test_the_diagram_of_the_streams_has_every_stream_and_is_that_of_the_schemas() -> None:
     assert_same(MANIFEST_FILE, {*rows(), erd.ONE_TYPE}, "scripts/erd.py", erd.entities())
     assert erd.is_current(), "the diagram is out of date: run make erd"
+
+
+def test_the_diagram_dashes_the_joins_that_the_reference_calls_undocumented() -> None:
+    table = REFERENCE.partition("\n### How the streams join\n")[2].partition("\n\n#")[0]
+    rows_of_it = [line.split("|")[1:-1] for line in table.splitlines() if line.startswith("| ")]
+    said = {
+        column
+        for first, _, remarks in rows_of_it
+        if "ocumented" in remarks
+        for column in re.findall(r"`([^`]+)`", first)
+    }
+    dashed = {f"{each.source}.{each.column}" for each in erd.RELATIONS if not each.documented}
+    assert_same(f'{REFERENCE_FILE}, "How the streams join"', said, "scripts/erd.py", dashed)
+
+
+def test_the_diagram_says_of_a_column_that_is_no_key_that_several_records_may_have_its_value() -> None:
+    (edge,) = [line for line in erd.source().splitlines() if '"contacts":companyWebsite' in line]
+    # Companies can share a domain.
+    assert "arrowhead=crow" in edge
+    (edge,) = [line for line in erd.source().splitlines() if '"activities":contactId' in line]
+    assert "arrowhead=teeodot" in edge
