@@ -13,6 +13,7 @@ from airbyte_cdk.sources.streams.http.error_handlers.response_models import Resp
 
 from scripts import erd
 from source_commonroom.api.errors import FAILURES
+from source_commonroom.config import without_empty
 from source_commonroom.table import load_manifest, rows
 from unit_tests.parity import assert_same
 from unit_tests.test_privacy import PERSONAL
@@ -274,3 +275,20 @@ def test_the_diagram_says_of_a_column_that_is_no_key_that_several_records_may_ha
     assert "arrowhead=crow" in edge
     (edge,) = [line for line in erd.source().splitlines() if '"activities":contactId' in line]
     assert "arrowhead=teeodot" in edge
+
+
+def test_the_user_page_names_the_image_that_make_builds() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    (image,) = re.findall(r"^IMAGE \?= (\S+)$", makefile, re.MULTILINE)
+    repository, _, tag = image.partition(":")
+    steps = section(USER_PAGE, "Setup guide")
+    assert f"docker-image {image} " in steps
+    assert f"repository name `{repository}` and the tag `{tag}`" in steps
+
+
+def test_the_reference_says_what_counts_as_absent() -> None:
+    (line,) = re.findall(r"^An optional property .* counts as absent\.$", REFERENCE, re.MULTILINE)
+    assert line == "An optional property that is null, or an empty text, list, or object, counts as absent."
+    empty: list[Any] = [None, "", [], {}]
+    schema = load_manifest()["spec"]["connection_specification"]
+    assert [without_empty({"pii": value}, schema) for value in empty] == [{}] * 4
