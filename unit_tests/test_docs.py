@@ -292,3 +292,42 @@ def test_the_reference_says_what_counts_as_absent() -> None:
     empty: list[Any] = [None, "", [], {}]
     schema = load_manifest()["spec"]["connection_specification"]
     assert [without_empty({"pii": value}, schema) for value in empty] == [{}] * 4
+
+
+WORKFLOWS = {path.name: yaml.safe_load(path.read_text()) for path in (ROOT / ".github/workflows").iterdir()}
+
+
+def needed_by(job: str, jobs: dict[str, Any]) -> set[str]:
+    """List the jobs that have succeeded before a job begins."""
+    needs = jobs[job].get("needs", [])
+    direct = {needs} if isinstance(needs, str) else set(needs)
+    return direct.union(*(needed_by(each, jobs) for each in direct))
+
+
+def test_a_release_publishes_nothing_before_its_tests_passed_and_its_tag_was_found_to_be_the_version() -> None:
+    jobs = WORKFLOWS["release.yml"]["jobs"]
+    compares = {name for name, job in jobs.items() if "The tag names the version" in str(job.get("steps"))}
+    publishes = {name for name, job in jobs.items() if re.search(r"push=true|gh release create|pypi-publish", str(job))}
+
+    assert len(publishes) == 3
+    for name in publishes:
+        assert needed_by(name, jobs) >= {"test", *compares}, name
+
+
+def test_a_release_attaches_the_files_that_it_built_and_nothing_else() -> None:
+    jobs = WORKFLOWS["release.yml"]["jobs"]
+    # The action that builds an image adds an artifact of its own, its record of the build.
+    for job in jobs.values():
+        for step in job.get("steps", []):
+            if step.get("uses", "").startswith("docker/build-push-action"):
+                assert step["env"] == {"DOCKER_BUILD_RECORD_UPLOAD": "false"}
+
+
+def test_the_pythons_of_the_package_are_those_that_are_tested() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    tested = WORKFLOWS["ci.yml"]["jobs"]["test"]["strategy"]["matrix"]["python"]
+    named = re.findall(r"Programming Language :: Python :: (3\.\d+)", " ".join(project["classifiers"]))
+    first, last = int(tested[0].partition(".")[2]), int(tested[-1].partition(".")[2])
+
+    assert named == tested
+    assert project["requires-python"] == f">=3.{first},<3.{last + 1}"
