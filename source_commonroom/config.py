@@ -254,6 +254,9 @@ def _mistakes_of_salt(config: Mapping[str, Any]) -> Iterator[str]:
         return
     if salt and not salt.strip():
         yield f"pii.salt is blank. {_ADVICE['pii.salt']}"
+    elif salt != salt.strip():
+        # One source that has it, and another that doesn't, would have hashes that don't join, without a word.
+        yield f"pii.salt begins or ends with a blank or a line break, which would count. {_ADVICE['pii.salt']}"
     if _HALF.search(salt):
         yield f"pii.salt holds half of a character, as a cut emoji leaves it. {_ADVICE['pii.salt']}"
 

@@ -43,7 +43,9 @@ def _secrets_of(part: Mapping[Any, Any]) -> Iterator[str]:
     for name, value in part.items():
         if isinstance(value, Mapping):
             yield from _secrets_of(value)
-        elif isinstance(value, str) and (name == token or (salt in str(name).lower() and len(value) >= _SHORTEST_SALT)):
+        elif isinstance(value, str) and (
+            name == token or (salt in str(name).lower() and len(value.strip()) >= _SHORTEST_SALT)
+        ):
             yield value
 
 

@@ -55,6 +55,13 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"pii": {"mode": "hash", "salt": ""}}, "pii.salt is empty"),
     ({"pii": {"mode": "hash", "salt": "secret-"}}, "pii.salt is shorter than 8 characters"),
     ({"pii": {"mode": "hash", "salt": " " * 8}}, "pii.salt is blank"),
+    *(
+        (
+            {"pii": {"mode": "hash", "salt": salt}},
+            "pii.salt begins or ends with a blank or a line break, which would count",
+        )
+        for salt in ("secret-8\n", " secret-8", "secret-8\u00a0", "s       ")
+    ),
     (
         {"pii": {"mode": "hash", "salt": "secret-8\ud83d"}},
         "pii.salt holds half of a character, as a cut emoji leaves it",

@@ -106,7 +106,7 @@ def test_the_secrets_are_those_of_the_spec() -> None:
         {"pii": "here", "pii_salt": 5},
         {"pii": None},
         # Too short for a salt, and no secret: a sentence would have holes, which say which letters it has.
-        {"pii": {"mode": "hash", "salt": "of it"}, "salt": "5", "pii.salt": "None"},
+        {"pii": {"mode": "hash", "salt": "of it"}, "salt": "5        ", "pii.salt": "None"},
     ],
 )
 def test_given_any_configuration_when_masked_then_other_texts_stay(config: dict[str, Any]) -> None:
