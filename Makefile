@@ -13,6 +13,7 @@ DEV := .venv
 AIRBYTE := .venv-pyairbyte
 NEWEST := .venv-newest-cdk
 BENCH := .venv-bench
+PIPELINE := .venv-pipeline
 BIN := $(DEV)/bin
 # Twice as many as the two cores of a small machine, because tests of processes wait for each other.
 PARALLEL := -n 4 --dist worksteal
@@ -27,6 +28,25 @@ help: ## List the targets
 sync: $(DEV)/.installed $(AIRBYTE)/.installed ## Load secrets/config.json's workspace, or the sandbox's, into a DuckDB file
 	@$(AIRBYTE)/bin/python scripts/sync.py --connector $(BIN)/source-commonroom --sandbox-python $(BIN)/python
 
+.PHONY: build
+build: $(PIPELINE)/.installed ## Build dbt's models of what sync loaded, and test them; TO= as for sync
+	@$(PIPELINE)/bin/python -m scripts.models
+
+.PHONY: report
+report: $(PIPELINE)/.installed ## Write a page about what sync loaded into the DuckDB file; OPEN=1 opens it
+	@TO=duckdb $(PIPELINE)/bin/python -m scripts.models --unless-fresh
+	@$(PIPELINE)/bin/python -m scripts.report $(if $(OPEN),--open)
+
+.PHONY: pipeline
+pipeline: $(DEV)/.installed $(AIRBYTE)/.installed $(PIPELINE)/.installed ## From the API to an answer: sync, build, report; TO= and OPEN= as there
+	@$(MAKE) --no-print-directory sync
+	@$(MAKE) --no-print-directory build
+	@$(MAKE) --no-print-directory report
+
+.PHONY: models-docs
+models-docs: $(PIPELINE)/.installed ## Write dbt's documentation of the models as one page
+	@$(PIPELINE)/bin/python -m scripts.models docs
+
 .PHONY: probe
 probe: $(DEV)/.installed ## Test on secrets/config.json's workspace, or the sandbox, what we assume of the API; it only reads. YES=1 doesn't ask, RECORD=1 keeps the answers, scrubbed, PROVOKE_429=1 exceeds the rate limit
 	@$(BIN)/python -m scripts.probe $(if $(YES),--yes) $(if $(RECORD),--record) $(if $(PROVOKE_429),--provoke-429)
@@ -40,6 +60,10 @@ test: $(DEV)/.installed $(if $(TAKES_PYAIRBYTE),$(AIRBYTE)/.installed) ## Run al
 	wait $$! || failed=$$?; \
 	cat "$$lint"; \
 	exit $$failed
+
+.PHONY: test-pipeline
+test-pipeline: $(DEV)/.installed $(AIRBYTE)/.installed $(PIPELINE)/.installed ## Run the tests from the connector to an answer: warehouses, dbt, the report
+	@$(BIN)/pytest $(PARALLEL) -m pipeline integration_tests/pipeline
 
 .PHONY: lint
 lint: $(DEV)/.installed ## Run the linters, the format check and the type checker; they write nothing
@@ -100,7 +124,7 @@ lock: ## Renew poetry.lock and constraints.txt from pyproject.toml (needs poetry
 
 .PHONY: clean
 clean: ## Remove the environments, the caches and what sync loaded
-	@rm -rf $(DEV) $(AIRBYTE) $(BENCH) $(NEWEST) output .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@rm -rf $(DEV) $(AIRBYTE) $(BENCH) $(PIPELINE) $(NEWEST) output .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(DEV)/.installed: pyproject.toml constraints.txt
 	@$(call environment,$(DEV),dev,the connector and its tools (a minute))
@@ -110,6 +134,10 @@ $(DEV)/.installed: pyproject.toml constraints.txt
 $(AIRBYTE)/.installed: pyproject.toml constraints.txt
 	@test -n "$(TAKES_PYAIRBYTE)" || { echo "PyAirbyte needs Python 3.11 or 3.12; name one: make PYTHON=/path/to/python3.12 …" >&2; exit 1; }
 	@$(call environment,$(AIRBYTE),pyairbyte,PyAirbyte (two minutes and 780 MB))
+	@touch $@
+
+$(PIPELINE)/.installed: pyproject.toml constraints.txt
+	@$(call environment,$(PIPELINE),pipeline,dbt and the report (a minute))
 	@touch $@
 
 $(BENCH)/.installed: benchmarks/requirements.txt
