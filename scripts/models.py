@@ -29,7 +29,9 @@ def main() -> None:
     """Build once."""
     parser = argparse.ArgumentParser(prog="python -m scripts.models", description=__doc__)
     parser.add_argument("command", nargs="?", default="build", choices=["build", "docs"], help="(default: build)")
-    parser.add_argument("--to", default=os.environ.get("TO") or "duckdb", help="the warehouse (default: $TO, or duckdb)")
+    parser.add_argument(
+        "--to", default=os.environ.get("TO") or "duckdb", help="the warehouse (default: $TO, or duckdb)"
+    )
     parser.add_argument("--database", type=Path, default=synced(), help="the DuckDB file (default: %(default)s)")
     parser.add_argument("--unless-fresh", action="store_true", help="build only if a sync came after the last build")
     parser.add_argument("--vars", default="{}", help="dbt's variables, as YAML")
@@ -73,7 +75,9 @@ def where(address: str, database: Path) -> tuple[str, Mapping[str, str]]:
         names = {"host": "PGHOST", "port": "PGPORT", "user": "PGUSER", "dbname": "PGDATABASE"}
         told = parse_dsn(address)
         if told.get("password"):
-            raise ValueError("The address holds a password. Leave it out, and set PGPASSWORD, or write it into ~/.pgpass.")
+            raise ValueError(
+                "The address holds a password. Leave it out, and set PGPASSWORD, or write it into ~/.pgpass."
+            )
         return "postgres", quiet | {variable: told[name] for name, variable in names.items() if told.get(name)}
     if address in CLOUDS:
         return address, quiet
@@ -143,7 +147,7 @@ class Progress:
         self.outcomes[status] += 1
         if node.resource_type in {"model", "snapshot"} and status == "success":
             print(f"    {node.node_name} ({result.execution_time:.1f} s)", flush=True)
-        elif status not in {"success", "pass"}:
+        elif status not in {"success", "pass", "skipped"}:
             message = " ".join(str(result.message or "").split())
             print(f"    {status.upper()}: {node.node_name}. {message}", flush=True)
 

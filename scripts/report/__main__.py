@@ -59,10 +59,13 @@ def main() -> None:
 def page(figures: Figures, *, now: datetime) -> str:
     """Make the page."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "day": day, "minute": minute, "sparkline": sparkline}
+    environment.filters |= {"number": number, "day": day, "minute": minute, "age": age, "sparkline": sparkline}
     return environment.get_template("page.html.j2").render(
         figures=figures,
         problems=problems(figures),
@@ -97,6 +100,14 @@ def day(value: datetime | None) -> str:
 def minute(value: datetime | None) -> str:
     """Write a time in UTC to the minute."""
     return "–" if value is None else f"{value:%d %b %Y, %H:%M}".lstrip("0")
+
+
+def age(hours: int) -> str:
+    """Write how long ago something was, roughly."""
+    if hours < 1:
+        return "less than an hour"
+    count, unit = (hours, "hour") if hours < 48 else (hours // 24, "day")
+    return f"{count:,} {unit}{'' if count == 1 else 's'}"
 
 
 def sparkline(values: list[int], width: int = 104, height: int = 24) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 import altair as alt
@@ -13,46 +15,60 @@ INK, MUTED, LINE, ACCENT = "#1f2430", "#5b6472", "#e4e7ec", "#2b59c3"
 # Okabe and Ito's colors, which people who see colors differently can tell apart.
 PALETTE = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#999999"]
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', sans-serif"
-SCORES = ["top quarter", "second", "third", "lowest", "no score"]
+QUARTERS = ["top", "2nd", "3rd", "4th", "none"]
 SOURCES = 6
 """So many sources have a color of their own; the others share one."""
 
 
 def activities_by_source(rows: list[Row]) -> dict[str, Any]:
     """Stack the activities of each week by source."""
-    totals: dict[str, int] = {}
+    totals: Counter[str] = Counter()
+    weeks: dict[date, Counter[str]] = {}
     for row in rows:
-        totals[row["source"]] = totals.get(row["source"], 0) + row["activities"]
-    named = sorted(totals, key=lambda source: -totals[source])[:SOURCES]
-    values: dict[tuple[str, str], int] = {}
-    for row in rows:
-        key = (row["week"].isoformat(), row["source"] if row["source"] in named else "others")
-        values[key] = values.get(key, 0) + row["activities"]
+        totals[row["source"]] += row["activities"]
+    named = [source for source, _ in totals.most_common(SOURCES)]
     domain = [*named, *(["others"] if len(totals) > len(named) else [])]
+    for row in rows:
+        weeks.setdefault(row["week"], Counter())[row["source"] if row["source"] in named else "others"] += row[
+            "activities"
+        ]
+    values = []
+    for week, counts in weeks.items():
+        top = 0
+        for source in domain:
+            if counts[source]:
+                # Stacked here: Vega-Lite stacks no bars that have an end in time.
+                values.append(
+                    {
+                        "week": week.isoformat(),
+                        "end": (week + timedelta(days=6)).isoformat(),
+                        "source": source,
+                        "from": top,
+                        "to": top + counts[source],
+                        "activities": counts[source],
+                        "of": counts.total(),
+                    }
+                )
+                top += counts[source]
     chart = (
-        alt.Chart(
-            alt.Data(
-                values=[
-                    {"week": week, "source": source, "activities": count, "order": domain.index(source)}
-                    for (week, source), count in values.items()
-                ]
-            )
-        )
-        .mark_bar(width={"band": 0.85})
+        alt.Chart(alt.Data(values=values))
+        .mark_rect()
         .encode(
-            x=alt.X("week:T", timeUnit="utcyearmonthdate", bandPosition=0.5, title=None, axis=_months()),
-            y=alt.Y("activities:Q", title="activities a week", axis=alt.Axis(tickMinStep=1)),
+            x=alt.X("week:T", scale=alt.Scale(type="utc"), title=None, axis=_months()),
+            x2="end:T",
+            y=alt.Y("from:Q", title="activities a week", axis=alt.Axis(tickMinStep=1)),
+            y2="to:Q",
             color=alt.Color(
                 "source:N",
                 title=None,
                 scale=alt.Scale(domain=domain, range=PALETTE[: len(domain)]),
                 legend=alt.Legend(orient="top", symbolType="square", columns=3, labelLimit=110),
             ),
-            order=alt.Order("order:Q"),
             tooltip=[
                 alt.Tooltip("week:T", title="week of", timeUnit="utcyearmonthdate", format="%d %b %Y"),
                 "source:N",
                 "activities:Q",
+                alt.Tooltip("of:Q", title="of all sources"),
             ],
         )
     )
@@ -69,7 +85,7 @@ def contacts_by_segment(rows: list[Row]) -> dict[str, Any]:
                 {
                     "segment": row["segment_id"],
                     "name": row["segment"],
-                    "score": row["score"],
+                    "quarter": row["quarter"],
                     "contacts": row["contacts"],
                     "members": row["members"],
                 }
@@ -77,14 +93,19 @@ def contacts_by_segment(rows: list[Row]) -> dict[str, Any]:
             ]
         )
     ).encode(
-        x=alt.X("score:N", sort=SCORES, title="primary lead score, by quarter", axis=alt.Axis(orient="top", labelAngle=0, labelLimit=64)),
+        x=alt.X(
+            "quarter:N",
+            sort=QUARTERS,
+            title="quarter by primary lead score",
+            axis=alt.Axis(orient="top", labelAngle=0, labelLimit=70),
+        ),
         y=alt.Y(
             "segment:N",
             sort=order,
             title=None,
             axis=alt.Axis(labelLimit=150, labelExpr=f"({_object(names)})[datum.value]", labelPadding=6),
         ),
-        tooltip=["name:N", "score:N", "contacts:Q", "members:Q"],
+        tooltip=["name:N", "quarter:N", "contacts:Q", "members:Q"],
     )
     most = max((row["contacts"] for row in rows), default=0)
     cells = base.mark_rect(stroke="white", strokeWidth=2, cornerRadius=3).encode(
@@ -100,9 +121,7 @@ def contacts_by_segment(rows: list[Row]) -> dict[str, Any]:
 def new_contacts(rows: list[Row]) -> dict[str, Any]:
     """Count contacts by the month of their first activity."""
     chart = (
-        alt.Chart(
-            alt.Data(values=[{"month": row["month"].isoformat(), "contacts": row["contacts"]} for row in rows])
-        )
+        alt.Chart(alt.Data(values=[{"month": row["month"].isoformat(), "contacts": row["contacts"]} for row in rows]))
         .mark_bar(color=ACCENT, width={"band": 0.8})
         .encode(
             x=alt.X("month:T", timeUnit="utcyearmonth", bandPosition=0.5, title=None, axis=_months()),
@@ -114,7 +133,9 @@ def new_contacts(rows: list[Row]) -> dict[str, Any]:
 
 
 def _months() -> alt.Axis:
-    return alt.Axis(format="%b %Y", labelAngle=0, tickCount="month", labelOverlap="greedy", grid=False, labelSeparation=8)
+    return alt.Axis(
+        format="%b %Y", labelAngle=0, tickCount="month", labelOverlap="greedy", grid=False, labelSeparation=8
+    )
 
 
 def _finished(chart: Any, height: int) -> dict[str, Any]:
@@ -123,8 +144,14 @@ def _finished(chart: Any, height: int) -> dict[str, Any]:
         .configure(font=FONT)
         .configure_view(stroke=None)
         .configure_axis(
-            labelColor=MUTED, titleColor=MUTED, gridColor=LINE, domainColor=LINE, tickColor=LINE,
-            labelFontSize=12, titleFontSize=12, titleFontWeight="normal",
+            labelColor=MUTED,
+            titleColor=MUTED,
+            gridColor=LINE,
+            domainColor=LINE,
+            tickColor=LINE,
+            labelFontSize=12,
+            titleFontSize=12,
+            titleFontWeight="normal",
         )
         .configure_legend(labelColor=INK, labelFontSize=12)
         .to_dict()

@@ -123,35 +123,38 @@ BY_SOURCE = """
 
 # Nothing is documented of the scale of scores and percentiles, so that the quarters are made here.
 BY_SEGMENT = """
-    WITH scored AS (
+    WITH scores AS (
+        -- The middle of those with the same score, from 0 for the best to 1.
         SELECT
             contact_id,
-            CASE
-                WHEN primary_lead_score IS NULL THEN 'no score'
-                ELSE ['top quarter', 'second', 'third', 'lowest'][
-                    CAST(least(4, 1 + floor(4 * percent_rank() OVER (
-                        PARTITION BY primary_lead_score IS NULL ORDER BY primary_lead_score DESC
-                    ))) AS INTEGER)
-                ]
-            END AS score
+            (
+                percent_rank() OVER (ORDER BY primary_lead_score DESC)
+                + cume_dist() OVER (ORDER BY primary_lead_score DESC)
+            ) / 2 AS place
         FROM {marts}.dim_contacts
-        WHERE contact_status = 'active'
+        WHERE contact_status = 'active' AND primary_lead_score IS NOT NULL
     ),
-    members AS (
-        SELECT segment_id, any_value(segment_name) AS segment, score, count(*) AS contacts
+    counted AS (
+        SELECT
+            segment_id,
+            coalesce(nullif(any_value(segment_name), ''), segment_id) AS segment,
+            CASE
+                WHEN place < 0.25 THEN 'top'
+                WHEN place < 0.5 THEN '2nd'
+                WHEN place < 0.75 THEN '3rd'
+                WHEN place IS NOT NULL THEN '4th'
+                ELSE 'none'
+            END AS quarter,
+            count(*) AS contacts
         FROM {marts}.bridge_segment_members
-        JOIN scored USING (contact_id)
-        GROUP BY segment_id, score
-    )
-    SELECT
-        segment_id,
-        coalesce(nullif(segment, ''), segment_id) AS segment,
-        score,
-        contacts,
-        CAST(sum(contacts) OVER (PARTITION BY segment_id) AS BIGINT) AS members
-    FROM members
-    QUALIFY dense_rank() OVER (ORDER BY members DESC, segment_id) <= {segments}
-    ORDER BY members DESC, segment_id, score
+        LEFT JOIN scores USING (contact_id)
+        WHERE member_type = 'contact'
+        GROUP BY segment_id, quarter
+    ),
+    summed AS (SELECT *, CAST(sum(contacts) OVER (PARTITION BY segment_id) AS BIGINT) AS members FROM counted)
+    SELECT * FROM summed
+    QUALIFY dense_rank() OVER (ORDER BY summed.members DESC, segment_id) <= {segments}
+    ORDER BY members DESC, segment_id, quarter
 """
 
 NEW_CONTACTS = """

@@ -14,5 +14,6 @@ select
     location_country,
     {{ commonroom.json_to_text('profiles') }} as profiles,
     url,
-    synced_at
+    -- The history is to have one time for all that a sync brought.
+    max(synced_at) over () as synced_at
 from {{ ref('stg_commonroom__contacts') }}

@@ -28,14 +28,14 @@ scores as (
     select * from organization_scores
 )
 
--- Should a list have a score twice, the higher one counts.
+-- Should a list have a score twice, the higher one counts. The history is to have one time for all that a sync brought.
 select
     entity_type,
     entity_id,
     {{ dbt.concat(["'ls_'", "score_number"]) }} as lead_score_id,
     max({{ commonroom.number_of('score') }}) as score,
     max({{ commonroom.number_of('percentile') }}) as percentile,
-    max(synced_at) as synced_at
+    max(max(synced_at)) over (partition by entity_type) as synced_at
 from scores
 where score_number is not null
 group by entity_type, entity_id, score_number

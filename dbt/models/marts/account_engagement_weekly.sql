@@ -31,11 +31,11 @@ weekly as (
     select
         organization_id,
         week_start,
-        sum(case when touch_kind = 'activity' then 1 else 0 end) as activities,
-        sum(case when touch_kind = 'website_visit' then 1 else 0 end) as website_visits,
+        cast(sum(case when touch_kind = 'activity' then 1 else 0 end) as {{ dbt.type_bigint() }}) as activities,
+        cast(sum(case when touch_kind = 'website_visit' then 1 else 0 end) as {{ dbt.type_bigint() }}) as website_visits,
         count(distinct case when touch_kind = 'activity' then contact_id end) as active_contacts,
 {%- for sentiment in sentiments %}
-        sum(case when sentiment = '{{ sentiment }}' then 1 else 0 end) as {{ sentiment }}_activities,
+        cast(sum(case when sentiment = '{{ sentiment }}' then 1 else 0 end) as {{ dbt.type_bigint() }}) as {{ sentiment }}_activities,
 {%- endfor %}
         max(touched_at) as last_touch_at
     from touches
@@ -75,7 +75,7 @@ type_counts as (
         organization_id,
         week_start,
         activity_type_id,
-        sum(activities) as activities
+        cast(sum(activities) as {{ dbt.type_bigint() }}) as activities
     from {{ ref('account_activities_weekly_by_type') }}
     group by organization_id, week_start, activity_type_id
 ),
@@ -117,14 +117,14 @@ summed as (
             partition by organization_id order by week_start rows between unbounded preceding and current row
         ) as last_touch_so_far_at,
 {%- for weeks in [4, 12] %}
-        sum(activities) over (
+        cast(sum(activities) over (
             partition by organization_id order by week_start rows between {{ weeks - 1 }} preceding and current row
-        ) as activities_{{ weeks }}_weeks,
-        coalesce(sum(activities) over (
+        ) as {{ dbt.type_bigint() }}) as activities_{{ weeks }}_weeks,
+        cast(coalesce(sum(activities) over (
             partition by organization_id
             order by week_start
             rows between {{ 2 * weeks - 1 }} preceding and {{ weeks }} preceding
-        ), 0) as activities_{{ weeks }}_weeks_before{{ ',' if not loop.last }}
+        ), 0) as {{ dbt.type_bigint() }}) as activities_{{ weeks }}_weeks_before{{ ',' if not loop.last }}
 {%- endfor %}
     from filled
 )

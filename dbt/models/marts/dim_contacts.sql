@@ -81,7 +81,7 @@ select
     details.recent_web_visits_number,
     history.first_synced_at,
     contacts.url,
-    contacts.synced_at
+    coalesce(details.synced_at, contacts.synced_at) as synced_at
 {%- for column in custom_columns %},
     custom.{{ commonroom.quoted(column) }}
 {%- endfor %}

@@ -16,8 +16,8 @@ contacts as (
 touches as (
     select
         organization_id,
-        sum(case when touch_kind = 'activity' then 1 else 0 end) as activities_count,
-        sum(case when touch_kind = 'website_visit' then 1 else 0 end) as website_visits_count,
+        cast(sum(case when touch_kind = 'activity' then 1 else 0 end) as {{ dbt.type_bigint() }}) as activities_count,
+        cast(sum(case when touch_kind = 'website_visit' then 1 else 0 end) as {{ dbt.type_bigint() }}) as website_visits_count,
         min(touched_at) as first_touch_at,
         max(touched_at) as last_touch_at
     from {{ ref('int_commonroom__account_touches') }}
