@@ -25,8 +25,8 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: sync
-sync: $(DEV)/.installed $(AIRBYTE)/.installed ## Load secrets/config.json's workspace, or the sandbox's, into a DuckDB file
-	@$(AIRBYTE)/bin/python scripts/sync.py --connector $(BIN)/source-commonroom --sandbox-python $(BIN)/python
+sync: $(DEV)/.installed $(AIRBYTE)/.installed ## Load secrets/config.json's workspace, or the sandbox's, into a DuckDB file; TO=postgresql://user@host/db, snowflake, bigquery or motherduck names another warehouse
+	@$(AIRBYTE)/bin/python -m scripts.sync --connector $(BIN)/source-commonroom --sandbox-python $(BIN)/python
 
 .PHONY: build
 build: $(PIPELINE)/.installed ## Build dbt's models of what sync loaded, and test them; TO= as for sync
