@@ -8,6 +8,7 @@ is, so a sync goes there first. Pinned by `test_pyairbytes_own_cache_of_postgres
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import psycopg
 from psycopg import errors
 from psycopg.conninfo import conninfo_to_dict
 
-from scripts.warehouses.tables import SCHEMA, Span, Tell, WarehouseError, name_of, quoted
+from scripts.warehouses.tables import LOADED_AT, SCHEMA, Span, Tell, WarehouseError, name_of, quoted
 
 _BATCH = 5_000
 # By DuckDB's type, as PyAirbyte makes it; any other is text.
@@ -104,6 +105,15 @@ class Postgres:
             cursor.execute(_SETTINGS)
             _ensure_schema(connection)
             return {table: self._copy_table(source, cursor, table, span, tell) for table in tables}
+
+    def newest(self, table: str) -> datetime | None:
+        """Tell when the newest row of a table was read from the API; None if it has no row.
+
+        :raises WarehouseError: if there is no such table, or PostgreSQL can't be reached
+        """
+        with _transaction(self.url) as connection:
+            ((time,),) = connection.execute(f"SELECT max({LOADED_AT}) FROM {name_of(table)}").fetchall()
+        return time.astimezone(UTC) if time else None
 
     def _copy_table(
         self, source: duckdb.DuckDBPyConnection, cursor: psycopg.Cursor[Any], table: str, span: Span | None, tell: Tell

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 SCHEMA = "commonroom"
+LOADED_AT = "_airbyte_extracted_at"
+"""The column of PyAirbyte's that tells when a row was read."""
 
 Tell = Callable[[str], None]
 """Takes a line for whoever watches."""
