@@ -105,7 +105,7 @@
 {% macro postgres__json_scalar(expression) %}{{ return('(' ~ expression ~ " #>> '{}')") }}{% endmacro %}
 {% macro snowflake__json_scalar(expression) %}{{ return('cast(' ~ expression ~ ' as varchar)') }}{% endmacro %}
 {% macro bigquery__json_scalar(expression) %}
-  {% do return('coalesce(json_value(' ~ expression ~ '), to_json_string(' ~ expression ~ '))') %}
+  {% do return('coalesce(json_value(' ~ expression ~ '), nullif(to_json_string(' ~ expression ~ "), 'null'))") %}
 {% endmacro %}
 
 

@@ -15,12 +15,12 @@
   ('', ''),
 ] %}
 with examples as (
-{%- for text, domain in examples %}
-    select
-        '{{ text }}' as text,
-        nullif('{{ domain }}', '') as wanted
-    {{ 'union all' if not loop.last }}
-{%- endfor %}
+    {% for text, domain in examples %}
+        select
+            '{{ text }}' as text,
+            nullif('{{ domain }}', '') as wanted
+        {% if not loop.last %}union all{% endif %}
+    {% endfor %}
 ),
 
 normalized as (

@@ -11,21 +11,21 @@
   ('', ''),
 ] %}
 with numbers as (
-{%- for text, wanted in numbers %}
-    select
-        '{{ text }}' as text,
-        cast(nullif('{{ wanted }}', '') as {{ commonroom.type_double() }}) as wanted
-    {{ 'union all' if not loop.last }}
-{%- endfor %}
+    {% for text, wanted in numbers %}
+        select
+            '{{ text }}' as text,
+            cast(nullif('{{ wanted }}', '') as {{ commonroom.type_double() }}) as wanted
+        {% if not loop.last %}union all{% endif %}
+    {% endfor %}
 ),
 
 times as (
-{%- for text, wanted in times %}
-    select
-        '{{ text }}' as text,
-        cast(nullif('{{ wanted }}', '') as {{ dbt.type_timestamp() }}) as wanted
-    {{ 'union all' if not loop.last }}
-{%- endfor %}
+    {% for text, wanted in times %}
+        select
+            '{{ text }}' as text,
+            cast(nullif('{{ wanted }}', '') as {{ dbt.type_timestamp() }}) as wanted
+        {% if not loop.last %}union all{% endif %}
+    {% endfor %}
 ),
 
 read_numbers as (

@@ -1,10 +1,10 @@
 -- Contacts that a sync brought once and the last one didn't, as they were last.
 with versions as (
     select
-        history.*,
+        *,
         row_number() over (partition by contact_id order by dbt_valid_from desc) as recency,
         max(case when dbt_valid_to is null then 1 else 0 end) over (partition by contact_id) as is_there
-    from {{ ref('commonroom_contacts_history') }} as history
+    from {{ ref('commonroom_contacts_history') }}
 )
 
 select

@@ -41,7 +41,7 @@ evidence as (
 
 ranked as (
     select
-        evidence.*,
+        *,
         row_number() over (partition by contact_id order by strength, merged_into_contact_id) as place
     from evidence
 )

@@ -34,9 +34,9 @@ weekly as (
         cast(sum(case when touch_kind = 'activity' then 1 else 0 end) as {{ dbt.type_bigint() }}) as activities,
         cast(sum(case when touch_kind = 'website_visit' then 1 else 0 end) as {{ dbt.type_bigint() }}) as website_visits,
         count(distinct case when touch_kind = 'activity' then contact_id end) as active_contacts,
-{%- for sentiment in sentiments %}
-        cast(sum(case when sentiment = '{{ sentiment }}' then 1 else 0 end) as {{ dbt.type_bigint() }}) as {{ sentiment }}_activities,
-{%- endfor %}
+        {% for sentiment in sentiments %}
+            cast(sum(case when sentiment = '{{ sentiment }}' then 1 else 0 end) as {{ dbt.type_bigint() }}) as {{ sentiment }}_activities,
+        {% endfor %}
         max(touched_at) as last_touch_at
     from touches
     group by organization_id, week_start
@@ -57,7 +57,7 @@ spans as (
         account_weeks.organization_id,
         account_weeks.week_start,
         count(distinct case
-            when contact_weeks.week_start > {{ commonroom.days_after('account_weeks.week_start', -28) }}
+            when account_weeks.week_start < {{ commonroom.days_after('contact_weeks.week_start', 28) }}
                 then contact_weeks.contact_id
         end) as active_contacts_4_weeks,
         count(distinct contact_weeks.contact_id) as active_contacts_12_weeks
@@ -65,8 +65,8 @@ spans as (
     inner join contact_weeks
         on
             account_weeks.organization_id = contact_weeks.organization_id
-            and contact_weeks.week_start <= account_weeks.week_start
-            and contact_weeks.week_start > {{ commonroom.days_after('account_weeks.week_start', -84) }}
+            and account_weeks.week_start >= contact_weeks.week_start
+            and account_weeks.week_start < {{ commonroom.days_after('contact_weeks.week_start', 84) }}
     group by account_weeks.organization_id, account_weeks.week_start
 ),
 
@@ -99,9 +99,9 @@ filled as (
         coalesce(weekly.active_contacts, 0) as active_contacts,
         coalesce(weekly.activities, 0) as activities,
         coalesce(weekly.website_visits, 0) as website_visits,
-{%- for sentiment in sentiments %}
-        coalesce(weekly.{{ sentiment }}_activities, 0) as {{ sentiment }}_activities,
-{%- endfor %}
+        {% for sentiment in sentiments %}
+            coalesce(weekly.{{ sentiment }}_activities, 0) as {{ sentiment }}_activities,
+        {% endfor %}
         weekly.last_touch_at
     from account_weeks
     left join weekly
@@ -112,20 +112,24 @@ filled as (
 
 summed as (
     select
-        filled.*,
+        *,
+        {% for weeks in [4, 12] %}
+            cast(sum(activities) over (
+                partition by organization_id
+                order by week_start
+                rows between {{ weeks - 1 }} preceding and current row
+            ) as {{ dbt.type_bigint() }}) as activities_{{ weeks }}_weeks,
+            cast(coalesce(sum(activities) over (
+                partition by organization_id
+                order by week_start
+                rows between {{ 2 * weeks - 1 }} preceding and {{ weeks }} preceding
+            ), 0) as {{ dbt.type_bigint() }}) as activities_{{ weeks }}_weeks_before,
+        {% endfor %}
         max(last_touch_at) over (
-            partition by organization_id order by week_start rows between unbounded preceding and current row
-        ) as last_touch_so_far_at,
-{%- for weeks in [4, 12] %}
-        cast(sum(activities) over (
-            partition by organization_id order by week_start rows between {{ weeks - 1 }} preceding and current row
-        ) as {{ dbt.type_bigint() }}) as activities_{{ weeks }}_weeks,
-        cast(coalesce(sum(activities) over (
             partition by organization_id
             order by week_start
-            rows between {{ 2 * weeks - 1 }} preceding and {{ weeks }} preceding
-        ), 0) as {{ dbt.type_bigint() }}) as activities_{{ weeks }}_weeks_before{{ ',' if not loop.last }}
-{%- endfor %}
+            rows between unbounded preceding and current row
+        ) as last_touch_so_far_at
     from filled
 )
 
@@ -136,22 +140,22 @@ select
     summed.active_contacts,
     summed.activities,
     types.activities_by_type,
-{%- for sentiment in sentiments %}
-    summed.{{ sentiment }}_activities,
-{%- endfor %}
-    summed.activities
-{%- for sentiment in sentiments %} - summed.{{ sentiment }}_activities{% endfor %} as other_activities,
+    summed.positive_activities,
+    summed.neutral_activities,
+    summed.negative_activities,
+    summed.activities - summed.positive_activities - summed.neutral_activities - summed.negative_activities
+        as other_activities,
     summed.website_visits,
     summed.first_touch_at,
     summed.last_touch_so_far_at as last_touch_at,
     coalesce(spans.active_contacts_4_weeks, 0) as active_contacts_4_weeks,
+    summed.activities_4_weeks,
+    summed.activities_4_weeks_before,
+    {{ commonroom.trend('summed.activities_4_weeks', 'summed.activities_4_weeks_before') }} as trend_4_weeks,
     coalesce(spans.active_contacts_12_weeks, 0) as active_contacts_12_weeks,
-{%- for weeks in [4, 12] %}
-    summed.activities_{{ weeks }}_weeks,
-    summed.activities_{{ weeks }}_weeks_before,
-    {{ commonroom.trend('summed.activities_' ~ weeks ~ '_weeks', 'summed.activities_' ~ weeks ~ '_weeks_before') }}
-        as trend_{{ weeks }}_weeks{{ ',' if not loop.last }}
-{%- endfor %}
+    summed.activities_12_weeks,
+    summed.activities_12_weeks_before,
+    {{ commonroom.trend('summed.activities_12_weeks', 'summed.activities_12_weeks_before') }} as trend_12_weeks
 from summed
 left join types on summed.organization_id = types.organization_id and summed.week_start = types.week_start
 left join spans on summed.organization_id = spans.organization_id and summed.week_start = spans.week_start

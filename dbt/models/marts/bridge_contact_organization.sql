@@ -26,8 +26,7 @@ by_website as (
         'company_website' as matched_by
     from contacts
     inner join organizations on contacts.company_domain = organizations.domain
-)
-{%- if var('commonroom_match_email_domains') %},
+),
 
 by_email as (
     select
@@ -39,16 +38,10 @@ by_email as (
     inner join organizations on contacts.email_domain = organizations.domain
     where
         contacts.company_domain is null
-        and organizations.domain not in (
-{%- for domain in var('commonroom_shared_email_domains') %}
-            '{{ domain }}'{{ ',' if not loop.last }}
-{%- endfor %}
-        )
+        and {{ 'true' if var('commonroom_match_email_domains') else 'false' }}
+        and organizations.domain not in ('{{ var('commonroom_shared_email_domains') | join("', '") }}')
 )
-{%- endif %}
 
 select * from by_website
-{% if var('commonroom_match_email_domains') %}
 union all
 select * from by_email
-{% endif %}

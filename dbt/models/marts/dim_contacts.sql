@@ -81,10 +81,10 @@ select
     details.recent_web_visits_number,
     history.first_synced_at,
     contacts.url,
+    {% for column in custom_columns %}
+        custom.{{ commonroom.quoted(column) }},
+    {% endfor %}
     coalesce(details.synced_at, contacts.synced_at) as synced_at
-{%- for column in custom_columns %},
-    custom.{{ commonroom.quoted(column) }}
-{%- endfor %}
 from contacts
 left join details on contacts.contact_id = details.contact_id
 left join organizations on contacts.contact_id = organizations.contact_id
@@ -92,7 +92,7 @@ left join primary_scores on contacts.contact_id = primary_scores.contact_id
 left join segments on contacts.contact_id = segments.contact_id
 left join activities on contacts.contact_id = activities.contact_id
 left join history on contacts.contact_id = history.contact_id
-{% if custom_columns -%}
-left join {{ ref('int_commonroom__contact_custom_columns') }} as custom on contacts.contact_id = custom.contact_id
-{%- endif %}
+{% if custom_columns %}
+    left join {{ ref('int_commonroom__contact_custom_columns') }} as custom on contacts.contact_id = custom.contact_id
+{% endif %}
 -- depends_on: {{ ref('int_commonroom__contact_custom_columns') }}

@@ -59,16 +59,15 @@ select
     touches.first_touch_at,
     touches.last_touch_at,
     organizations.url,
+    {% for column in custom_columns %}
+        custom.{{ commonroom.quoted(column) }},
+    {% endfor %}
     organizations.synced_at
-{%- for column in custom_columns %},
-    custom.{{ commonroom.quoted(column) }}
-{%- endfor %}
 from organizations
 left join contacts on organizations.organization_id = contacts.organization_id
 left join touches on organizations.organization_id = touches.organization_id
 left join primary_scores on organizations.organization_id = primary_scores.organization_id
-{% if custom_columns -%}
-left join {{ ref('int_commonroom__organization_custom_columns') }} as custom
-    on organizations.organization_id = custom.organization_id
-{%- endif %}
+{% if custom_columns %}
+    left join {{ ref('int_commonroom__organization_custom_columns') }} as custom on organizations.organization_id = custom.organization_id
+{% endif %}
 -- depends_on: {{ ref('int_commonroom__organization_custom_columns') }}

@@ -1,14 +1,14 @@
 {% set streams = commonroom.streams().keys() | list %}
 with streams as (
-{%- for stream in streams %}
-    select
-        '{{ stream }}' as stream,
-        count(*) as records,
-        min(synced_at) as first_synced_at,
-        max(synced_at) as last_synced_at
-    from {{ ref('stg_commonroom__' ~ stream) }}
-    {{ 'union all' if not loop.last }}
-{%- endfor %}
+    {% for stream in streams %}
+        select
+            '{{ stream }}' as stream,
+            count(*) as records,
+            min(synced_at) as first_synced_at,
+            max(synced_at) as last_synced_at
+        from {{ ref('stg_commonroom__' ~ stream) }}
+        {% if not loop.last %}union all{% endif %}
+    {% endfor %}
 ),
 
 newest as (

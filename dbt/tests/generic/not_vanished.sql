@@ -4,8 +4,11 @@
 #}
 {% test not_vanished(model, history, key) %}
 {% set schema = commonroom.schema_of_snapshots(model) %}
-{% set relation = adapter.get_relation(database=model.database, schema=schema, identifier=history) if execute %}
-{% if relation is none or not execute %}
+{% set relation = none %}
+{% if execute and var('commonroom_spelling') == 'look' %}
+  {% set relation = adapter.get_relation(database=model.database, schema=schema, identifier=history) %}
+{% endif %}
+{% if relation is none %}
 select 1 as one from (select 1 as one) as no_history where 1 = 0
 {% else %}
 with formerly as (
