@@ -21,7 +21,6 @@ ROOT = Path(__file__).resolve().parent.parent
 OUTPUT = ROOT / "output"
 PROJECT = ROOT / "dbt"
 SECRETS = ROOT / "secrets" / "config.json"
-SCHEMA = "analytics"
 CLOUDS = {"snowflake", "bigquery"}
 
 
@@ -94,7 +93,7 @@ def is_fresh(database: Path) -> bool:
         try:
             loaded, built = connection.execute(
                 "SELECT (SELECT max(last_updated) FROM commonroom._airbyte_state)::TIMESTAMPTZ, "
-                f"(SELECT max(built_at) FROM {SCHEMA}.sync_status)::TIMESTAMPTZ"
+                "(SELECT max(built_at) FROM analytics.sync_status)::TIMESTAMPTZ"
             ).fetchone() or (None, None)
         except duckdb.CatalogException:
             return False

@@ -46,7 +46,7 @@ class Truth:
 
     def contact_of(self, row: Row) -> str | None:
         """Tell whose an activity or a visit is."""
-        contact = row.get("contactId")
+        contact: str | None = row.get("contactId")
         return self._became.get(contact, contact) if contact else None
 
     def accounts_of(self, contact: str | None) -> list[str]:

@@ -26,6 +26,8 @@ for (const place of document.querySelectorAll("[data-chart]")) {
     vegaEmbed(place, chart, {actions: false, renderer: "svg"});
 }
 """
+NOTHING = "\N{EN DASH}"
+HOURS_TOLD = 48
 TRENDS = {"warming": "▲", "new": "▲", "steady": "●", "cooling": "▼", "quiet": "○"}
 
 
@@ -89,24 +91,24 @@ def _script(chart: dict[str, Any]) -> str:
 
 def number(value: float | None) -> str:
     """Write a number with separators of thousands."""
-    return "–" if value is None else f"{value:,}"
+    return NOTHING if value is None else f"{value:,}"
 
 
 def day(value: datetime | None) -> str:
     """Write a day."""
-    return "–" if value is None else f"{value:%d %b %Y}".lstrip("0")
+    return NOTHING if value is None else f"{value:%d %b %Y}".lstrip("0")
 
 
 def minute(value: datetime | None) -> str:
     """Write a time in UTC to the minute."""
-    return "–" if value is None else f"{value:%d %b %Y, %H:%M}".lstrip("0")
+    return NOTHING if value is None else f"{value:%d %b %Y, %H:%M}".lstrip("0")
 
 
 def age(hours: int) -> str:
     """Write how long ago something was, roughly."""
     if hours < 1:
         return "less than an hour"
-    count, unit = (hours, "hour") if hours < 48 else (hours // 24, "day")
+    count, unit = (hours, "hour") if hours < HOURS_TOLD else (hours // 24, "day")
     return f"{count:,} {unit}{'' if count == 1 else 's'}"
 
 
@@ -115,8 +117,8 @@ def sparkline(values: list[int], width: int = 104, height: int = 24) -> str:
     most = max([*values, 1])
     step = width / max(len(values), 1)
     bars = "".join(
-        f'<rect x="{place * step:.1f}" y="{height - max(bar, 1):.1f}" width="{step - 2:.1f}" height="{max(bar, 1):.1f}"/>'
-        for place, bar in enumerate(value / most * height for value in values)
+        f'<rect x="{place * step:.1f}" y="{height - bar:.1f}" width="{step - 2:.1f}" height="{bar:.1f}"/>'
+        for place, bar in enumerate(max(value / most * height, 1) for value in values)
     )
     label = ", ".join(map(str, values))
     return f'<svg class="spark" viewBox="0 0 {width} {height}" role="img" aria-label="{label}">{bars}</svg>'

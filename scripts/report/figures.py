@@ -46,7 +46,8 @@ SUMMARY = """
         coalesce((SELECT max(community_name) FROM {staging}.stg_commonroom__api_token_status), '') AS workspace,
         last_activity,
         (SELECT max(last_synced_at) FROM {marts}.sync_status) AS last_synced,
-        date_diff('hour', (SELECT max(last_synced_at) FROM {marts}.sync_status), now() AT TIME ZONE 'UTC') AS sync_age_hours,
+        date_diff('hour', (SELECT max(last_synced_at) FROM {marts}.sync_status), now() AT TIME ZONE 'UTC')
+            AS sync_age_hours,
         (SELECT count(*) FROM {marts}.dim_contacts WHERE contact_status = 'active') AS contacts,
         (SELECT count(*) FROM {marts}.dim_contacts WHERE contact_status = 'deleted') AS contacts_deleted,
         (SELECT count(*) FROM {marts}.dim_contacts WHERE contact_status = 'merged') AS contacts_merged,
