@@ -25,8 +25,9 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: sync
-sync: $(DEV)/.installed $(AIRBYTE)/.installed ## Load secrets/config.json's workspace, or the sandbox's, into a DuckDB file; TO=postgresql://user@host/db, snowflake, bigquery or motherduck names another warehouse
+sync: $(DEV)/.installed $(AIRBYTE)/.installed ## Load secrets/config.json's workspace, or the sandbox's, into a DuckDB file; TO=postgresql://user@host/db, snowflake, bigquery or motherduck names another warehouse; OPEN=1 opens the report then
 	@$(AIRBYTE)/bin/python -m scripts.sync --connector $(BIN)/source-commonroom --sandbox-python $(BIN)/python
+	@$(if $(OPEN),$(MAKE) --no-print-directory report)
 
 .PHONY: build
 build: $(PIPELINE)/.installed ## Build dbt's models of what sync loaded, and test them; TO= as for sync
@@ -39,7 +40,7 @@ report: $(PIPELINE)/.installed ## Write a page about what sync loaded into the D
 
 .PHONY: pipeline
 pipeline: $(DEV)/.installed $(AIRBYTE)/.installed $(PIPELINE)/.installed ## From the API to an answer: sync, build, report; TO= and OPEN= as there
-	@$(MAKE) --no-print-directory sync
+	@$(MAKE) --no-print-directory sync OPEN=
 	@$(MAKE) --no-print-directory build
 	@$(MAKE) --no-print-directory report
 
@@ -63,7 +64,7 @@ test: $(DEV)/.installed $(if $(TAKES_PYAIRBYTE),$(AIRBYTE)/.installed) ## Run al
 
 .PHONY: test-pipeline
 test-pipeline: $(DEV)/.installed $(AIRBYTE)/.installed $(PIPELINE)/.installed ## Run the tests from the connector to an answer: warehouses, dbt, the report
-	@$(BIN)/pytest $(PARALLEL) -m pipeline integration_tests/pipeline
+	@$(BIN)/pytest $(PARALLEL) --dist loadgroup -m pipeline integration_tests/pipeline
 
 .PHONY: lint
 lint: $(DEV)/.installed ## Run the linters, the format check and the type checker; they write nothing

@@ -67,7 +67,7 @@ def copy(file: str, names: str, generation: str) -> None:
             casts = ", ".join(f"%s::{kind}" for kind in kinds.values())
             execute_values(
                 cursor,
-                f'INSERT INTO {SCHEMA}."{table}" ({columns_told}) VALUES %s',  # noqa: S608
+                f'INSERT INTO {SCHEMA}."{table}" ({columns_told}) VALUES %s',
                 rows,
                 template=f"({casts})",
                 page_size=1_000,

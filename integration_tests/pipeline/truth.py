@@ -46,8 +46,8 @@ class Truth:
 
     def contact_of(self, row: Row) -> str | None:
         """Tell whose an activity or a visit is."""
-        contact: str | None = row.get("contactId")
-        return self._became.get(contact, contact) if contact else None
+        contact: str = row.get("contactId") or ""
+        return self._became.get(contact, contact) or None
 
     def accounts_of(self, contact: str | None) -> list[str]:
         """Tell the accounts of a contact."""
@@ -61,7 +61,8 @@ class Truth:
             for account in self.accounts_of(activity["contactId"]):
                 by_account[account].append(activity)
         for visit in self.visits:
-            for account in {*self.accounts_of(visit["contactId"]), visit.get("organizationId")} - {None}:
+            named = [visit["organizationId"]] if visit.get("organizationId") else []
+            for account in {*self.accounts_of(visit["contactId"]), *named}:
                 visits[account].append(visit)
         touched = {
             account: [

@@ -45,7 +45,7 @@ def main() -> None:
     with duckdb.connect(str(arguments.database), read_only=True) as connection:
         try:
             figures = read_figures(connection, arguments.schema)
-        except duckdb.CatalogException as error:
+        except (duckdb.CatalogException, duckdb.BinderException) as error:
             sys.exit(
                 f"{arguments.database} has no tables of dbt in the schema {arguments.schema}, or older ones: "
                 f"{str(error).splitlines()[0]}\n`make build` makes them."
