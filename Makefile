@@ -64,7 +64,7 @@ test: $(DEV)/.installed $(if $(TAKES_PYAIRBYTE),$(AIRBYTE)/.installed) ## Run al
 
 .PHONY: test-pipeline
 test-pipeline: $(DEV)/.installed $(AIRBYTE)/.installed $(PIPELINE)/.installed ## Run the tests from the connector to an answer: warehouses, dbt, the report
-	@$(BIN)/pytest $(PARALLEL) --dist loadgroup -m pipeline integration_tests/pipeline
+	@$(BIN)/pytest -n 2 --dist loadfile -m pipeline integration_tests/pipeline
 
 .PHONY: lint
 lint: $(DEV)/.installed ## Run the linters, the format check and the type checker; they write nothing

@@ -17,17 +17,24 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from integration_tests.pipeline.play import DBT, ROOT, WAREHOUSES, Built, Play, dump, run
+from integration_tests.pipeline.play import DBT, ROOT, WAREHOUSES, Built, Play, dump, played, run
 from integration_tests.pipeline.truth import moment
 from unit_tests.streams import STREAMS, complete
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = [pytest.mark.pipeline, pytest.mark.xdist_group("models")]
+pytestmark = pytest.mark.pipeline
 
 # The models have those of all types of objects in one.
 MODELLED = [stream for stream in STREAMS if not re.fullmatch(r"object_.*_[0-9]+", stream.name)]
+
+
+@pytest.fixture(scope="module")
+def play(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Play]:
+    with played(tmp_path_factory.mktemp("models")) as found:
+        yield found
 
 
 @pytest.fixture(params=[(warehouse, sync) for warehouse in WAREHOUSES for sync in ("first", "second")], ids="-".join)

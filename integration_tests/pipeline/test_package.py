@@ -16,7 +16,7 @@ from integration_tests.pipeline.play import DBT, ROOT, SCHEMAS, run
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = [pytest.mark.pipeline, pytest.mark.xdist_group("package")]
+pytestmark = pytest.mark.pipeline
 
 PACKAGE = ROOT / "dbt"
 # Nothing is connected to, so that nothing of this is checked.
