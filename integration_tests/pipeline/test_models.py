@@ -100,7 +100,13 @@ def comparable(row: dict[str, Any], without: set[str]) -> dict[str, Any]:
             return float(f"{value:.12g}") + 0.0
         return value
 
-    return {name: same(value) for name, value in row.items() if name not in without}
+    # Columns for custom fields are as the destination typed them.
+    custom = {
+        name
+        for name in row
+        if name.startswith("custom_") and name not in {"custom_fields", "custom_field_id", "custom_field_number"}
+    }
+    return {name: same(value) for name, value in row.items() if name not in without | custom}
 
 
 def test_when_built_then_the_engagement_of_accounts_is_what_python_computes(built: Built) -> None:

@@ -1,4 +1,4 @@
-"""Write the page: `python -m scripts.report --database output/sandbox.duckdb`.
+"""Write the page: `python -m scripts.report`.
 
 It is one file that needs no network: the plots are drawn by Vega, which the page holds.
 """
@@ -17,6 +17,7 @@ import duckdb
 import jinja2
 import vl_convert
 
+from scripts.models import synced
 from scripts.report import charts
 from scripts.report.figures import ACCOUNTS, DAYS, SEGMENTS, WEEKS, Figures, problems, read_figures
 
@@ -34,7 +35,7 @@ TRENDS = {"warming": "▲", "new": "▲", "steady": "●", "cooling": "▼", "qu
 def main() -> None:
     """Read the figures, write the page, and open it if that is wished."""
     parser = argparse.ArgumentParser(prog="python -m scripts.report", description=__doc__)
-    parser.add_argument("--database", type=Path, required=True, help="the DuckDB file that dbt built in")
+    parser.add_argument("--database", type=Path, default=synced(), help="the DuckDB file (default: %(default)s)")
     parser.add_argument("--schema", default="analytics", help="the schema that it built in (default: %(default)s)")
     parser.add_argument("--output", type=Path, help="the page (default: beside the database)")
     parser.add_argument("--open", action="store_true", help="open it in the browser")
