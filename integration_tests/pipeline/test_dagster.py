@@ -16,7 +16,7 @@ import yaml
 
 from integration_tests.conftest import Serve
 from integration_tests.fork_server import Interpreter
-from integration_tests.pipeline.test_warehouses import HELD, Held
+from integration_tests.pipeline.databases import held_in
 from integration_tests.pyairbyte import ROOT, run_program, sync_words
 from integration_tests.sandbox import Api, Workspace
 
@@ -102,6 +102,7 @@ class Dagster:
             "DAGSTER_HOME": str(home),
             "TMPDIR": str(folder),
             "DBT_TARGET_PATH": str(folder / "dbt"),
+            "DBT_LOG_PATH": str(folder / "dbt"),
             "COMMONROOM_CONFIG": str(config),
             "COMMONROOM_CONNECTOR": str(connector),
             "COMMONROOM_WAREHOUSE": warehouse,
@@ -136,13 +137,6 @@ class Dagster:
         found: list[dict[str, Any]] = json.loads(self.run("python", "-c", NOTED, str(runs), str(LONGEST)))
         assert len(found) == runs, found
         return found
-
-
-def held(address: str, interpreter: Interpreter) -> Held:
-    ended = run_program([str(HELD), address], interpreter)
-    assert ended.returncode == 0, ended.stderr.decode()
-    found: Held = json.loads(ended.stdout)
-    return found
 
 
 def by_id(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -191,7 +185,7 @@ def test_given_a_month_that_is_killed_when_backfilled_side_by_side_then_it_equal
     (tmp_path / "one.json").write_text(json.dumps({**json.loads(config.read_text()), **span}))
     ended = run_program(sync_words(one, "--config", tmp_path / "one.json", connector=connector), pyairbyte)
     assert ended.returncode == 0, ended.stderr.decode()
-    loaded, wanted = held(str(warehouse), pyairbyte), held(str(one / "workspace.duckdb"), pyairbyte)
+    loaded, wanted = held_in(str(warehouse), pyairbyte), held_in(str(one / "workspace.duckdb"), pyairbyte)
     assert by_id(loaded["activities"]["rows"]) == by_id(wanted["activities"]["rows"])
     assert loaded["activities"]["types"] == wanted["activities"]["types"]
 
@@ -200,7 +194,7 @@ def test_given_a_month_that_is_killed_when_backfilled_side_by_side_then_it_equal
 
     (run,) = [run for run in dagster.noted(len(MONTHS) + 1) if len(run["steps"]) > 1]
     assert run["status"] == "SUCCESS"
-    tables = held(str(warehouse), pyairbyte)
+    tables = held_in(str(warehouse), pyairbyte)
     for table in set(tables) & set(wanted):
         assert by_id(tables[table]["rows"]) == by_id(wanted[table]["rows"]), table
         if table != "activities":
@@ -241,7 +235,7 @@ def run_python(body: str, **environment: str) -> subprocess.CompletedProcess[str
 @pytest.fixture(scope="module")
 def parsed(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
     """Parse the models, and return the environment that says where the manifest is."""
-    environment = {"DBT_TARGET_PATH": str(tmp_path_factory.mktemp("dbt"))}
+    environment = dict.fromkeys(("DBT_TARGET_PATH", "DBT_LOG_PATH"), str(tmp_path_factory.mktemp("dbt")))
     words = ["--quiet", "parse", "--project-dir", "dbt", "--profiles-dir", "dbt"]
     subprocess.run([BIN / "dbt", *words], cwd=ROOT, env={**os.environ, **environment}, check=True)
     return environment

@@ -2,8 +2,6 @@
 
 import json
 import os
-import re
-import secrets
 import signal
 import subprocess
 import time
@@ -20,6 +18,7 @@ from integration_tests import connector as process
 from integration_tests import load
 from integration_tests.conftest import Serve
 from integration_tests.fork_server import Forked, Interpreter
+from integration_tests.pipeline.databases import Database, Held, held_in
 from integration_tests.pyairbyte import (
     PROGRAM,
     PYAIRBYTE,
@@ -46,43 +45,7 @@ TYPES = {
     "array": ("JSON", "jsonb"),
 }
 DUCKDB, POSTGRES = range(2)
-HELD = Path(__file__).with_name("held.py")
 PASSWORD = "p@ss/w:rd %41"
-Held = dict[str, dict[str, Any]]
-
-
-@pytest.fixture(scope="session")
-def server(request: pytest.FixtureRequest) -> str:
-    """Return the address of a server of PostgreSQL: the one of the environment, or one that runs for the tests."""
-    if address := os.environ.get("TEST_POSTGRES_URL"):
-        return address
-    return f"postgresql:///postgres?user=postgres&host={request.getfixturevalue('postgres')}"
-
-
-@dataclass
-class Database:
-    """A database of PostgreSQL."""
-
-    server: str
-    name: str
-
-    @property
-    def address(self) -> str:
-        """Return its address."""
-        return re.sub(r"^(\w+://[^/]*/)[^?]*", rf"\g<1>{self.name}", self.server)
-
-    def execute(self, sql: str) -> str:
-        """Run SQL, and return what psql prints."""
-        return psql(self.address, sql)
-
-
-@pytest.fixture
-def database(server: str) -> Iterator[Database]:
-    """Make an empty database."""
-    template, made = Database(server, "postgres"), Database(server, f"commonroom_{secrets.token_hex(4)}")
-    template.execute(f"CREATE DATABASE {made.name}")
-    yield made
-    template.execute(f"DROP DATABASE {made.name} WITH (FORCE)")
 
 
 @dataclass
@@ -118,10 +81,7 @@ class Syncing:
     def held(self, **environment: str) -> Held:
         """Return what the warehouse holds."""
         address = self.postgres.address if self.postgres else str(self.folder / "workspace.duckdb")
-        ended = run_program([str(HELD), address], self.interpreter, environment)
-        assert ended.returncode == 0, ended.stderr.decode()
-        found: Held = json.loads(ended.stdout)
-        return found
+        return held_in(address, self.interpreter, **environment)
 
 
 @pytest.fixture

@@ -97,8 +97,8 @@ class Postgres:
         :raises WarehouseError: if anything fails; nothing is changed then
         """
         with (
-            duckdb.connect(str(database), read_only=True) as source,
             _transaction(self.url) as connection,
+            duckdb.connect(str(database), read_only=True) as source,
             connection.cursor() as cursor,
         ):
             source.execute("SET TimeZone = 'UTC'")
@@ -180,7 +180,7 @@ class Postgres:
 
 @contextmanager
 def _transaction(url: str) -> Iterator[psycopg.Connection[Any]]:
-    """Connect for one transaction; what PostgreSQL refuses is a `WarehouseError`."""
+    """Connect for one transaction, of which an error of PostgreSQL or DuckDB makes a `WarehouseError`."""
     try:
         connection = psycopg.connect(url, connect_timeout=30, application_name="source-commonroom")
     except psycopg.Error as error:
@@ -192,6 +192,8 @@ def _transaction(url: str) -> Iterator[psycopg.Connection[Any]]:
             yield connection
     except psycopg.Error as error:
         raise WarehouseError(f"PostgreSQL refused, and holds what it held before: {_first_line(error)}.") from error
+    except duckdb.Error as error:
+        raise WarehouseError(f"PostgreSQL holds what it held before. {_first_line(error)}.") from error
 
 
 def _ensure_schema(connection: psycopg.Connection[Any]) -> None:
