@@ -140,7 +140,7 @@ backfill = dg.define_asset_job("backfill", selection=dg.AssetSelection.assets(AC
 everything = dg.define_asset_job("everything", selection=dg.AssetSelection.all(), partitions_def=months)
 
 
-@dg.schedule(job=everything, cron_schedule="0 3 * * *", target=None)
+@dg.schedule(job=everything, cron_schedule="0 3 * * *")
 def nightly(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest]:
     """Load everything, with the activities of this month, and build the models."""
     now = context.scheduled_execution_time

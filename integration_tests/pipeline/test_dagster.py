@@ -119,6 +119,12 @@ class Dagster:
         assert ended.returncode == 0, ended.stdout + ended.stderr
         return ended.stdout
 
+    def parse(self) -> None:
+        """Write dbt's manifest, as `dagster dev` does by itself."""
+        environment = {**self.environment, "DAGSTER_IS_DEV_CLI": "1"}
+        words: list[str | Path] = [BIN / "python", "-c", "import examples.dagster.definitions"]
+        subprocess.run(words, cwd=ROOT, env=environment, check=True)
+
     @contextmanager
     def daemon(self) -> Iterator[None]:
         """Run the daemon, which takes runs from the queue."""
@@ -160,7 +166,7 @@ def test_given_a_month_that_is_killed_when_backfilled_side_by_side_then_it_equal
     meddling.write_text(MEDDLING.format(connector=str(connector), **options))
     meddling.chmod(0o755)
     dagster = Dagster(tmp_path, config, meddling, str(warehouse))
-    dagster.run("dbt", "--quiet", "parse", "--project-dir", "dbt", "--profiles-dir", "dbt")
+    dagster.parse()
 
     with dagster.daemon():
         dagster.run(
@@ -192,7 +198,7 @@ def test_given_a_month_that_is_killed_when_backfilled_side_by_side_then_it_equal
     # The last month once more, and everything else.
     dagster.run("dagster", "asset", "materialize", "--select", "*", "--partition", MONTHS[-1], *MODULE)
 
-    (run,) = [run for run in dagster.noted(len(MONTHS) + 1) if len(run["steps"]) > 1]
+    (run,) = [run for run in dagster.noted(len(MONTHS) + 1) if "dbt_models" in run["steps"]]
     assert run["status"] == "SUCCESS"
     tables = held_in(str(warehouse), pyairbyte)
     for table in set(tables) & set(wanted):
