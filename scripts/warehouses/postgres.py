@@ -224,9 +224,8 @@ def _tell_of_nul(source: duckdb.DuckDBPyConnection, table: str, columns: dict[st
     }
     counts = ", ".join(f"count(*) FILTER ({test})" for test in tests.values())
     found = source.execute(f"SELECT {counts} FROM {name_of(table)}").fetchone() or ()
-    for name, count in zip(tests, found, strict=True):
-        if count:
-            tell(f"{table}.{name}: U+FFFD in place of NUL, which PostgreSQL doesn't have, in {count:,} values")
+    if told := ", ".join(f"{name} ({count:,})" for name, count in zip(tests, found, strict=True) if count):
+        tell(f"{table}: NUL, which PostgreSQL doesn't have, became U+FFFD in values of {told}")
 
 
 def _first_line(error: Exception) -> str:
