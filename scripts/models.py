@@ -51,7 +51,7 @@ def main() -> None:
     if arguments.command == "docs":
         write_docs(options)
     else:
-        build(options, arguments.to if target == "duckdb" else target)
+        build(options, arguments.database.name if target == "duckdb" else target)
 
 
 def synced() -> Path:
@@ -81,7 +81,9 @@ def where(address: str, database: Path) -> tuple[str, Mapping[str, str]]:
     if address in CLOUDS:
         return address, quiet
     # Not the address itself: it may hold a password.
-    raise ValueError(f"TO is one of duckdb, postgresql://user@host:port/database, {', '.join(sorted(CLOUDS))}.")
+    raise ValueError(
+        f"The models are for TO=duckdb, postgresql://user@host:port/database, {', '.join(sorted(CLOUDS))}."
+    )
 
 
 def is_fresh(database: Path) -> bool:

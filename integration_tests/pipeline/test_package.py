@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 from typing import TYPE_CHECKING, Any
 
@@ -56,24 +55,6 @@ def test_the_package_knows_every_column_of_every_stream() -> None:
         wanted[path.stem] = {name: kind(schema) for name, schema in properties.items()}
 
     assert {stream: about["columns"] for stream, about in known.items()} == wanted
-
-
-def test_when_documented_then_every_column_of_every_model_has_a_description(tmp_path: Path) -> None:
-    profiles(tmp_path)
-    words = ["compile", "--target", "bigquery", "--profiles-dir", tmp_path, "--target-path", tmp_path / "target"]
-    compile_offline(words, tmp_path)
-
-    manifest = json.loads((tmp_path / "target" / "manifest.json").read_text())
-
-    models = [node for node in manifest["nodes"].values() if node["resource_type"] == "model"]
-    assert len(models) > 50
-    for model in models:
-        assert model["description"], model["name"]
-        # The names that the outermost query gives its columns.
-        last = re.split(r"\n(?=select)", model["compiled_code"].split("union all")[0])[-1]
-        assert all(column["description"] for column in model["columns"].values()), model["name"]
-        for name in model["columns"]:
-            assert re.search(rf"\b{name}\b", model["compiled_code"]) or "select *" in last, (model["name"], name)
 
 
 def test_when_linted_then_sqlfluff_finds_nothing(tmp_path: Path) -> None:
