@@ -100,24 +100,23 @@ def comparable(row: dict[str, Any], without: set[str]) -> dict[str, Any]:
     """Write values as both warehouses mean them."""
 
     def same(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: same(member) for name, member in value.items()}
+        if isinstance(value, list):
+            return [same(member) for member in value]
         if isinstance(value, str):
             value = value.replace("\x00", "\ufffd").replace("\\u0000", "\\ufffd")
-            if value[:1] in {"{", "["}:
-                try:
-                    value = json.loads(value)
-                except ValueError:
-                    return value
-            else:
-                try:
-                    # A text of digits that begins with 0, or +, isn't a number.
-                    value = value if re.match(r"[+]|0[0-9]", value) else float(value)
-                except ValueError:
-                    return value
-        if isinstance(value, float) and math.isfinite(value):
+            try:
+                if value[:1] in {"{", "["}:
+                    return same(json.loads(value))
+                # A text of digits that begins with 0, or +, isn't a number.
+                value = value if re.match(r"[+]|0[0-9]", value) else float(value)
+            except ValueError:
+                return value
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
             return float(f"{value:.12g}") + 0.0
         return value
 
-    # Columns for custom fields are as the destination typed them.
     return {name: same(value) for name, value in row.items() if name not in without and not is_custom(name)}
 
 
