@@ -14,6 +14,11 @@ AIRBYTE := .venv-pyairbyte
 NEWEST := .venv-newest-cdk
 BENCH := .venv-bench
 PIPELINE := .venv-pipeline
+DIST := .venv-dist
+BUILD_VERSION := 1.6.1
+QA := .venv-qa
+# The package that has Airbyte's checks.
+QA_VERSION := 0.132.0
 BIN := $(DEV)/bin
 # Twice as many as the two cores of a small machine, because tests of processes wait for each other.
 PARALLEL := -n 4 --dist worksteal
@@ -110,9 +115,37 @@ builder-manifest: $(DEV)/.installed ## Write the manifest for the Connector Buil
 	@test -n "$(OUT)" || { echo "Name the file to write: make builder-manifest OUT=manifest.yaml" >&2; exit 1; }
 	@$(BIN)/python scripts/builder_manifest.py "$(OUT)"
 
+.PHONY: dist
+dist: $(DIST)/.installed ## Build the wheel and the sdist, in dist/
+	@rm -rf dist
+	@$(DIST)/bin/python -m build --outdir dist . >/dev/null
+	@ls -l dist
+
+.PHONY: test-dist
+test-dist: dist $(DEV)/.installed $(if $(TAKES_PYAIRBYTE),$(AIRBYTE)/.installed) ## Install the wheel into fresh environments and use it there (minutes); PYTHONS="python3.12 python3.13" names their interpreters
+	@$(if $(PYTHONS),DIST_PYTHONS="$(PYTHONS)") $(BIN)/pytest -m dist integration_tests/test_dist.py
+
+.PHONY: erd
+erd: $(DEV)/.installed ## Draw how the streams join, for the docs (needs graphviz)
+	@$(BIN)/python scripts/erd.py
+
+.PHONY: airbyte-repo
+airbyte-repo: $(DEV)/.installed ## Lay the connector out as in Airbyte's repository, in OUT=dir
+	@test -n "$(OUT)" || { echo "Name the folder to write: make airbyte-repo OUT=dir" >&2; exit 1; }
+	@$(BIN)/python scripts/airbyte_repo.py "$(OUT)"
+
+.PHONY: qa
+qa: $(QA)/.installed ## Run Airbyte's own checks over that; ARGS="--network" runs those that need it, too
+	@$(QA)/bin/python scripts/qa.py $(ARGS)
+
 .PHONY: bench
 bench: $(DEV)/.installed $(BENCH)/.installed ## Measure the connector beside its peers; ARGS="--help" lists the options
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+.PHONY: bench-full
+bench-full: $(DEV)/.installed $(BENCH)/.installed ## Measure all scenarios with all peers (an hour and a half), and draw them side by side
+	@$(BIN)/python -m benchmarks --scenario all $(ARGS)
+	@$(BIN)/python -m benchmarks.picture
 
 .PHONY: image
 image: ## Build the connector's OCI image
@@ -128,7 +161,7 @@ lock: ## Renew poetry.lock and constraints.txt from pyproject.toml (needs poetry
 
 .PHONY: clean
 clean: ## Remove the environments, the caches and what sync loaded
-	@rm -rf $(DEV) $(AIRBYTE) $(BENCH) $(PIPELINE) $(NEWEST) output .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@rm -rf $(DEV) $(AIRBYTE) $(BENCH) $(NEWEST) $(QA) $(DIST) $(PIPELINE) dist output .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(DEV)/.installed: pyproject.toml constraints.txt
 	@$(call environment,$(DEV),dev,the connector and its tools (a minute))
@@ -145,6 +178,18 @@ $(PIPELINE)/.installed: pipeline.txt
 	@echo "==> Setting up $(PIPELINE): dbt, the report, and Dagster (three minutes and 1.5 GB)"
 	@$(PYTHON) -m venv --clear $(PIPELINE)
 	@$(PIPELINE)/bin/python -m pip install --quiet --requirement pipeline.txt
+	@touch $@
+
+$(DIST)/.installed:
+	@$(PYTHON) -m venv --clear $(DIST)
+	@$(DIST)/bin/python -m pip install --quiet "build==$(BUILD_VERSION)"
+	@touch $@
+
+$(QA)/.installed:
+	@echo "==> Setting up $(QA): Airbyte's checks of a connector (three minutes and 900 MB)"
+	@test -n "$(TAKES_PYAIRBYTE)" || { echo "They need Python 3.11 or 3.12; name one: make PYTHON=/path/to/python3.12 …" >&2; exit 1; }
+	@$(PYTHON) -m venv --clear $(QA)
+	@$(QA)/bin/python -m pip install --quiet "airbyte-internal-ops==$(QA_VERSION)"
 	@touch $@
 
 $(BENCH)/.installed: benchmarks/requirements.txt

@@ -561,8 +561,7 @@ def test_given_fuzzed_bodies_when_read_then_every_stream_ends_and_complete_means
             "api_token": sandbox.token,
             "requests_per_second": 1_000,
             "walk_from_both_ends": not api.one_end,
-            "pii": api.pii,
-            "pii_salt": SALT,
+            "pii": {"mode": api.pii, "salt": SALT},
         }
         running = start(tmp_path, "read", config, catalog(), program=PROGRAM)
         try:

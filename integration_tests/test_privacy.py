@@ -51,7 +51,7 @@ def test_when_personal_data_is_not_kept_then_none_of_it_stands_anywhere_in_the_o
     personal = generated.personal_values()
     assert len(personal) > 1_000
 
-    result = command("read", serve(), pii=pii, pii_salt=SALT)
+    result = command("read", serve(), pii={"mode": pii, "salt": SALT})
 
     # Texts that nothing else contains by chance.
     assert found_in(result.text, personal) == []
@@ -67,7 +67,7 @@ def test_given_a_debug_log_when_read_then_it_has_the_bodies_of_answers_only_wher
     pii: str, serve: Serve, generated: Workspace, tmp_path: Path
 ) -> None:
     sandbox = serve()
-    config = {"api_token": sandbox.token, "api_url": sandbox.api_url, "pii": pii, "pii_salt": SALT}
+    config = {"api_token": sandbox.token, "api_url": sandbox.api_url, "pii": {"mode": pii, "salt": SALT}}
 
     running = start(tmp_path, "read", config, catalog(), options=["--debug"])
     code = running.process.wait(LONGEST)
@@ -89,7 +89,7 @@ def test_given_hashes_when_read_then_the_same_address_has_the_same_hash_everywhe
 ) -> None:
     sandbox = serve()
     kept = command("read", sandbox)
-    hashed = command("read", sandbox, pii="hash", pii_salt=SALT)
+    hashed = command("read", sandbox, pii={"mode": "hash", "salt": SALT})
 
     hashes: dict[str, set[str]] = defaultdict(set)
     places: dict[str, set[str]] = defaultdict(set)

@@ -177,7 +177,7 @@ def test_given_misfits_in_each_stream_when_loaded_then_they_are_null_and_all_els
 
 
 def loadable(workspace: Workspace) -> Workspace:
-    """Take out what PyAirbyte can't load into PostgreSQL; the user page says so."""
+    """Take out what PyAirbyte can't load into PostgreSQL; the reference says so."""
     for stream in STREAMS:
         for record in workspace.records(stream.collection):
             text = json.dumps(record)

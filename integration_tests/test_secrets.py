@@ -110,7 +110,7 @@ def files(folder: Path, **contents: Any) -> list[str]:
 
 def config_of(sandbox: Sandbox) -> dict[str, Any]:
     # As people paste it.
-    return {"api_token": f"  {TOKEN}\n", "api_url": sandbox.api_url, "pii": "hash", "pii_salt": SALT}
+    return {"api_token": f"  {TOKEN}\n", "api_url": sandbox.api_url, "pii": {"mode": "hash", "salt": SALT}}
 
 
 def catalog_of(*streams: str) -> Any:
@@ -213,7 +213,7 @@ def test_given_a_token_that_would_break_a_header_when_read_then_it_is_refused_wi
     assert sandbox.api.log.requests == []
 
 
-QUOTING = json.dumps({"api_token": TOKEN, "pii_salt": SALT})
+QUOTING = json.dumps({"api_token": TOKEN, "pii": {"mode": "hash", "salt": SALT}})
 STATE = {"type": "STREAM", "stream": {"stream_descriptor": {"name": "activities"}, "stream_state": {TOKEN: SALT}}}
 
 

@@ -5,9 +5,11 @@ errors, ``DiscoveredCatalogWarning`` among them.
 """
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+import yaml
 from airbyte_cdk.test.models import ConnectorTestScenario
 from airbyte_cdk.test.standard_tests import SourceTestSuiteBase
 from airbyte_cdk.test.standard_tests._job_runner import IConnector
@@ -32,6 +34,9 @@ class TestSuite(SourceTestSuiteBase):
     """All standard tests of a source, with the scenarios of acceptance-test-config.yml."""
 
     sandbox: ClassVar[Sandbox]
+
+    # The scenarios that need an API; those at the root need none.
+    acceptance_test_config: ClassVar[Any] = yaml.safe_load(Path(__file__).with_name("standard_tests.yml").read_text())
 
     @pytest.fixture(autouse=True, scope="class")
     @classmethod

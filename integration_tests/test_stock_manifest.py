@@ -501,7 +501,9 @@ def test_it_asks_for_all_columns_whichever_are_selected_and_has_no_stream_of_one
     assert set(found) == {stream.name for stream in STREAMS}
 
 
-@pytest.mark.parametrize("option", [{"pii": "drop"}, {"pii": "hash", "pii_salt": "long enough"}])
+@pytest.mark.parametrize(
+    "option", [{"pii": {"mode": "drop"}}, {"pii": {"mode": "hash", "salt": "long enough"}}, {"pii": "drop"}]
+)
 def test_a_configuration_that_asks_for_less_personal_data_is_refused(
     option: Record, serve: Serve, command: Command, small: Workspace
 ) -> None:
@@ -517,6 +519,5 @@ def test_a_configuration_that_asks_for_less_personal_data_is_refused(
 def test_its_specification_has_only_what_it_honours(manifest: Path) -> None:
     options = yaml.safe_load(manifest.read_text())["spec"]["connection_specification"]["properties"]
 
-    assert not {"pii_salt", "walk_from_both_ends"} & options.keys()
-    assert options["pii"]["enum"] == ["keep"]
+    assert not {"pii", "walk_from_both_ends"} & options.keys()
     assert options["custom_field_columns"]["enum"] == ["id", "none"]

@@ -14,20 +14,16 @@ from airbyte_cdk.sources.declarative.schema import JsonFileSchemaLoader
 
 ROOT = Path(__file__).resolve().parent.parent
 MANIFEST = ROOT / "source_commonroom" / "manifest.yaml"
-NOT_HONOURED = ("pii_salt", "walk_from_both_ends")
-# What stays of an option that stock parts honour in part; `pii` stays, so that a configuration with another is refused
-# rather than ignored.
+# `pii` isn't offered, and a configuration that has another mode than keep is refused rather than ignored: the requester
+# of the manifest sees to that.
+NOT_HONOURED = ("pii", "walk_from_both_ends")
+# What stays of an option that stock parts honour in part.
 IN_PART: dict[str, dict[str, Any]] = {
     "custom_field_columns": {
         "enum": ["id", "none"],
         "default": "id",
         "description": "Contacts, organizations and objects get a typed column for each custom field, named after its "
         "id (custom_cf_12). The column customFields holds them all in any case.",
-    },
-    "pii": {
-        "enum": ["keep"],
-        "airbyte_hidden": True,
-        "description": "Personal data is kept as it is; only the Python connector can hash or drop it.",
     },
     "requests_per_second": {"type": "integer"},
     "segment_ids": {

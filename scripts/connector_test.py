@@ -1,4 +1,4 @@
-"""Run `airbyte-cdk connector test` on the project, with a sandbox that its configurations reach.
+"""Run `airbyte-cdk connector test` on the project, with a sandbox that its configurations reach, and what needs one.
 
 It takes the connector's name from its folder, and leaves files behind: the project is copied into a folder of that
 name, and the sandbox's address into its configurations. Options go to pytest. What needs a container engine is left
@@ -25,6 +25,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder, Sandbox() as sandbox:
         project = Path(folder) / "source-commonroom"
         shutil.copytree(ROOT, project, ignore=UNUSED)
+        shutil.copy(project / "integration_tests/standard_tests.yml", project / "acceptance-test-config.yml")
         for path in (project / "integration_tests").glob("*_config.json"):
             config = json.loads(path.read_text())
             path.write_text(json.dumps({**config, "api_url": sandbox.api_url}))

@@ -8,9 +8,10 @@ with a typo in its type, or of a user and password in an address, nothing may be
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, Literal, TypeAlias
 from urllib.parse import SplitResult, urlsplit
 
 from airbyte_cdk.models import FailureType
@@ -24,8 +25,9 @@ _ADVICE = {
     "lookback_window_days": "Enter a whole number of days from 0 to 365.",
     "custom_field_columns": "Choose label, id or none.",
     "segment_ids": "List ids of segments, such as s_12, each once.",
-    "pii": "Choose keep, hash or drop.",
-    "pii_salt": "Enter any long random text, of 8 characters at least.",
+    "pii": 'Enter {"mode": "keep"}, {"mode": "hash", "salt": "…"} or {"mode": "drop"}.',
+    "pii.mode": "Choose keep, hash or drop.",
+    "pii.salt": "Enter any long random text, of 8 characters at least.",
     "num_workers": "Enter a whole number from 2 to 40.",
     "requests_per_second": "Enter a number from 1 to 1000.",
     "walk_from_both_ends": "Enter true or false.",
@@ -45,6 +47,7 @@ _TYPES = {
     "number": "a number",
     "boolean": "true or false",
     "array": "a list",
+    "object": "an object",
 }
 _LOOPBACK = re.compile(r"localhost|127(\.[0-9]{1,3}){3}|::1")
 # A name of labels, or IPv6 without its brackets. A name that ends in a number is IPv4; ``ipaddress`` reads both.
@@ -58,6 +61,30 @@ _HALF = re.compile(r"[\ud800-\udfff]")
 _VERSION = re.compile(r"/v[0-9]+(/|$)")
 # Python writes the years before it with fewer digits, so that they couldn't be parsed again.
 _FIRST_YEAR = 1000
+
+Pii: TypeAlias = Literal["keep", "hash", "drop"]
+
+
+@dataclass(frozen=True)
+class PersonalData:
+    """What becomes of personal data: the option ``pii``.
+
+    :param salt: the key of the hashes; empty unless the mode is ``hash``
+    """
+
+    mode: Pii
+    salt: str = field(repr=False)
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> "PersonalData":
+        """Return what a valid configuration says; without the option, all is kept."""
+        option = config.get("pii") or {"mode": "keep"}
+        return cls(option["mode"], option["salt"] if option["mode"] == "hash" else "")
+
+    @property
+    def is_kept(self) -> bool:
+        """Tell whether personal data stays as it is."""
+        return self.mode == "keep"
 
 
 def without_empty(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -85,7 +112,7 @@ def validate_config(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Non
     :param schema: ``connectionSpecification`` of the spec
     :raises AirbyteTracedException: (config_error) with a sentence for each mistake, and no value of the configuration
     """
-    mistakes = [_sentence(error) for error in Draft7Validator(schema).iter_errors(config)]
+    mistakes = [sentence for error in Draft7Validator(schema).iter_errors(config) for sentence in _sentences(error)]
     mistakes += _mistakes_of_numbers(config)
     mistakes += _mistakes_of_token(config.get("api_token"))
     mistakes += _mistakes_of_address(config.get("api_url"))
@@ -101,16 +128,48 @@ def _invalid(mistakes: Iterable[str]) -> AirbyteTracedException:
     return AirbyteTracedException(message=message, internal_message=message, failure_type=FailureType.config_error)
 
 
-def _sentence(error: ValidationError) -> str:
+def _sentences(error: ValidationError) -> Iterator[str]:
+    path = [part for part in error.absolute_path if isinstance(part, str)]
+    if error.validator == "oneOf":
+        yield from _sentences_of_alternative(error)
+        return
     if error.validator == "required":
-        return f"api_token is missing. {_ADVICE['api_token']}"
-    name = str(error.absolute_path[0])
-    return f"{name} {_mistake(error, name)}. {_ADVICE.get(name, '')}".strip()
+        required, given = _of(error)
+        path.append(next(name for name in required if name not in given))
+        mistake = "is missing"
+    else:
+        mistake = _mistake(error, path[0])
+    name = ".".join(path)
+    yield f"{name} {mistake}. {_ADVICE.get(name, '')}".strip()
+
+
+def _sentences_of_alternative(error: ValidationError) -> Iterator[str]:
+    """Say what is wrong with the alternative that a value names by its ``mode``: the others don't matter then."""
+    alternatives, given = _of(error)
+    if not isinstance(given, Mapping):
+        # Its type is wrong, which is a mistake of its own.
+        return
+    modes = [alternative["properties"]["mode"]["const"] for alternative in alternatives]
+    name = f"{error.absolute_path[0]}.mode"
+    if "mode" not in given:
+        yield f"{name} is missing. {_ADVICE[name]}"
+    elif given["mode"] not in modes:
+        yield f"{name} is none of its choices. {_ADVICE[name]}"
+    else:
+        chosen = modes.index(given["mode"])
+        for cause in error.context or ():
+            if cause.relative_schema_path[0] == chosen:
+                yield from _sentences(cause)
+
+
+def _of(error: ValidationError) -> tuple[Any, Any]:
+    """Return what a rule asks for, and what there is; jsonschema's types admit that either is unset."""
+    return error.validator_value, error.instance
 
 
 def _mistake(error: ValidationError, name: str) -> str:
     """Say what is wrong with a property, without its value."""
-    what = "holds something that" if len(error.absolute_path) > 1 else ""
+    what = "holds something that" if isinstance(error.absolute_path[-1], int) else ""
     if error.validator == "type":
         return f"{what} isn't {_TYPES.get(str(error.validator_value), 'what it should be')}".strip()
     if error.validator == "minLength":
@@ -176,15 +235,17 @@ def _mistakes_of_address(address: Any) -> Iterator[str]:
 
 
 def _mistakes_of_salt(config: Mapping[str, Any]) -> Iterator[str]:
-    salt = config.get("pii_salt")
-    if config.get("pii") == "hash" and "pii_salt" not in config:
-        yield f"pii is hash, and pii_salt is missing. {_ADVICE['pii_salt']}"
+    if config.get("pii_salt"):
+        # Ignored as any unknown property is, it would leave people to believe that their data is hashed.
+        yield f"pii_salt isn't an option; the salt stands in pii. {_ADVICE['pii']}"
+    pii = config.get("pii")
+    salt = pii.get("salt") if isinstance(pii, Mapping) and pii.get("mode") == "hash" else None
     if not isinstance(salt, str):
         return
     if salt and not salt.strip():
-        yield f"pii_salt is blank. {_ADVICE['pii_salt']}"
+        yield f"pii.salt is blank. {_ADVICE['pii.salt']}"
     if _HALF.search(salt):
-        yield f"pii_salt holds half of a character, as a cut emoji leaves it. {_ADVICE['pii_salt']}"
+        yield f"pii.salt holds half of a character, as a cut emoji leaves it. {_ADVICE['pii.salt']}"
 
 
 def _mistakes_of_token(token: Any) -> Iterator[str]:

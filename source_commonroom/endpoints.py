@@ -7,6 +7,7 @@ from airbyte_cdk.sources.streams.concurrent.partitions.stream_slicer import Stre
 
 from source_commonroom.api.http import Access, Requester
 from source_commonroom.api.retriever import PageRetriever
+from source_commonroom.config import PersonalData
 from source_commonroom.lists.partitions import (
     ChosenSegments,
     EachOf,
@@ -39,8 +40,7 @@ class Endpoints:
             fixed_schema(row.schema or row.name),
             self._definitions(row),
             mode=self._config.get("custom_field_columns", "label"),
-            pii=self._config.get("pii", "keep"),
-            salt=self._config.get("pii_salt", ""),
+            personal=PersonalData.of(self._config),
         )
         retriever = PageRetriever(
             requester=self._requester(row.name, row),
@@ -99,7 +99,7 @@ class Endpoints:
 
     @property
     def _is_discreet(self) -> bool:
-        return bool(self._config.get("pii", "keep") != "keep")
+        return not PersonalData.of(self._config).is_kept
 
     def _list(self, name: str, stream: str) -> PageRetriever:
         """Return what asks for a list that another stream is read by, without any columns of it."""

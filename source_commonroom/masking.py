@@ -25,13 +25,22 @@ from airbyte_cdk.utils.airbyte_secrets_utils import filter_secrets, update_secre
 
 logger = logging.getLogger("airbyte")
 
-# What the spec calls airbyte_secret.
-SECRETS = ("api_token", "pii_salt")
+# The paths to what the spec calls airbyte_secret.
+SECRETS: tuple[tuple[str, ...], ...] = (("api_token",), ("pii", "salt"))
+# No option: configurations that have it are refused, and it is a secret all the same.
+_SALT_BESIDE_PII = ("pii_salt",)
 
 
 def mask_config(config: Mapping[str, Any]) -> None:
     """Let nothing that is printed from now on hold a secret of a configuration, valid or not."""
-    mask(value for value in (config.get(name) for name in SECRETS) if isinstance(value, str))
+    values = (_at(config, path) for path in (*SECRETS, _SALT_BESIDE_PII))
+    mask(value for value in values if isinstance(value, str))
+
+
+def _at(config: Any, path: tuple[str, ...]) -> Any:
+    for name in path:
+        config = config.get(name) if isinstance(config, Mapping) else None
+    return config
 
 
 def mask(secrets: Iterable[str]) -> None:

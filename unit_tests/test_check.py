@@ -317,7 +317,7 @@ def test_given_definitions_that_are_forbidden_when_checked_then_it_says_what_els
     pii: str, columns: str, api: Api, check: Check, read: Read, discover: Discover
 ) -> None:
     api.forbidden.add("/v2/custom-fields")
-    more = {"custom_field_columns": columns, "pii": pii, "pii_salt": "a salt of some length"}
+    more = {"custom_field_columns": columns, "pii": {"mode": pii, "salt": "a salt of some length"}}
 
     message = str(check(api, **more).message)
 

@@ -11,7 +11,7 @@ from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
 from integration_tests.sandbox import DEFAULT_TOKEN, Api, Workspace, mount
 from source_commonroom import SourceCommonroom
-from source_commonroom.config import validate_config, without_empty
+from source_commonroom.config import PersonalData, validate_config, without_empty
 from source_commonroom.run import run
 from source_commonroom.table import load_manifest
 from unit_tests.conftest import API_URL, Read
@@ -20,6 +20,7 @@ SCHEMA = load_manifest()["spec"]["connection_specification"]
 VALID = {"api_token": DEFAULT_TOKEN}
 
 UNSAFE = "would send the token unencrypted, by http"
+PII_FORMS = 'Enter {"mode": "keep"}, {"mode": "hash", "salt": "…"} or {"mode": "drop"}.'
 MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"api_token": None}, "api_token isn't a text. Enter the token"),
     ({"api_token": 12345678}, "api_token isn't a text. Enter the token"),
@@ -45,14 +46,23 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"lookback_window_days": 1.5}, "lookback_window_days isn't a whole number"),
     ({"lookback_window_days": "3"}, "lookback_window_days isn't a whole number"),
     ({"custom_field_columns": "name"}, "custom_field_columns is none of its choices. Choose label, id or none"),
-    ({"pii": "encrypt"}, "pii is none of its choices. Choose keep, hash or drop"),
-    ({"pii": "hash"}, "pii is hash, and pii_salt is missing. Enter any long random text, of 8 characters at least"),
-    ({"pii": "hash", "pii_salt": None}, "pii_salt isn't a text"),
-    ({"pii": "hash", "pii_salt": ""}, "pii_salt is empty"),
-    ({"pii": "hash", "pii_salt": "e"}, "pii_salt is shorter than 8 characters"),
-    ({"pii_salt": "secret-"}, "pii_salt is shorter than 8 characters"),
-    ({"pii": "hash", "pii_salt": " " * 8}, "pii_salt is blank"),
-    ({"pii": "hash", "pii_salt": "secret-8\ud83d"}, "pii_salt holds half of a character, as a cut emoji leaves it"),
+    ({"pii": {"mode": "encrypt"}}, "pii.mode is none of its choices. Choose keep, hash or drop"),
+    ({"pii": {"mode": ["secret-9"]}}, "pii.mode is none of its choices. Choose keep, hash or drop"),
+    ({"pii": {"mode": None}}, "pii.mode is none of its choices. Choose keep, hash or drop"),
+    ({"pii": {"salt": "secret-8"}}, "pii.mode is missing. Choose keep, hash or drop"),
+    ({"pii": {"mode": "hash"}}, "pii.salt is missing. Enter any long random text, of 8 characters at least"),
+    ({"pii": {"mode": "hash", "salt": None}}, "pii.salt isn't a text"),
+    ({"pii": {"mode": "hash", "salt": ""}}, "pii.salt is empty"),
+    ({"pii": {"mode": "hash", "salt": "secret-"}}, "pii.salt is shorter than 8 characters"),
+    ({"pii": {"mode": "hash", "salt": " " * 8}}, "pii.salt is blank"),
+    (
+        {"pii": {"mode": "hash", "salt": "secret-8\ud83d"}},
+        "pii.salt holds half of a character, as a cut emoji leaves it",
+    ),
+    ({"pii": ["hash", "secret-8"]}, f"pii isn't an object. {PII_FORMS}"),
+    *(({"pii": mode}, f"pii isn't an object. {PII_FORMS}") for mode in ("keep", "hash", "drop")),
+    ({"pii": "hash", "pii_salt": "secret-8"}, f"pii_salt isn't an option; the salt stands in pii. {PII_FORMS}"),
+    ({"pii_salt": "secret-8"}, f"pii_salt isn't an option; the salt stands in pii. {PII_FORMS}"),
     ({"segment_ids": "s_12"}, "segment_ids isn't a list. List ids of segments"),
     ({"segment_ids": [12]}, "segment_ids holds something that isn't a text"),
     ({"segment_ids": ["secret-6"]}, "segment_ids holds something that is no id of a segment"),
@@ -135,7 +145,10 @@ def test_given_a_mistake_when_validated_then_it_gets_a_sentence_and_no_value_is_
         {"api_token": f"  {DEFAULT_TOKEN}\n"},
         {"start_date": "2024-01-01T00:00:00Z"},
         {"start_date": "1000-01-01T00:00:00Z"},
-        {"pii": "hash", "pii_salt": "8 of any"},
+        {"pii": {"mode": "hash", "salt": "8 of any"}},
+        {"pii": {"mode": "keep"}},
+        {"pii": {"mode": "drop", "salt": "unused"}},
+        {"pii_salt": None},
         {"segment_ids": []},
         {"start_date": "2024-01-01T00:00:00.123456Z", "end_date": "2024-01-01T00:00:00.123456Z"},
         {"api_url": "https://api.commonroom.io/community/"},
@@ -148,7 +161,7 @@ def test_given_a_mistake_when_validated_then_it_gets_a_sentence_and_no_value_is_
         {"api_url": f"https://{'a' * 63}.1a.example:65535"},
         {"api_url": "https://192.0.2.1:1/community"},
         {"api_url": "https://intranet"},
-        {"pii": "hash", "pii_salt": "8 of any \U0001f9c2"},
+        {"pii": {"mode": "hash", "salt": "8 of any \U0001f9c2"}},
         {"requests_per_second": 2.5, "num_workers": 40, "lookback_window_days": 0},
         {"something_of_a_later_version": True},
     ],
@@ -164,6 +177,35 @@ def test_given_several_mistakes_when_validated_then_each_is_named() -> None:
 
     for part in ("api_token is missing", "num_workers", "start_date"):
         assert part in str(refused.value.message)
+
+
+def test_given_the_flat_options_of_personal_data_when_validated_then_each_has_one_sentence() -> None:
+    with pytest.raises(AirbyteTracedException) as refused:
+        validate_config({**VALID, "pii": "hash", "pii_salt": "secret-8"}, SCHEMA)
+
+    assert refused.value.message == (
+        f"The configuration isn't valid. pii isn't an object. {PII_FORMS} "
+        f"pii_salt isn't an option; the salt stands in pii. {PII_FORMS}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("option", "expected"),
+    [
+        ({}, PersonalData("keep", "")),
+        ({"pii": {"mode": "keep"}}, PersonalData("keep", "")),
+        ({"pii": {"mode": "hash", "salt": "8 of any"}}, PersonalData("hash", "8 of any")),
+        ({"pii": {"mode": "drop", "salt": 5}}, PersonalData("drop", "")),
+    ],
+    ids=str,
+)
+def test_given_any_form_of_pii_when_asked_for_then_the_default_keeps_all_and_no_salt_is_shown(
+    option: dict[str, Any], expected: PersonalData
+) -> None:
+    personal = PersonalData.of({**VALID, **option})
+
+    assert personal == expected
+    assert "8 of any" not in repr(personal)
 
 
 def check(config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
@@ -260,11 +302,11 @@ def test_given_an_optional_property_that_is_empty_when_read_then_it_counts_as_ab
     assert len(output.records("tags")) == len(api.workspace.records("tags"))
 
 
-def test_given_hashes_and_an_empty_salt_when_the_source_is_made_then_the_salt_is_missing() -> None:
+def test_given_hashes_and_an_empty_salt_when_the_source_is_made_then_the_salt_is_empty() -> None:
     with pytest.raises(AirbyteTracedException) as refused:
-        SourceCommonroom(config={"api_token": DEFAULT_TOKEN, "pii": "hash", "pii_salt": ""})
+        SourceCommonroom(config={"api_token": DEFAULT_TOKEN, "pii": {"mode": "hash", "salt": ""}})
 
-    assert "pii is hash, and pii_salt is missing" in str(refused.value.message)
+    assert "pii.salt is empty" in str(refused.value.message)
 
 
 def test_given_a_bad_configuration_when_the_source_is_made_then_it_is_a_config_error() -> None:

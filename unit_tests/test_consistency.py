@@ -1,24 +1,21 @@
 """One list of streams: all places that name the streams name the same ones, and say the same of each.
 
 They are the manifest, the schemas, the rows of unit_tests/streams.py, what the API documents by unit_tests/openapi.py,
-the sandbox, the schedules of chaos, and the docs.
+the sandbox, and the schedules of chaos. That the docs name them, too, is tested in unit_tests/test_docs.py.
 """
 
 import json
 import re
-import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from airbyte_cdk.sources.streams.http.error_handlers.response_models import ResponseAction
 
 from integration_tests.chaos.schedule import ALWAYS, LISTS
 from integration_tests.sandbox import ENDPOINTS
 from integration_tests.sandbox.endpoints import Body, bare_list, bare_record, envelope, envelope_of_one, labelled
 from source_commonroom import SourceCommonroom
-from source_commonroom.api.errors import FAILURES
 from source_commonroom.table import load_manifest, rows
 from unit_tests import openapi
 from unit_tests.parity import assert_equal, assert_same
@@ -53,8 +50,6 @@ NEVER_PLAYED = {
 }
 # The columns of custom fields would have to be asked for.
 CONFIG = {"api_token": "consistency-test", "custom_field_columns": "none"}
-USER_PAGE = (ROOT / "docs/integrations/sources/commonroom.md").read_text()
-README = (ROOT / "README.md").read_text()
 
 
 def test_the_manifest_has_the_streams_that_are_tested() -> None:
@@ -153,72 +148,10 @@ def test_every_property_has_a_description_and_may_be_null(stream: str) -> None:
         assert node["type"][0] == "null", path
 
 
-def first_cells(page: str, heading: str) -> set[str]:
-    """List what stands between backquotes in the first cells below a heading."""
-    section = re.split(r"\n#+ ", page.partition(f"\n## {heading}\n")[2])[0]
-    return set(re.findall(r"^\| *`([^`]+)` *\|", section, re.MULTILINE))
-
-
-@pytest.mark.parametrize(
-    ("name", "page", "streams", "properties"),
-    [
-        ("docs/integrations/sources/commonroom.md", USER_PAGE, "Supported streams", "Configuration reference"),
-        ("README.md", README, "Streams", "Configuration"),
-    ],
-)
-def test_the_docs_have_a_row_for_every_stream_and_every_property_and_no_other(
-    name: str, page: str, streams: str, properties: str
-) -> None:
-    assert_same(MANIFEST_FILE, {*rows(), "object_<slug>_<number>"}, name, first_cells(page, streams))
-    assert_same(f"spec of {MANIFEST_FILE}", PROPERTIES, name, first_cells(page, properties))
-
-
-def test_the_changelog_names_every_stream() -> None:
-    named = set(re.findall(r"`([^`]+)`", (ROOT / "CHANGELOG.md").read_text()))
-    assert_same(MANIFEST_FILE, rows(), "CHANGELOG.md", named & rows().keys())
-
-
-def test_the_user_page_names_the_lists_that_the_api_does_not_count_and_those_that_are_not_sorted() -> None:
-    (line,) = re.findall(r"^- \*\*Lists that a count alone can't vouch for\..*$", USER_PAGE, re.MULTILINE)
-    uncounted, _, unsorted = line.partition("; and in a list that isn't sorted by id (")
-    paged = [row for row in rows().values() if row.page in {"paged", "paged_open"} and not row.cursor_field]
-    where = f'the user page, "{line[4:45]}"'
-    named = set(re.findall(r"`([^`]+)`", uncounted))
-    assert_same(MANIFEST_FILE, {row.name for row in paged if not row.counts}, where, named)
-    named = set(re.findall(r"`([^`]+)`", unsorted.partition(")")[0]))
-    # It speaks of the members of a segment in words.
-    here = {row.name for row in paged if row.counts and not row.both_ends} - {"segment_members"}
-    assert_same(MANIFEST_FILE, here, where, named)
-
-
 def test_the_streams_that_are_suggested_exist() -> None:
     metadata = yaml.safe_load((ROOT / "metadata.yaml").read_text())["data"]
     suggested = set(metadata["suggestedStreams"]["streams"])
     assert_same("metadata.yaml", suggested, MANIFEST_FILE, suggested & rows().keys())
-
-
-def test_the_table_of_errors_in_the_docs_is_that_of_the_code() -> None:
-    again = {
-        ResponseAction.RETRY: "for 10 minutes",
-        ResponseAction.RATE_LIMITED: "until it passes",
-        ResponseAction.FAIL: "no",
-    }
-    table = USER_PAGE.partition("### Errors\n")[2].partition("\n### ")[0]
-    documented = [re.split(r" *(?<!\\)\| *", line)[1:-1] for line in table.splitlines() if line.startswith("| `")]
-    assert [(name, *cells) for name, _, *cells, _ in documented] == [
-        (f"`{row.name}`", row.means, again[row.action], f"`{row.failure_type.value}`") for row in FAILURES
-    ]
-    for _, met, *_ in documented:
-        assert met
-
-
-def test_the_table_of_errors_in_the_docs_names_the_statuses_of_the_code() -> None:
-    table = USER_PAGE.partition("### Errors\n")[2].partition("\n### ")[0]
-    for row in FAILURES:
-        if not isinstance(row.statuses, range):
-            met = re.search(rf"^\| `{row.name}` \| ([^|]*) \|", table, re.MULTILINE)
-            assert met
-            assert {str(status) for status in row.statuses} <= set(re.findall(r"\b[1-5]\d\d\b", met[1])), row.name
 
 
 def test_every_property_of_the_configuration_has_what_a_form_needs() -> None:
@@ -228,39 +161,23 @@ def test_every_property_of_the_configuration_has_what_a_form_needs() -> None:
         assert node["description"], name
 
 
-def test_the_version_is_one() -> None:
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    metadata = yaml.safe_load((ROOT / "metadata.yaml").read_text())["data"]
-    assert metadata["dockerImageTag"] == version
-    assert re.search(rf"^## \[?{re.escape(version)}\b", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
-    assert f"| {version} " in USER_PAGE
+ACCEPTANCE_TESTS = ("acceptance-test-config.yml", "integration_tests/standard_tests.yml")
 
 
-def test_the_acceptance_config_names_files_that_exist() -> None:
-    text = (ROOT / "acceptance-test-config.yml").read_text()
+@pytest.mark.parametrize("name", ACCEPTANCE_TESTS)
+def test_the_acceptance_config_names_files_that_exist(name: str) -> None:
+    text = (ROOT / name).read_text()
     for path in re.findall(r"^ +(?:- )?\w+_path: (\S+)$", text, re.MULTILINE):
         assert (ROOT / path).exists(), path
     assert yaml.safe_load(text)["connector_image"].split(":")[0] == "airbyte/source-commonroom"
 
 
-def test_the_commands_stand_first_in_the_readme() -> None:
-    commands = re.findall(r"```(?:bash|shell|sh)\n(.*?)```", README, re.DOTALL)
-    assert [command.strip() for command in commands[:2]] == ["make sync", "make test"]
+def test_the_acceptance_tests_that_need_no_api_have_the_sections_of_those_that_do() -> None:
+    sections = [set(yaml.safe_load((ROOT / name).read_text())["acceptance_tests"]) for name in ACCEPTANCE_TESTS]
+    assert sections[0] == sections[1]
 
 
 def test_the_sample_catalog_names_streams_that_exist() -> None:
     sample = json.loads((ROOT / "integration_tests/configured_catalog.json").read_text())
     named = {entry["stream"]["name"] for entry in sample["streams"]}
     assert_same("integration_tests/configured_catalog.json", named, MANIFEST_FILE, named & rows().keys())
-
-
-def test_every_test_that_the_code_names_is_there() -> None:
-    code = [*(ROOT / "source_commonroom").rglob("*.py"), ROOT / "source_commonroom/manifest.yaml"]
-    # A long name stands on a line of its own, in a comment or a docstring.
-    text = " ".join(re.sub(r"\n\s*(?:# )?", " ", path.read_text()) for path in code)
-    tests = [path for folder in ("unit_tests", "integration_tests") for path in (ROOT / folder).rglob("test_*.py")]
-    there = {name for path in tests for name in re.findall(r"^ *def (test_\w+)", path.read_text(), re.MULTILINE)}
-    files = {str(path.relative_to(ROOT)) for path in tests}
-
-    assert set(re.findall(r"\btest_(?:given|when|the)_\w+", text)) <= there
-    assert set(re.findall(r"(?:unit_tests|integration_tests)/test_\w+\.py", text)) <= files

@@ -83,18 +83,43 @@ def test_given_a_secret_that_begins_another_when_both_are_quoted_then_nothing_of
 
 
 def test_the_secrets_are_those_of_the_spec() -> None:
-    properties = load_manifest()["spec"]["connection_specification"]["properties"]
+    specification = load_manifest()["spec"]["connection_specification"]
 
-    assert set(SECRETS) == {name for name, rule in properties.items() if rule.get("airbyte_secret")}
+    def secrets(schema: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+        for name, rule in schema.get("properties", {}).items():
+            if rule.get("airbyte_secret"):
+                yield (*path, name)
+            yield from secrets(rule, (*path, name))
+        for alternative in schema.get("oneOf", []):
+            yield from secrets(alternative, path)
+
+    assert sorted(SECRETS) == sorted(secrets(specification))
 
 
 @pytest.mark.parametrize(
-    "config", [{}, {"api_token": None, "pii_salt": 5}, {"api_token": ["a"]}, {"api_token": " ", "pii_salt": "\ud800"}]
+    "config",
+    [
+        {},
+        {"api_token": None, "pii": {"salt": 5}},
+        {"api_token": ["a"], "pii": ["a"]},
+        {"api_token": " ", "pii": {"salt": "\ud800"}},
+        {"pii": "here", "pii_salt": 5},
+        {"pii": None},
+    ],
 )
 def test_given_any_configuration_when_masked_then_other_texts_stay(config: dict[str, Any]) -> None:
     mask_config(config)
 
     assert filter_secrets("None of it, 5 or [a].") == "None of it, 5 or [a]."
+
+
+@pytest.mark.parametrize(
+    "config", [{"pii": {"mode": "hash", "salt": SALT}}, {"pii": {"salt": SALT}}, {"pii": "hash", "pii_salt": SALT}]
+)
+def test_given_a_salt_in_either_place_when_masked_then_nothing_of_it_is_left(config: dict[str, Any]) -> None:
+    mask_config(config)
+
+    assert not [part for part in PARTS if part in filter_secrets(json.dumps(config))]
 
 
 def header_error_of_requests() -> None:

@@ -16,10 +16,10 @@ from airbyte_cdk.sources.declarative.schema import JsonFileSchemaLoader
 from hypothesis import given
 from hypothesis import strategies as st
 
+from source_commonroom.config import Pii
 from source_commonroom.records.columns import Column, columns_of, make_filler
 from source_commonroom.records.privacy import (
     SHAPES,
-    Pii,
     Rule,
     Shape,
     is_personal_definition,
@@ -149,15 +149,6 @@ def test_what_is_personal_in_a_stream(stream: str) -> None:
 
     personal = PERSONAL.get(stream, set())
     assert_same(f"SHAPES[{stream!r}] of privacy.py", found, "PERSONAL of unit_tests/test_privacy.py", personal)
-
-
-def test_the_user_page_says_of_every_stream_whether_it_holds_something_personal() -> None:
-    page = (SCHEMAS.parent.parent / "docs/integrations/sources/commonroom.md").read_text()
-    section = page.partition("\n#### What is personal\n")[2].partition("\n#### ")[0]
-    named = set(re.findall(r"^\| *`(\w+)`", section, re.MULTILINE))
-    # The definitions of custom fields hold values of people, if the field is personal.
-    here = {*PERSONAL, "custom_fields", "contact_custom_fields"}
-    assert_same("PERSONAL of unit_tests/test_privacy.py", here, 'the user page, "What is personal"', named)
 
 
 # Cleaning.

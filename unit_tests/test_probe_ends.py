@@ -1,5 +1,6 @@
 """The probe's ends: whatever it meets, and however it is stopped, it says so in a sentence and writes what it has."""
 
+import io
 import os
 import re
 import signal
@@ -17,6 +18,7 @@ from integration_tests.sandbox.messages import Answer, Call
 from scripts.probe.__main__ import main
 from scripts.probe.answers import Answer as Received
 from scripts.probe.answers import wait_of
+from scripts.probe.findings import Verdict
 from scripts.probe.report import report
 from unit_tests.test_probe import STATUS, TODAY, run, run_main, usual
 
@@ -88,6 +90,54 @@ def test_given_a_429_when_asked_how_long_to_wait_then_it_is_read_as_the_connecto
     answer = Received("v2/me", {}, 429, headers, body, is_json=True, size=2, seconds=0.1, at=1000.0)
 
     assert wait_of(answer) == seconds
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "said"),
+    [
+        ("malformed_nan", "/v2/topics", r"- Statuses: .*`v2/topics`: 200, without JSON"),
+        ("malformed_utf8", "/v2/topics", r"- Statuses: .*`v2/topics`: 200, without JSON"),
+        ("empty_rows", "/v2/topics", r"- Fields: .*topics: entries that are no objects \(2 on a page\)"),
+        ("data_null", "/v2/topics", r"- Headers: "),
+        ("success_false", "/v2/topics", r"- Fields: .*body: `error`"),
+        ("no_content_204", "/v2/topics", r"- Statuses: .*`v2/topics`: 204"),
+        ("ok_empty", "/v2/topics", r"- Statuses: .*`v2/topics`: 200, without a body"),
+    ],
+)
+def test_given_bodies_that_are_none_when_probed_then_the_report_says_so(kind: str, path: str, said: str) -> None:
+    outcome = run(usual(faults=[Fault(kind, path=path)]))
+
+    assert outcome.ended_early == ""
+    assert [row for row, finding in outcome.findings.items() if "its check failed" in finding.evidence] == []
+    assert re.search(said, report(outcome, "a workspace", TODAY))
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (b'"Qzxj": 1, "Qzxj": 2', "keys that repeat in one object (1 times), of which the last one counts"),
+        (b'"qzxj": 1e999', "numbers too large for any column (1), which are null"),
+        (b'"qzxj": "\\ud83d"', "halves of characters (1), which are U+FFFD"),
+    ],
+)
+def test_given_json_with_what_no_value_can_hold_when_probed_then_the_report_says_so(more: bytes, said: str) -> None:
+    def make(_: Call, answer: Answer) -> Answer:
+        return replace(answer, body=answer.body.replace(b'"success"', more + b', "success"', 1))
+
+    outcome = run(usual(traits=Traits(otherwise={"/v2/activity-types": make})))
+
+    text = report(outcome, "a workspace", TODAY)
+    assert f"JSON: {said} (1 answer)" in text
+    assert "Qzxj" not in text
+    assert outcome.findings["A11"].verdict is Verdict.HOLDS
+
+
+def test_given_a_server_that_redirects_everything_when_probed_then_it_ends_soon_and_that_row_does_not_hold() -> None:
+    outcome = run(usual(faults=[Fault("redirect", location="https://elsewhere.example/")]))
+
+    assert outcome.ended_early.endswith("the last one 302. All requests are redirected: is `api_url` right?")
+    assert outcome.findings["A37"].verdict is Verdict.BROKEN
+    assert "elsewhere" not in report(outcome, "a workspace", TODAY).replace("led elsewhere", "")
 
 
 # Before anything is asked
@@ -173,6 +223,20 @@ def test_given_signals_when_called_then_the_first_one_stops_it_and_the_report_is
     assert signal.getsignal(signal.SIGINT) is before
 
 
+def test_given_a_signal_while_the_report_is_made_when_called_then_it_is_written(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*told: Any) -> str:
+        os.kill(os.getpid(), signal.SIGINT)
+        return report(*told)
+
+    monkeypatch.setattr("scripts.probe.__main__.report", interrupted)
+
+    assert command(usual(), "--yes", "--record") == 0
+
+    assert {path.name for path in (tmp_path / "output").iterdir()} == {"probe.md", "probe-cassette.json"}
+
+
 class Closed:
     """A stream that no one reads any more."""
 
@@ -200,6 +264,18 @@ def test_given_no_one_who_reads_what_it_says_when_called_then_the_report_is_writ
     assert (tmp_path / "output" / "probe.md").is_file()
 
 
+def test_given_a_terminal_of_ascii_when_called_then_what_it_says_can_be_read(
+    command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "output" / "probe.md").mkdir(parents=True)
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii", write_through=True))
+
+    assert command(usual(), "--yes") == 0
+
+    assert b"What we assume of the API\\u201d" in written.getvalue()
+
+
 def test_given_answers_that_can_not_be_scrubbed_when_called_then_the_report_is_written_and_the_kind_of_error_is_said(
     command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -217,6 +293,18 @@ def test_given_answers_that_can_not_be_scrubbed_when_called_then_the_report_is_w
     assert "The answers can't be kept: OverflowError." in printed
     assert "Qzxj" not in printed
     assert [path.name for path in output.iterdir()] == ["probe.md"]
+
+
+def test_given_a_report_that_can_not_be_written_any_more_when_called_then_it_is_printed(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "output" / "probe.md").mkdir(parents=True)
+
+    assert command(usual(), "--yes", "--record") == 0
+
+    printed = capsys.readouterr().out
+    assert "# Probe of Common Room's API" in printed
+    assert re.search(r"The report stands above; .*probe\.md can't be written: Is a directory\.", printed)
 
 
 # What it says

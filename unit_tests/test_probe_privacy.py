@@ -13,9 +13,10 @@ import requests_mock
 from integration_tests.sandbox import ENDPOINTS, Fault, Traits
 from integration_tests.sandbox.messages import Answer, Call
 from scripts.probe.__main__ import main
+from scripts.probe.answers import MOST_REQUESTS, Client
 from scripts.probe.answers import Answer as Received
-from scripts.probe.answers import Client
 from scripts.probe.cassette import cassette
+from scripts.probe.forms import header_form
 from scripts.probe.report import report
 from scripts.probe.scrub import Scrubber
 from unit_tests.test_probe import STATUS, TODAY, edited, run, usual, with_each
@@ -51,6 +52,10 @@ def with_headers(answer: Answer) -> Answer:
         "X-RateLimit-Remaining": "qzxj",
         "X-7qzxj-Cell": "1",
         "X-" + "qzxj" * 10: "1",
+        "X-Qzxj": "1",
+        "Qzxj-Smith": "1",
+        "qzxj": "1",
+        "X-Amz-Qzxj": "1",
     }
     return replace(answer, headers={**answer.headers, **more})
 
@@ -59,6 +64,7 @@ LEAKS: Mapping[str, Traits] = {
     "ids of segments, in paths": with_each("/v2/segments", lambda row: {**row, "id": f"s_qzxj-{row['id'][2:]}-z"}),
     "ids of segments, without a prefix": with_each("/v2/segments", lambda row: {**row, "id": f"qzxj{row['id'][2:]}"}),
     "keys with dots": with_each("/v2/industries", lambda row: {**row, "www.qzxj.com": 1, "john.qzxj": 1}),
+    "keys that are names": with_each("/v2/providers", lambda row: {**row, "Qzxj": {"qzxj": "Qzxj"}}),
     "keys of custom fields": with_each("/v2/contacts", with_fields),
     "keys of nested objects": with_each("/v2/contacts", nested),
     "keys beside lists": edited("/v1/tags", lambda content, _: {"Qzxj": content["labels"], **content}),
@@ -74,6 +80,7 @@ LEAKS: Mapping[str, Traits] = {
 
 APART = {
     "keys with dots",
+    "keys that are names",
     "keys of custom fields",
     "keys beside lists",
     "ids of custom fields",
@@ -99,6 +106,51 @@ def test_given_words_where_no_one_foresaw_them_when_probed_then_none_is_written(
     assert "qzxj" not in cassette(outcome.survey.client.answers, TODAY, b"a key").casefold()
 
 
+def in_all(value: Any, mark: Callable[[Any], Any]) -> Any:
+    """Mark each object and each value of a body."""
+    match value:
+        case dict():
+            return mark({key: in_all(part, mark) for key, part in value.items()})
+        case list():
+            return [in_all(part, mark) for part in value]
+        case _:
+            return mark(value)
+
+
+SECRET = "Qzxjvwkq"
+KEYS = {SECRET: 1, f"{SECRET} key": 1, f"{SECRET.lower()}|`\n": 1, f"{SECRET.lower()}_a": {SECRET.lower(): 1}, "": 1}
+# How a value, or an object, is marked, and in which answers: in each, or in each second one.
+MARKS: Mapping[str, tuple[Callable[[Any], Any], int]] = {
+    "texts, at their beginning": (lambda value: SECRET + value if isinstance(value, str) else value, 2),
+    "texts, at their end": (lambda value: f"{value} {SECRET}" if isinstance(value, str) else value, 1),
+    "prefixes": (lambda value: re.sub("^[a-z]+_", f"{SECRET}_", value) if isinstance(value, str) else value, 1),
+    "objects": (lambda value: {SECRET: value} if isinstance(value, str) else value, 2),
+    "keys": (lambda value: {**value, **KEYS} if isinstance(value, dict) else value, 1),
+}
+
+
+@pytest.mark.parametrize(("mark", "turns"), MARKS.values(), ids=MARKS)
+def test_given_marks_in_answers_when_probed_then_none_is_written(mark: Callable[[Any], Any], turns: int) -> None:
+    sent: list[int] = []
+
+    def make(answer: Answer) -> Answer:
+        sent.append(answer.status)
+        if len(sent) % turns:
+            return answer
+        return replace(answer, body=json.dumps(in_all(json.loads(answer.body), mark)).encode())
+
+    api = usual(traits=each_answer(make))
+
+    outcome = run(api)
+
+    assert [row for row, finding in outcome.findings.items() if "its check failed" in finding.evidence] == []
+    text = report(outcome, "a workspace", TODAY)
+    assert "its making failed" not in text
+    assert SECRET.casefold() not in text.casefold()
+    assert SECRET.casefold() not in cassette(outcome.survey.client.answers, TODAY, b"a key").casefold()
+    assert len(api.log.requests) <= MOST_REQUESTS
+
+
 def test_given_fields_of_a_status_that_no_one_documented_when_probed_then_they_are_counted() -> None:
     outcome = run(usual(traits=edited(STATUS, lambda content, _: {**content, "Qzxj": 1})))
 
@@ -113,6 +165,52 @@ def test_given_segments_without_numbers_when_probed_then_no_status_is_asked_for(
 
     assert not [each for each in api.log.requests if each.path.startswith("/v1/segments")]
     assert outcome.findings["A14"].evidence == "the ids of segments have no numbers"
+
+
+def keys_of(value: Any) -> set[str]:
+    match value:
+        case dict():
+            return value.keys() | {key for part in value.values() for key in keys_of(part)}
+        case list():
+            return {key for part in value for key in keys_of(part)}
+        case _:
+            return set()
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "body"),
+    [
+        # Each of these is documented elsewhere.
+        ("v2/contacts", 200, {"data": [{"id": "c_1", "location": {"city": "x", "jobTitle": 1, "primaryDomain": 1}}]}),
+        ("v2/contacts", 200, {"data": [{"id": "c_1", "warmth": {"jobTitle": 1, "primaryDomain": {"message": 1}}}]}),
+        ("v2/contacts", 200, {"data": [], "meta": {"nextCursor": None, "jobTitle": 1, "code": 1}}),
+        ("v2/tags", 200, {"data": [{"id": "l_1", "name": {"jobTitle": 1}}]}),
+        ("v2/tags", 403, {"reason": "x", "jobTitle": 1, "error": {"code": "x", "primaryDomain": 1}}),
+        ("v2/tags", 403, [{"jobTitle": 1}]),
+        ("v1/tags", 200, {"labels": [], "message": {"jobTitle": 1}}),
+    ],
+)
+def test_given_keys_that_are_documented_elsewhere_when_recorded_then_they_become_others(
+    path: str, status: int, body: Any
+) -> None:
+    answer = Received(path, {}, status, {}, body, is_json=True, size=2, seconds=0.1, at=1.0)
+
+    kept = keys_of(json.loads(cassette([answer], TODAY, b"a key"))["answers"][0]["body"])
+
+    assert len(kept) >= len(keys_of(body)) - 1
+    assert kept.isdisjoint(["jobTitle", "primaryDomain"])
+    assert ("message" in kept) is False
+    assert ("code" in kept) is ("error" in kept)
+
+
+def test_given_headers_when_probed_then_those_that_are_known_are_named_and_others_by_their_form() -> None:
+    assert [header_form(name) for name in ("CF-Ray", "X-Request-Id", "X-Acme-Cell7", "acme-smith", "x-amz-acme")] == [
+        "cf-ray",
+        "x-request-id",
+        "x-<4 letters>-<5 characters>",
+        "<4 letters>-<5 letters>",
+        "x-<3 letters>-<4 letters>",
+    ]
 
 
 # The cassette's values

@@ -231,7 +231,7 @@ def test_given_an_undocumented_field_that_a_destination_takes_for_a_column_when_
     rows = [{"id": "t_1", "ID": "t_9", "name": "A"}, {"id": "t_2", "Name": "B", "nAMe": "C", "extra": 1, "name": "D"}]
     network.get(f"{API_URL}/v2/topics", json={"data": rows, "meta": {"nextCursor": None, "recordCount": 2}})
 
-    output = read_in_process({**config, "pii": pii}, catalog("topics"))
+    output = read_in_process({**config, "pii": {"mode": pii}}, catalog("topics"))
 
     extra = {"extra": 1} if pii == "keep" else {}
     assert output.records("topics") == [{"id": "t_1", "name": "A"}, {"id": "t_2", "name": "D", **extra}]
@@ -273,7 +273,7 @@ def test_given_names_of_keys_that_may_be_personal_when_they_repeat_then_they_are
     text = '{"data":[{"id":"t_1","name":{"jane@corp.com":1,"jane@corp.com":2}}],"meta":{"nextCursor":null}}'
     network.get(f"{API_URL}/v2/topics", text=text)
 
-    output = read_in_process({**config, "pii": "drop"}, catalog("topics"))
+    output = read_in_process({**config, "pii": {"mode": "drop"}}, catalog("topics"))
 
     assert any("keys that repeat in one object (1 times)" in text for text in output.warnings())
     assert not any("jane" in text for text in output.warnings())
@@ -300,7 +300,7 @@ def test_given_custom_fields_of_any_form_when_shaped_then_what_was_lost_is_named
     api = Api(Workspace.of(contacts=[{"id": "c_1", "customFields": values}], custom_fields=[SEATS]))
     found = discover(api)["contacts"]
 
-    output = read(api, configured=selecting(found), pii=pii)
+    output = read(api, configured=selecting(found), pii={"mode": pii})
 
     warnings = [text for text in output.warnings() if "fit its type" in text]
     assert [text.split()[3] for text in warnings] == sorted(named)

@@ -9,6 +9,7 @@
     assumptions  the table of CONTRIBUTING.md
     documented   which columns, and which types, are documented
     forms        what is shown in the place of a value
+    headers      the names of headers that are shown as they are
     facts        columns, statuses, headers, fields and times, over all answers
     report       the report, in Markdown
     scrub        replaces each value by another one of its form

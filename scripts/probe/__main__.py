@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from integration_tests.sandbox import Api, Sandbox, Traits, Workspace
-from scripts.probe.answers import LOOPBACK, MOST_REQUESTS, Client
+from scripts.probe.answers import LOOPBACK, MOST_REPEATS, MOST_REQUESTS, Client
 from scripts.probe.assumptions import ROOT, title
 from scripts.probe.cassette import cassette
 from scripts.probe.checks.answers import BURST
@@ -31,7 +31,7 @@ from scripts.probe.run import probe
 from source_commonroom.table import load_manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import FrameType
 
     from scripts.probe.checks import Check
@@ -43,7 +43,8 @@ _TOKEN = re.compile(r"[\x21-\x7e]+")
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 _REPORT, _CASSETTE = "probe.md", "probe-cassette.json"
 _INTENT = """\
-    At most {requests} requests, at most 5 a second, over one to five minutes.
+    At most {requests} requests, at most 5 a second, over one to five minutes. {repeats} of them are kept for asking
+    again: what failed, and what would break a row.
     At its end it waits until a cursor is a minute old.
     All of them read (GET). One sends a made-up token, to see how that is refused.
     {report} will hold counts, types, lengths, forms such as c_<4 digits>, statuses, and the names that
@@ -83,8 +84,9 @@ def _main(read: argparse.Namespace) -> int:
         progress = _Progress(MOST_REQUESTS + BURST if read.provoke_429 else MOST_REQUESTS)
         client = Client(api_url, token, told=progress.requests, waits=progress.waits)
         # Written before the sandbox is closed, which takes a moment that a second Ctrl-C would cut short.
-        with _stoppable():
+        with _stoppable() as go_on:
             outcome = probe(client, provoke=read.provoke_429, told=progress.row)
+            go_on()
             progress.end()
             _write(outcome, of, read)
         return 1 if outcome.ended_early else 0
@@ -94,21 +96,28 @@ def _write(outcome: Outcome, of: str, read: argparse.Namespace) -> None:
     """Write the files, and say what is in them."""
     today = datetime.now(UTC).date()
     # One of a former run would be taken for this one's.
-    (read.output / _CASSETTE).unlink(missing_ok=True)
-    (read.output / _REPORT).write_text(report(outcome, of, today), encoding="utf-8")
+    text = report(outcome, of, today)
+    where = f"==> The report: {read.output / _REPORT}"
+    try:
+        (read.output / _CASSETTE).unlink(missing_ok=True)
+        (read.output / _REPORT).write_text(text, encoding="utf-8")
+    except OSError as error:
+        _say(text)
+        where = f"==> The report stands above; {read.output / _REPORT} can't be written: {error.strerror}."
     kept = ""
     if read.record:
         try:
-            text = cassette(outcome.survey.client.answers, today, token_bytes(32))
-            (read.output / _CASSETTE).write_text(text, encoding="utf-8")
+            recorded = cassette(outcome.survey.client.answers, today, token_bytes(32))
+            (read.output / _CASSETTE).write_text(recorded, encoding="utf-8")
             kept = f"==> The answers: {read.output / _CASSETTE}"
         except Exception as error:  # noqa: BLE001  # an answer that no one foresaw; and what it says may quote one
-            (read.output / _CASSETTE).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                (read.output / _CASSETTE).unlink(missing_ok=True)
             kept = f"==> The answers can't be kept: {type(error).__name__}. The report doesn't need them."
     _say(f"==> {summary(outcome)}")
     if outcome.ended_early:
         _say(f"==> It ended early: {outcome.ended_early}")
-    _say(f"==> The report: {read.output / _REPORT}")
+    _say(where)
     if kept:
         _say(kept)
 
@@ -124,19 +133,25 @@ def _make_room(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _stoppable() -> Iterator[None]:
-    """Let the first signal stop the run, which then writes what it has; those that follow don't stop that."""
+def _stoppable() -> Iterator[Callable[[], None]]:
+    """Let the first signal stop the run, which then writes what it has; those that follow don't stop that.
+
+    Yields what to call as soon as the run is over, so that no signal stops the writing.
+    """
     before = {each: signal.getsignal(each) for each in _SIGNALS}
 
-    def stop(_: int, __: FrameType | None) -> None:
+    def go_on() -> None:
         for each in _SIGNALS:
             signal.signal(each, signal.SIG_IGN)
+
+    def stop(_: int, __: FrameType | None) -> None:
+        go_on()
         raise KeyboardInterrupt
 
     try:
         for each in _SIGNALS:
             signal.signal(each, stop)
-        yield
+        yield go_on
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
@@ -145,7 +160,10 @@ def _stoppable() -> Iterator[None]:
 def _say(text: str) -> None:
     """Print a line, unless no one is there any more to read it."""
     try:
-        print(text, flush=True)
+        try:
+            print(text, flush=True)
+        except UnicodeEncodeError:
+            print(text.encode("ascii", "backslashreplace").decode(), flush=True)
     except OSError:
         # Else the end of Python fails of what is still to be flushed.
         with contextlib.suppress(OSError), Path(os.devnull).open("w", encoding="utf-8") as nowhere:
@@ -165,7 +183,7 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
 
 def _agreed(read: argparse.Namespace) -> bool:
     """Say what will be done, and ask."""
-    _say(_INTENT.format(requests=MOST_REQUESTS, report=read.output / _REPORT))
+    _say(_INTENT.format(requests=MOST_REQUESTS, repeats=MOST_REPEATS, report=read.output / _REPORT))
     if read.provoke_429:
         _say(f"    And {BURST} requests at once, so that some are answered 429: others who use the token wait too.")
     if read.record:

@@ -43,7 +43,7 @@ def _line(answer: Answer, scrubber: Scrubber) -> dict[str, Any]:
         "params": scrubber.params(answer.params),
         "status": answer.status,
         "headers": dict(_headers(answer)),
-        "body": scrubber.body(answer.body),
+        "body": scrubber.body(answer.body, answer.path, ok=answer.ok),
     }
 
 

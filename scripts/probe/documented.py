@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from airbyte_cdk.sources.declarative.schema import JsonFileSchemaLoader
 from source_commonroom.table import rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
 TIMESTAMP = "date-time"
 _MAP = "customFields"
@@ -28,10 +29,18 @@ _TYPES: dict[str, tuple[type, ...]] = {
 
 Path = tuple[str, ...]
 """The keys down to a value: never one text, since a key may hold any character. Those of a list end in `[]`."""
-REFUSAL = frozenset(
-    {"success", "status", "reason", "error", "errors", "code", "message", "details", "rateLimit", "waitMs", "data"}
-)
-"""The keys of a refusal's body, or what any API would call them."""
+Keys = Mapping[str, "Keys"]
+"""Keys, and for each those that are nested in it."""
+REFUSAL: Keys = {
+    "success": {},
+    "error": {"code": {}, "message": {}},
+    "status": {},
+    "reason": {},
+    "errors": {},
+    "docs": {},
+    "rateLimit": {"intervalLimit": {}, "intervalRemaining": {}, "intervalResetSeconds": {}, "waitMs": {}},
+}
+"""The keys of a refusal's body, of both versions."""
 
 
 @cache
@@ -44,9 +53,13 @@ def properties(stream: str) -> Mapping[str, Any]:
 
 
 @cache
-def keys() -> frozenset[str]:
-    """Return the keys of all records, also those of what is nested in them."""
-    return frozenset(key for stream in rows() for key in _keys(properties(stream)))
+def keys_at(path: str) -> Keys:
+    """Return the keys of the records that a path of the API answers, each with those that are nested in it."""
+    found: dict[str, Keys] = {}
+    for row in rows().values():
+        if row.path == path:
+            found |= _keys(properties(row.name))
+    return found
 
 
 @cache
@@ -55,11 +68,11 @@ def columns() -> frozenset[str]:
     return frozenset(column for row in rows().values() for column in row.cols.split(",") if column)
 
 
-def _keys(found: Mapping[str, Any]) -> Iterator[str]:
-    for key, schema in found.items():
-        yield key
-        yield from _keys(schema.get("properties", {}))
-        yield from _keys(schema.get("items", {}).get("properties", {}))
+def _keys(found: Mapping[str, Any]) -> Keys:
+    return {
+        key: _keys(schema.get("properties") or schema.get("items", {}).get("properties", {}))
+        for key, schema in found.items()
+    }
 
 
 def misfits(stream: str, record: Mapping[str, Any]) -> Iterator[Path]:

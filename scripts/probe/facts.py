@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from dataclasses import dataclass
 from statistics import median
@@ -11,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import requests
 
 from scripts.probe import documented
-from scripts.probe.forms import forms_of, header_form, key_form
+from scripts.probe.forms import counted, forms_of, header_form, key_form
+from scripts.probe.headers import USUAL
 from source_commonroom.table import rows
 
 if TYPE_CHECKING:
@@ -20,11 +20,6 @@ if TYPE_CHECKING:
     from scripts.probe.answers import Answer
     from scripts.probe.survey import Survey
 
-_USUAL_HEADERS = re.compile(
-    "access-control-.*|cache-control|connection|content-(encoding|length|type)|date|etag|keep-alive|retry-after|server"
-    "|strict-transport-security|transfer-encoding|vary|via|x-content-type-options|x-ratelimit-(limit|remaining|reset)"
-)
-"""Those that are documented, and those that any server may send."""
 _BODY, _META = ("success", "data", "meta"), ("nextCursor", "recordCount")
 
 
@@ -86,12 +81,15 @@ def headers(answers: Sequence[Answer]) -> Iterator[str]:
     """Yield the names of headers that neither are documented nor are usual."""
     found = Counter(name.lower() for answer in answers for name in answer.headers)
     for name, number in sorted(found.items()):
-        if not _USUAL_HEADERS.fullmatch(name):
-            yield f"`{header_form(name)}` ({number} answers)"
+        if name not in USUAL:
+            yield f"`{header_form(name)}` ({counted(number, 'answer')})"
 
 
 def fields(answers: Sequence[Answer]) -> Iterator[str]:
-    """Yield the keys of fields that aren't documented: of bodies, of their `meta`, and of records."""
+    """Yield the keys of fields that aren't documented: of bodies, of their `meta`, and of records; and other oddities.
+
+    Those are entries of lists that are no records, and what JSON has that no value can hold.
+    """
     around = Counter(
         f"{part}: `{key_form(key)}`"
         for answer in answers
@@ -100,11 +98,25 @@ def fields(answers: Sequence[Answer]) -> Iterator[str]:
         for key in found
         if key not in known
     )
-    yield from (f"{name} ({number} answers)" for name, number in sorted(around.items()))
+    yield from (f"{name} ({counted(number, 'answer')})" for name, number in sorted(around.items()))
+    for stream, number in sorted(_strays(answers).items()):
+        yield f"{stream}: entries that are no objects ({number} on a page)"
+    oddities = Counter(oddity for answer in answers for oddity in answer.oddities)
+    yield from (f"JSON: {oddity} ({counted(number, 'answer')})" for oddity, number in sorted(oddities.items()))
     for stream, answer in _fullest(answers).items():
         paths = [{_told(path) for path in documented.unknown(stream, row)} for row in answer.rows]
         found = Counter(path for of_row in paths for path in of_row)
-        yield from (f"{stream}: `{path}` ({number} records)" for path, number in sorted(found.items()))
+        yield from (f"{stream}: `{path}` ({counted(number, 'record')})" for path, number in sorted(found.items()))
+
+
+def _strays(answers: Sequence[Answer]) -> dict[str, int]:
+    """Count by stream, on the page that has most, the entries of a list that are no objects."""
+    streams = {row.path: row.name for row in rows().values()}
+    found: dict[str, int] = {}
+    for answer in answers:
+        if answer.ok and answer.path in streams and (strays := len(answer.entries) - len(answer.rows)):
+            found[streams[answer.path]] = max(strays, found.get(streams[answer.path], 0))
+    return found
 
 
 def _told(path: documented.Path) -> str:
@@ -134,6 +146,8 @@ def transport(survey: Survey) -> Iterator[str]:
         f"{name if name in known else 'another'} ({n})" for name, n in encodings.most_common()
     )
     if (connections := survey.client.connections()) is not None:
-        yield f"connections: {connections} for {survey.client.sent} requests"
+        yield f"connections: {connections} for {counted(survey.client.sent, 'request')}"
+    if survey.client.repeats:
+        yield f"asked again: {counted(survey.client.repeats, 'time')}, what had failed or would have broken a row"
     limited = sum(answer.status == requests.codes.too_many_requests for answer in answers)
-    yield f"429: {limited} answers"
+    yield f"429: {counted(limited, 'answer')}"

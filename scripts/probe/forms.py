@@ -6,6 +6,8 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from scripts.probe.headers import is_known
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -47,9 +49,8 @@ _ID = re.compile(r"([A-Za-z]+)_([0-9]+)")
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?:Z|[+-]\d\d:?\d\d)?", re.ASCII)
 _DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
-_KEY = re.compile(r"[A-Za-z]{1,40}")
-_HEADER = re.compile(r"[a-z]+[0-9]?(?:-[a-z]+[0-9]?)*")
-_LONGEST_NAME = 40
+PLAIN_KEY = re.compile(r"[a-z][A-Za-z]{0,39}")
+"""An API's keys begin with a small letter; names and labels seldom do."""
 
 
 def forms_of(values: Iterable[Any]) -> str:
@@ -60,6 +61,11 @@ def forms_of(values: Iterable[Any]) -> str:
         lengths.setdefault(form, []).append(length)
     ranked = sorted(lengths.items(), key=lambda item: (-len(item[1]), item[0]))
     return ", ".join(_with_range(form, found) for form, found in ranked) or "none"
+
+
+def counted(number: int, noun: str) -> str:
+    """Say how many there are of something, as `1 row` and `2 rows`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def time_form(text: str) -> str:
@@ -80,12 +86,19 @@ def type_word(word: Any) -> str:
 
 def key_form(key: str) -> str:
     """Tell a field of a record, if it is a plain word; or else its form. A path isn't one: its parts are told apart."""
-    return key if _KEY.fullmatch(key) else forms_of([key])
+    return key if PLAIN_KEY.fullmatch(key) else forms_of([key])
 
 
 def header_form(name: str) -> str:
-    """Tell the name of a header, if it is made of a few plain words; or else its form."""
-    return name if len(name) <= _LONGEST_NAME and _HEADER.fullmatch(name) else forms_of([name])
+    """Tell the name of a header, if it is a known one; or else its form: a prefix that any may have, and lengths."""
+    name = name.lower()
+    if is_known(name):
+        return name
+    prefix = "x-" if name.startswith("x-") else ""
+    return prefix + "-".join(
+        f"<{len(part)} {'letters' if part.isalpha() else 'characters'}>"
+        for part in name.removeprefix(prefix).split("-")
+    )
 
 
 def _form(value: Any) -> tuple[str, int]:

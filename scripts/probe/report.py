@@ -5,15 +5,16 @@ from __future__ import annotations
 import platform
 from collections import Counter
 from functools import partial
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from scripts.probe import facts
+from scripts.probe.answers import MOST_QUESTIONS, MOST_REPEATS
 from scripts.probe.assumptions import assumptions
 from scripts.probe.findings import Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from datetime import date
 
     from scripts.probe.answers import Answer
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
 _PREFACE = (
     "No value of a record stands here: only counts, types, lengths, forms, statuses, and names that the API gives to "
-    "fields and headers. The rows are those of “What we assume of the API” in CONTRIBUTING.md."
+    "fields and headers. The rows are those of “What we assume of the API” in CONTRIBUTING.md. A row holds if enough "
+    "was seen to tell, and doesn't hold only if what broke it was seen again when it was asked for again."
 )
 _PACKAGES = ("airbyte-source-commonroom", "airbyte-cdk", "requests")
 
@@ -30,8 +32,9 @@ def summary(outcome: Outcome) -> str:
     """Tell in a line how many rows hold, and what it took."""
     found = Counter(finding.verdict for finding in outcome.findings.values())
     verdicts = ", ".join(f"{found[verdict]} {words}" for verdict, words in _WORDS.items())
-    requests = outcome.survey.client.sent
-    return f"{len(outcome.findings)} rows: {verdicts}; {requests} requests in {outcome.seconds:.0f} s"
+    client = outcome.survey.client
+    repeats = f", {client.repeats} of them repeats," if client.repeats else ""
+    return f"{len(outcome.findings)} rows: {verdicts}; {client.sent} requests{repeats} in {outcome.seconds:.0f} s"
 
 
 _WORDS = {Verdict.HOLDS: "hold", Verdict.BROKEN: "don't hold", Verdict.UNTOLD: "can't be told here"}
@@ -48,9 +51,10 @@ def report(outcome: Outcome, of: str, today: date) -> str:
         _list(
             [
                 f"Of {of}, on {today.isoformat()}",
-                ", ".join(f"{name} {version(name)}" for name in _PACKAGES) + f", Python {platform.python_version()}",
+                ", ".join([*map(_version, _PACKAGES), f"Python {platform.python_version()}"]),
                 summary(outcome),
                 *([f"**It ended early:** {outcome.ended_early}"] if outcome.ended_early else []),
+                *_short_of_requests(outcome),
             ]
         ),
         _PREFACE,
@@ -78,6 +82,24 @@ def report(outcome: Outcome, of: str, today: date) -> str:
         _advice(outcome),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _version(name: str) -> str:
+    try:
+        return f"{name} {version(name)}"
+    except PackageNotFoundError:
+        return f"{name}, not installed"
+
+
+def _short_of_requests(outcome: Outcome) -> Iterator[str]:
+    """Say which rows were left open because requests ran out, and why they did."""
+    rows = [row for row, finding in outcome.findings.items() if finding.short_of_requests]
+    if rows and not outcome.ended_early:
+        client = outcome.survey.client
+        yield (
+            f"**Requests ran out** for {', '.join(rows)}: {client.questions} of {MOST_QUESTIONS} questions were asked, "
+            f"and {client.repeats} of {MOST_REPEATS} repeats. Run it again when the API is less disturbed."
+        )
 
 
 def _cells(column: facts.Column) -> Sequence[str]:

@@ -1,8 +1,9 @@
 """Scrubbing: every value of the workspace becomes another one of the same form, the same one each time.
 
-What stays as it is: null, booleans, documented keys and those of records that are plain words, the words that the API
-documents for a few columns, and the punctuation and length of texts. Ids keep their prefix, if it is documented, their
-number of digits and their order; timestamps keep their order, and how they are written.
+What stays as it is: null, booleans, keys at the place where they are documented and those of records that are plain
+words, the words that the API documents for a few columns, and the punctuation and length of texts. Ids keep their
+prefix, if it is documented, their number of digits and their order; timestamps keep their order, and how they are
+written.
 
 What is nested in something that isn't documented, and the map of custom fields, have keys that the workspace may make.
 """
@@ -14,16 +15,15 @@ import hmac
 import re
 import unicodedata
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from random import Random
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from scripts.probe import documented
-from scripts.probe.forms import PREFIXES, TYPE_WORDS
+from scripts.probe.forms import PLAIN_KEY, PREFIXES, TYPE_WORDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 
 _MOST_DIGITS = 18
 """An id of more is a text: no range of Python's holds its numbers."""
@@ -35,7 +35,6 @@ _TIMESTAMP = re.compile(
     re.ASCII,
 )
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_LETTERS = re.compile("[A-Za-z]{1,40}")
 _ENTITIES = ("contact", "organization", "object", "activity", "member", "company")
 _DOCUMENTED: Mapping[str, frozenset[str]] = {
     "entityType": frozenset(_ENTITIES),
@@ -52,7 +51,12 @@ _OWN_COLUMNS = frozenset({"recordCount", "cf_*", "notAColumn"})
 _FOREIGN_LETTERS, _FOREIGN_SIGNS, _FOREIGN_MARKS = "äöüéñжлюשの語", "☀☂★♪✓🎈", "\u0300\u0301\u0302\u0308"
 _LARGEST = 2**63 - 1
 _TRIES = 1000
-_ENVELOPE = frozenset({"labels", "meta", "nextCursor", "recordCount", *documented.REFUSAL})
+_ENVELOPE: documented.Keys = {
+    **documented.REFUSAL,
+    "data": {},
+    "labels": {},
+    "meta": {"nextCursor": {}, "recordCount": {}},
+}
 _ROWS, _MAP = ("data", "labels"), "customFields"
 _ENTRY = frozenset({"type", "value", "values", "name", "id"})
 """The keys of a custom field in a record."""
@@ -75,58 +79,66 @@ class Scrubber:
         self._numbers = self._renumbered({number for part in parts for number in _ids(part)})
         self._fractions = self._redrawn({written for part in parts for written in _fractions(part)})
 
-    def body(self, body: Any) -> Any:
-        """Return the body of an answer, scrubbed: its records, and what is around them."""
+    def body(self, body: Any, path: str, *, ok: bool) -> Any:
+        """Return the body of an answer, scrubbed: its records, and what is around them.
+
+        :param path: below the address of the API, ids left out: it says which keys are documented where
+        :param ok: whether it was answered 200, and so may hold records
+        """
+        known = documented.keys_at(path)
         match body:
+            case _ if not ok:
+                return self._part(body, "", _ENVELOPE)
             case list():
-                return [self._record(row) for row in body]
-            case dict() if any(name in body for name in _ROWS) or "success" in body or "error" in body:
+                return [self._record(row, known) for row in body]
+            case dict() if any(name in body for name in (*_ROWS, "success", "error")):
                 return {
-                    self._known(name, _ENVELOPE): self._rows(part) if name in _ROWS else self._part(part, name)
+                    self._known(name, _ENVELOPE): self._rows(part, known)
+                    if name in _ROWS
+                    else self._part(part, name, _ENVELOPE.get(name))
                     for name, part in body.items()
                 }
             case _:
-                return self._record(body)
+                return self._record(body, known)
 
-    def _rows(self, found: Any) -> Any:
-        return [self._record(row) for row in found] if isinstance(found, list) else self._record(found)
+    def _rows(self, found: Any, known: documented.Keys) -> Any:
+        return [self._record(row, known) for row in found] if isinstance(found, list) else self._record(found, known)
 
-    def _record(self, record: Any) -> Any:
+    def _record(self, record: Any, known: documented.Keys) -> Any:
         if not isinstance(record, dict):
-            return self._part(record)
-        return {
-            self._key_of(name): self._part(part, name, opaque=name not in _known_keys())
-            for name, part in record.items()
-        }
+            return self._part(record, "", None)
+        return {self._key_of(name, known): self._part(part, name, known.get(name)) for name, part in record.items()}
 
-    def _part(self, value: Any, key: str = "", *, opaque: bool = False) -> Any:
-        """Return a part of a record, scrubbed.
+    def _part(self, value: Any, key: str, known: documented.Keys | None) -> Any:
+        """Return a part of an answer, scrubbed.
 
         :param key: the one that the part stands at
-        :param opaque: whether no one documented what is in it, so that its keys may be the workspace's
+        :param known: the keys that are documented in it; None if it isn't documented at all, so that its keys may be
+            the workspace's
         """
         match value:
-            case dict() if opaque:
-                return {self.text(name): self._part(part, opaque=True) for name, part in value.items()}
+            case dict() if known is None:
+                return {self.text(name): self._part(part, "", None) for name, part in value.items()}
             case dict() if key == _MAP:
                 return {self.text(name): self._entry(part) for name, part in value.items()}
             case dict():
-                known = _known_keys()
+                inside = known or {}
                 return {
-                    self._known(name, known): self._part(part, name, opaque=name not in known)
-                    for name, part in value.items()
+                    self._known(name, inside): self._part(part, name, inside.get(name)) for name, part in value.items()
                 }
             case list():
-                return [self._part(part, key, opaque=opaque) for part in value]
+                return [self._part(part, key, known) for part in value]
             case _:
-                return self._value(value, "" if opaque and not _is_id(key) else key)
+                return self._value(value, "" if known is None and not _is_id(key) else key)
 
     def _entry(self, entry: Any) -> Any:
         """Return the value of a custom field beside its type."""
         if not isinstance(entry, dict):
-            return self._part(entry, opaque=True)
+            return self._part(entry, "", None)
         return {
-            self._known(name, _ENTRY): self._part(part, "type" if name == "type" else "", opaque=name != "type")
+            self._known(name, _ENTRY): self._part(
+                part, "type" if name == "type" else "", {} if name == "type" else None
+            )
             for name, part in entry.items()
         }
 
@@ -162,11 +174,11 @@ class Scrubber:
             return ",".join(self._known(column, known) for column in value.split(","))
         return value if value in _DOCUMENTED.get(name, ()) else self.text(value)
 
-    def _key_of(self, name: str) -> str:
-        """Return the name of a field of a record; the API's own, if it is a plain word."""
-        return name if _LETTERS.fullmatch(name) else self.text(name)
+    def _key_of(self, name: str, known: documented.Keys) -> str:
+        """Return the name of a field of a record; the API's own, if it is documented or a plain word."""
+        return name if name in known or PLAIN_KEY.fullmatch(name) else self.text(name)
 
-    def _known(self, name: str, known: frozenset[str]) -> str:
+    def _known(self, name: str, known: Container[str]) -> str:
         return name if name in known else self.text(name)
 
     def _id(self, found: re.Match[str]) -> str:
@@ -233,11 +245,6 @@ class Scrubber:
             drawn = sorted(self._draw(f"{second} {length}").sample(range(1, 10**length), len(old)))
             new |= {(second, fraction): f"{number:0{length}}" for fraction, number in zip(old, drawn, strict=True)}
         return new
-
-
-@cache
-def _known_keys() -> frozenset[str]:
-    return documented.keys() | _ENVELOPE
 
 
 def _fractions(value: Any) -> Iterator[tuple[str, str]]:

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 LARGEST, USUAL, SHORT = 200, 50, 20
 """Rows of the largest page, of one without a `limit`, and of one that is served in time whatever its columns."""
 LOCATION_TYPES = ("world_region", "country", "country_region", "city")
-_MOST_TYPES = 5
+_MOST_TYPES = 3
 """So many types of objects are asked for their fields and members, and fewer for their pages."""
 _MOST_TYPES_READ = 2
-_MORE_PAGES = 2
-"""So many pages are read behind the first one, to reach the end of a list."""
+_MORE_PAGES = 1
+"""So many pages are read after the first one, to reach the end of a list."""
 _HALVINGS = 12
 """So many requests are spent on finding the columns that are refused."""
 _PAGED = ("paged", "paged_open")
@@ -80,9 +80,17 @@ class Survey:
         """Return what is answered, whatever that is."""
         return self.client.get(path, params, ids=ids, again=again)
 
-    def ask_too_much(self, path: str, params: Mapping[str, str], ids: Mapping[str, str] | None = None) -> Answer:
+    def forget(self) -> None:
+        """Forget what was made of answers, some of which are others now; the answers stay known."""
+        for name, made in vars(type(self)).items():
+            if isinstance(made, cached_property):
+                vars(self).pop(name, None)
+        self.refused_columns.clear()
+        self.refused_limit = None
+
+    def ask_too_much(self, path: str, params: Mapping[str, str]) -> Answer:
         """Return what is answered to what had better be refused."""
-        return self.client.get(path, params, ids=ids, may_be_refused=True)
+        return self.client.get(path, params, may_be_refused=True)
 
     def need(self, path: str, params: Mapping[str, str] | None = None) -> Answer:
         """Return a 200 in JSON, or raise the reason why there is none.
@@ -149,6 +157,16 @@ class Survey:
     def object_types(self) -> list[str]:
         """Those that are asked for."""
         return self.all_object_types[:_MOST_TYPES]
+
+    def need_object_types(self) -> list[str]:
+        """Return those that are asked for, or raise the reason why there are none.
+
+        :raises UntoldError: if they can't be read, or there are none
+        """
+        if not self.object_types:
+            self.of("object_types")
+            raise UntoldError("there are no types of objects")
+        return self.object_types
 
     def thin(self, listing: Listing, direction: str = "asc", *, again: bool = False) -> Answer:
         """Return the first page of a list without more columns, sorted as the connector sorts it."""
@@ -221,6 +239,8 @@ class Survey:
         if narrowed := self._narrowed(listing, first):
             answer = self.ask(listing.row.path, {**listing.slice, **narrowed, "limit": str(self.page_size)})
             return [answer] if answer.ok and not answer.cursor else []
+        if listing.counts and (self.counted(listing).count or 0) > self.page_size * (_MORE_PAGES + 1):
+            return []
         page = first
         for _ in range(_MORE_PAGES):
             page = self.ask(listing.row.path, {**first.params, "cursor": page.cursor})

@@ -35,7 +35,7 @@ class Failure:
     name: str
     """What the log and the internal message of an error call it."""
     means: str
-    """What it means, in the words of the user page."""
+    """What it means, in the words of the reference, docs/integrations/sources/commonroom/."""
     message: str
     """For people; ``{stream}``, ``{endpoint}``, ``{status}``, ``{host}``, ``{target}`` and ``{what}`` are filled in."""
     failure_type: FailureType = FailureType.transient_error

@@ -39,6 +39,7 @@ from source_commonroom.api.errors import (
     judge,
 )
 from source_commonroom.api.rate_limit import PATIENCE, RateLimitLastsError, RequestBudget, budget_of, key_of, wait_of
+from source_commonroom.config import PersonalData
 
 logger = logging.getLogger("airbyte")
 
@@ -213,7 +214,7 @@ class Access:
             token=config["api_token"].strip(),
             api_url=config.get("api_url", _API_URL).rstrip("/"),
             requests_per_second=float(config.get("requests_per_second", 20)),
-            keeps_personal_data=config.get("pii", "keep") == "keep",
+            keeps_personal_data=PersonalData.of(config).is_kept,
             patience=PATIENCE if patience is None else patience,
         )
 
@@ -311,7 +312,7 @@ class Requester:
         self._limits = limits
         self._budget = budget_of(self._access.authorization, self._access.requests_per_second, limits.rate_patience)
         self._session = OneOriginSession(self._budget)
-        for scheme in ("https://", "http://"):
+        for scheme in ("https://", "http://"):  # ignore-https-check: loopback addresses, for tests
             self._session.mount(scheme, WatchedAdapter(limits.deadline))
 
     def get(

@@ -23,11 +23,10 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from enum import Enum, auto
 from threading import Lock
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
+from source_commonroom.config import Pii
 from source_commonroom.records.columns import Column, words_of
-
-Pii: TypeAlias = Literal["keep", "hash", "drop"]
 
 
 class Rule(Enum):
@@ -197,8 +196,8 @@ def make_cleaner(
     """Return what cleans a record in place, or None if ``mode`` keeps all. It never raises, whatever the record.
 
     :param stream: a name of ``SHAPES``, or that of a stream of one type of objects, ``object_…``
-    :param mode: ``pii`` of the configuration
-    :param salt: ``pii_salt``, the key of the hashes
+    :param mode: that of ``pii`` in the configuration
+    :param salt: that of ``pii``, the key of the hashes
     :param non_personal: the ids of the custom fields that are known not to be personal
     :param columns: the typed columns of custom fields; they are filled before
     :param removed: counts fields that ``SHAPES`` doesn't name, by stream; any thread may clean

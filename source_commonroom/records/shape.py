@@ -2,17 +2,18 @@
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from threading import Lock
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from airbyte_cdk.sources.utils.schema_helpers import ResourceSchemaLoader
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
 from source_commonroom.api.repeats import Repeats
 from source_commonroom.api.retriever import PageRetriever, Rows
+from source_commonroom.config import PersonalData
 from source_commonroom.lists.cached import fetch_cached
 from source_commonroom.lists.partitions import identified, object_types_or_none
 from source_commonroom.records.columns import Column, columns_from, columns_of, custom_cols, make_filler
@@ -118,7 +119,7 @@ class RecordShape:
     :param schema: that of the stream's columns, but for those of custom fields
     :param definitions: retrieves the definitions of the stream's custom fields; None if it has none
     :param mode: how their columns are named: ``label``, ``id`` or ``none``
-    :param pii: what becomes of personal data: ``keep``, ``hash`` or ``drop``
+    :param personal: what becomes of personal data
     """
 
     def __init__(
@@ -128,15 +129,13 @@ class RecordShape:
         definitions: CustomFieldDefinitions | None,
         *,
         mode: str,
-        pii: Literal["keep", "hash", "drop"],
-        salt: str,
+        personal: PersonalData,
     ) -> None:
         self.name = name
         self.definitions = definitions
         self._fixed = schema
         self._mode = mode
-        self._pii = pii
-        self._salt = salt
+        self._personal = personal
         self._selected: Mapping[str, Any] | None = None
         self._steps: _Steps | None = None
         self._keys: list[str] = []
@@ -148,7 +147,7 @@ class RecordShape:
     def needs_definitions(self) -> tuple[bool, bool]:
         """Whether the definitions of custom fields are needed to name columns, and to tell which are personal."""
         has_fields = self.definitions is not None
-        return has_fields and self._mode != "none", has_fields and self._pii != "keep"
+        return has_fields and self._mode != "none", has_fields and not self._personal.is_kept
 
     def select_columns(self, properties: Mapping[str, Any], cols: str) -> str:
         """Fill only the columns that a configured catalog selects, and return what to ask for.
@@ -238,11 +237,15 @@ class RecordShape:
         if self.definitions and self._selected is not None and _MAP not in self._selected:
             # It would contain only some of the custom fields.
             last.append(lambda record: record.pop(_MAP, None))
-        non_personal = non_personal_fields(self.definitions.get()) if self._pii != "keep" and self.definitions else ()
-        cleaner = make_cleaner(self.name, self._pii, self._salt, non_personal, columns, self._removed)
+        non_personal: Collection[str] = ()
+        if self.definitions and not self._personal.is_kept:
+            non_personal = non_personal_fields(self.definitions.get())
+        cleaner = make_cleaner(
+            self.name, self._personal.mode, self._personal.salt, non_personal, columns, self._removed
+        )
         return _Steps(
             # Personal data may stand in anything that is no text.
-            fit_page=make_fitter(fixed, [column.name for column in columns], texts if self._pii == "keep" else ()),
+            fit_page=make_fitter(fixed, [column.name for column in columns], texts if self._personal.is_kept else ()),
             fill=make_filler(columns) if columns else None,
             custom=[column.name for column in columns],
             last=[*last, cleaner] if cleaner else last,
@@ -259,7 +262,7 @@ class RecordShape:
         for place, names in nulled.items():
             records[place] = ChangedRecord({**records[place], **dict.fromkeys(names)}, names)
         for name, number in sorted(Counter(name for names in nulled.values() for name in names).items()):
-            is_held = has_map and not no_map and self._pii == "keep"
+            is_held = has_map and not no_map and self._personal.is_kept
             held = "customFields holds them as they are. " if is_held else ""
             repeats.warn(
                 f"values of {name} that don't fit its type",

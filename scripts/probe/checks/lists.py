@@ -8,12 +8,23 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from scripts.probe.answers import NO_META
-from scripts.probe.findings import Finding, UntoldError, broken, holds, judged, untold
+from scripts.probe.findings import (
+    ENOUGH_RECORDS,
+    Finding,
+    Mistake,
+    UntoldError,
+    broken,
+    judged,
+    mistake,
+    mistake_of_all,
+    too_little,
+    untold,
+)
 from scripts.probe.forms import forms_of, key_form
 from scripts.probe.survey import texts, whole
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from scripts.probe.answers import Answer
     from scripts.probe.survey import Listing, Survey
@@ -23,6 +34,12 @@ LIFETIME = 60.0
 _SMALL_PAGE = 2
 _PAIR = 2
 """So many records it takes to be in order, or to be two."""
+_SOME = 10
+"""So many records it takes to tell of an order, or of what is unique."""
+_LISTS = 3
+"""So many lists it takes to tell of all lists of a kind."""
+_PAGES = 3
+"""So many small pages are joined, and compared with a large one."""
 _WINDOW = 10
 """So many of the latest activities are walked in pages of a few."""
 
@@ -50,21 +67,40 @@ def cursor_lives(survey: Survey) -> Finding:
     """Check that a cursor returns the same page twice, and after a minute."""
     _, page = _first_page(survey)
     followed = {**page.params, "cursor": page.cursor}
-    first = whole(survey.ask(page.path, followed))
+    first = whole(_first_answer(survey, survey.ask(page.path, followed)))
     again = survey.ask(page.path, followed, again=True)
     time.sleep(max(0.0, page.at + LIFETIME - time.time()))
     late = survey.ask(page.path, followed, again=True)
     if not first.rows:
-        return untold("too few records: the page that it leads to is empty")
+        return untold("too little to tell: the page that it leads to is empty")
     age = late.at - page.at
-    mistakes = ["the page that it leads to has records of the first one"] if _shared(page, first) else []
+    mistakes: list[Mistake] = []
     unsure: list[str] = []
+    if _shared(page, first):
+        mistakes.append(mistake_of_all("the page that it leads to has records of the first one", page, first))
     for when, answer in (("a second time", again), (f"after {age:.0f} s", late)):
-        if not answer.ok:
-            (mistakes if answer.denied else unsure).append(f"{when} it is answered {answer.said}")
+        told = f"{when} it is answered {answer.said}"
+        if answer.denied:
+            mistakes.append(mistake(told, answer))
+        elif not answer.ok:
+            unsure.append(told)
         elif _ids(answer.rows) != _ids(first.rows):
-            mistakes.append(f"{when} another page is returned")
+            if _follows_today(survey, page) == _ids(answer.rows):
+                unsure.append("the list changed meanwhile")
+            else:
+                mistakes.append(mistake(f"{when} another page is returned", answer))
     return judged(mistakes, f"followed twice, and after {age:.0f} s", unsure=unsure)
+
+
+def _first_answer(survey: Survey, answer: Answer) -> Answer:
+    """Return what was answered to a question first: it may have been asked again since."""
+    return next((each for each in survey.client.answers if each.ok and each.question == answer.question), answer)
+
+
+def _follows_today(survey: Survey, page: Answer) -> list[str]:
+    """Return the ids behind a first page, by a cursor of now."""
+    fresh = survey.ask(page.path, page.params, again=True)
+    return _ids(survey.ask(page.path, {**page.params, "cursor": fresh.cursor}).rows) if fresh.cursor else []
 
 
 def _shared(page: Answer, following: Answer) -> set[str]:
@@ -79,7 +115,7 @@ def cursor_is_bound(survey: Survey) -> Finding:
     if listing.order:
         changes["another direction"] = {"direction": "desc"}
     answers = {what: survey.ask_too_much(page.path, {**followed, **change}) for what, change in changes.items()}
-    taken = [f"it is taken with {what}" for what, answer in answers.items() if answer.ok]
+    taken = [mistake(f"it is taken with {what}", answer) for what, answer in answers.items() if answer.ok]
     return judged(
         taken,
         *(f"with {what} it is answered {answer.said}" for what, answer in answers.items()),
@@ -87,10 +123,37 @@ def cursor_is_bound(survey: Survey) -> Finding:
     )
 
 
-def cursor_kinds(survey: Survey) -> Finding:
-    """Tell the form of cursors; what they do when records are created or deleted can't be told without writing."""
-    cursors = [answer.cursor for answer in survey.client.answers if answer.cursor]
-    return untold("it takes records that are created and deleted, so writing", f"cursors seen: {forms_of(cursors)}")
+def joined_pages(survey: Survey) -> Finding:
+    """Check that small pages, joined, are the beginning of a large one, so that cursors lose and repeat nothing.
+
+    What they name or count shows only when records are created or deleted between two pages.
+    """
+    listing, first = _first_page(survey)
+    cursors = forms_of({answer.cursor for answer in survey.client.answers if answer.cursor})
+    large = whole(survey.thin(listing))
+    pages = [first]
+    while len(pages) < _PAGES and pages[-1].cursor:
+        pages.append(whole(survey.ask(first.path, {**first.params, "cursor": pages[-1].cursor})))
+    ids = [each for page in pages for each in _ids(page.rows)]
+    told = f"{len(pages)} pages of {_SMALL_PAGE} of {listing.name}, joined"
+    forms = f"cursors: {cursors}"
+    if ids == _ids(large.rows)[: len(ids)]:
+        too_few = too_little(len(ids), _SMALL_PAGE * _PAGES, "records on small pages")
+        return judged([], f"{told}, are as a large page", forms, unsure=too_few)
+    # They were asked for at different times. So all once more, with a large page before and after.
+    before, again = survey.thin(listing, again=True), [survey.ask(first.path, first.params, again=True)]
+    while len(again) < _PAGES and again[-1].ok and again[-1].cursor:
+        again.append(survey.ask(first.path, {**first.params, "cursor": again[-1].cursor}, again=True))
+    after = survey.thin(listing, again=True)
+    ids = [each for page in again for each in _ids(page.rows)]
+    if not all(page.ok for page in (before, *again, after)):
+        return untold("a page of them failed", forms)
+    if ids == _ids(after.rows)[: len(ids)]:
+        return untold("records were created or deleted meanwhile", forms)
+    if _ids(before.rows) != _ids(after.rows):
+        return untold("records are created or deleted all the time", forms)
+    missing = len(set(_ids(after.rows)[: len(ids)]) - set(ids))
+    return broken(f"{told}, lack {missing} records of a large page", f"{len(ids) - len(set(ids))} come twice", forms)
 
 
 # Ends
@@ -133,20 +196,43 @@ def required_cursor(survey: Survey) -> Finding:
     """Check that `nextCursor` is null on last pages if it is required."""
     ends, beyond = _ends(survey, "paged")
     forms = {name: _end_form(found[-1]) for name, found in ends.items()}
-    return judged([f"{name}: {form}" for name, form in forms.items() if form != "null"], _told_ends(forms, beyond))
+    return judged(
+        [mistake(f"{name}: {form}", ends[name][-1]) for name, form in forms.items() if form != "null"],
+        _told_ends(forms, beyond),
+        unsure=_too_few_ends(ends),
+    )
+
+
+def _too_few_ends(ends: Mapping[str, list[Answer]]) -> list[str]:
+    return too_little(sum(bool(found[-1].rows) for found in ends.values()), _LISTS, "last pages with records")
 
 
 def optional_cursor(survey: Survey) -> Finding:
     """Check that `meta` is there in any case, and `nextCursor` on every full page that others follow."""
-    pages = [survey.full(listing) for listing in survey.leading if listing.row.page == "paged_open"]
     ends, beyond = _ends(survey, "paged_open")
     forms = {name: _end_form(found[-1]) for name, found in ends.items()}
-    mistakes = [f"{name}: no `meta`" for name, found in ends.items() if found[-1].meta is NO_META]
-    for listing, page in zip((each for each in survey.leading if each.row.page == "paged_open"), pages, strict=True):
-        count = survey.counted(listing).count
-        if page.ok and not page.cursor and count is not None and count > len(page.rows) == survey.page_size:
-            mistakes.append(f"{listing.name}: none on a page of {len(page.rows)} of {count}")
-    return judged(mistakes, _told_ends(forms, beyond))
+    mistakes = [mistake(f"{name}: no `meta`", found[-1]) for name, found in ends.items() if found[-1].meta is NO_META]
+    unsure = _too_few_ends(ends)
+    for listing in survey.leading:
+        if listing.row.page != "paged_open" or not listing.counts:
+            continue
+        if not _ends_too_early(survey.full(listing), survey.counted(listing)):
+            continue
+        # The two were asked for at different times. So once more, with a count before and after.
+        before, page = survey.counted(listing, again=True), survey.full(listing)
+        page = survey.ask(page.path, page.params, again=True)
+        after = survey.counted(listing, again=True)
+        if not page.ok or before.count is None or before.count != after.count:
+            unsure.append(f"{listing.name} changed meanwhile")
+        elif _ends_too_early(page, after):
+            mistakes.append(mistake(f"{listing.name}: none on a page of {len(page.rows)} of {after.count}", page))
+    return judged(mistakes, _told_ends(forms, beyond), unsure=unsure)
+
+
+def _ends_too_early(page: Answer, counted: Answer) -> bool:
+    """Tell whether a full page names no next one, and fewer records are on it than were counted."""
+    full = page.ok and not page.cursor and len(page.rows) == int(page.params["limit"])
+    return full and counted.count is not None and counted.count > len(page.rows)
 
 
 # Counts
@@ -155,6 +241,7 @@ def optional_cursor(survey: Survey) -> Finding:
 def exact_counts(survey: Survey) -> Finding:
     """Check that counts equal what small lists return, and a walk of the latest activities in small pages."""
     counted: dict[str, tuple[int, int]] = {}
+    seen: dict[str, Answer] = {}
     changed = []
     for listing in survey.leading:
         page = survey.full(listing) if listing.counts else None
@@ -162,28 +249,35 @@ def exact_counts(survey: Survey) -> Finding:
             continue
         if not page.cursor and survey.counted(listing).count is not None:
             if pair := _compared(survey, listing):
-                counted[listing.name] = pair
+                counted[listing.name], seen[listing.name] = pair, survey.full(listing)
             else:
                 changed.append(listing.name)
         for end in survey.ends(listing) if page.cursor else ():
             # The end of a part of it, if a filter names one.
             if end.count is not None and "cursor" not in end.params:
                 counted[f"{listing.name}, a part"] = (len(end.rows), end.count)
+                seen[f"{listing.name}, a part"] = end
     try:
-        counted |= _walk_of_activities(survey)
+        if walked := _walk_of_activities(survey):
+            counted[_LATEST], seen[_LATEST] = walked[1:], walked[0]
     except UntoldError:
         changed.append("activities")
     # A full page may hold fewer than all.
     small = {name: pair for name, pair in counted.items() if pair[0] < survey.page_size and any(pair)}
     if not small:
-        return untold("too few records: no list is small enough, and has any")
+        return untold("too little to tell: no list is small enough, and has any")
     mistakes = [
-        f"{name}: counted {count}, returned {number}" for name, (number, count) in small.items() if number != count
+        mistake(f"{name}: counted {count}, returned {number}", seen[name])
+        for name, (number, count) in small.items()
+        if number != count
     ]
     return judged(
         mistakes,
         f"compared {len(small)} lists of {', '.join(str(number) for number, _ in small.values())} records",
-        unsure=[f"{name} changed meanwhile" for name in changed],
+        unsure=[
+            *(f"{name} changed meanwhile" for name in changed),
+            *too_little(max(number for number, _ in small.values()), _SOME, "records in the longest of them"),
+        ],
     )
 
 
@@ -199,17 +293,20 @@ def _compared(survey: Survey, listing: Listing) -> tuple[int, int] | None:
     return (len(page.rows), after) if page.ok and after is not None and before == after else None
 
 
-def _walk_of_activities(survey: Survey) -> dict[str, tuple[int, int]]:
-    """Walk the latest activities in small pages; return how many were returned, and how many counted.
+_LATEST = "activities, the latest"
+
+
+def _walk_of_activities(survey: Survey) -> tuple[Answer, int, int] | None:
+    """Walk the latest activities in small pages; return the first one, how many were returned, and how many counted.
 
     :raises UntoldError: if that changes meanwhile
     """
     listing = survey.listing("activities")
     latest = sorted(texts(survey.thin(listing, "desc").rows, "activityTime"))[-_WINDOW:]
     if not latest:
-        return {}
+        return None
     params = {"startDate": latest[0], "sort": "activityTime", "direction": "asc", "limit": str(_WINDOW // 2)}
-    page = survey.ask(listing.row.path, {**params, "cols": "recordCount"})
+    page = first = survey.ask(listing.row.path, {**params, "cols": "recordCount"})
     count, number = page.count, len(page.rows)
     while page.ok and page.cursor and number <= 2 * _WINDOW:
         page = survey.ask(listing.row.path, {**params, "cols": "recordCount", "cursor": page.cursor})
@@ -219,7 +316,7 @@ def _walk_of_activities(survey: Survey) -> dict[str, tuple[int, int]]:
         again = survey.ask(listing.row.path, {**params, "cols": "recordCount"}, again=True)
         if again.count != count:
             raise UntoldError("activities changed meanwhile")
-    return {"activities, the latest": (number, count)} if count is not None and ended else {}
+    return (first, number, count) if count is not None and ended else None
 
 
 def counted_activities(survey: Survey) -> Finding:
@@ -227,15 +324,16 @@ def counted_activities(survey: Survey) -> Finding:
     listing = survey.listing("activities")
     alone = survey.counted(listing).count
     if not whole(survey.thin(listing)).rows:
-        return untold("too few records: there are no activities")
+        return untold("too little to tell: there are no activities")
     if survey.counts_beside.denied:
-        return broken(f"beside columns it is answered {survey.counts_beside.said}", f"alone: {alone}")
+        told = f"beside columns it is answered {survey.counts_beside.said}"
+        return broken(told, f"alone: {alone}", seen_in=((survey.counts_beside,),))
     pages = dict(zip(("the first page", "the next page"), _two_pages(survey), strict=False))
-    mistakes = [f"not on {name}" for name, page in pages.items() if page.ok and page.count is None]
-    mistakes += [f"{name} is answered {page.said}" for name, page in pages.items() if page.denied]
+    mistakes = [mistake(f"not on {name}", page) for name, page in pages.items() if page.ok and page.count is None]
+    mistakes += [mistake(f"{name} is answered {page.said}", page) for name, page in pages.items() if page.denied]
     unsure = [f"{name} is answered {page.said}" for name, page in pages.items() if not page.ok and not page.denied]
     counts = {page.count for page in pages.values() if page.count is not None}
-    told = f"counted on {len(pages)} pages: {', '.join(map(str, sorted(counts))) or 'nothing'}; alone: {alone}"
+    told = f"on {', and '.join(pages)}: {', '.join(map(str, sorted(counts))) or 'nothing'}; alone: {alone}"
     return judged(mistakes, told, unsure=unsure)
 
 
@@ -249,8 +347,8 @@ def _two_pages(survey: Survey) -> list[Answer]:
 
 def counted_alone(survey: Survey) -> Finding:
     """Check that other lists are counted on a page of one row, with the highest id if they are sorted by it."""
-    counts: list[str] = []
-    mistakes: list[str] = []
+    counts: dict[str, int] = {}
+    mistakes: list[Mistake] = []
     unsure: list[str] = []
     for listing in survey.leading:
         if not listing.row.counts or not survey.thin(listing).ok:
@@ -258,17 +356,27 @@ def counted_alone(survey: Survey) -> Finding:
         answer = survey.counted(listing)
         if answer.count is None:
             told = f"{listing.name}: not counted ({answer.said})"
-            (mistakes if answer.ok or answer.denied else unsure).append(told)
+            if answer.denied or (answer.ok and answer.meta is not NO_META):
+                mistakes.append(mistake(told, answer))
+            else:
+                # Without `meta` there is no place for it, and another row says so.
+                unsure.append(told)
             continue
-        counts.append(f"{listing.name} {answer.count}")
-        if listing.order and (first := _is_first(survey, listing, answer)) is not True:
-            told = "changed meanwhile" if first is None else "not with the first row of the list downwards"
-            (unsure if first is None else mistakes).append(f"{listing.name}: {told}")
+        counts[listing.name] = answer.count
+        if not listing.order:
+            continue
+        first = _is_first(survey, listing, answer)
+        if first is None:
+            unsure.append(f"{listing.name}: changed meanwhile")
+        elif not first:
+            mistakes.append(mistake(f"{listing.name}: not with the first row of the list downwards", answer))
     if not counts and not mistakes:
         return untold("none of them could be read", *unsure)
-    if not mistakes and all(told.endswith(" 0") for told in counts):
-        return untold("too few records: all of them are empty")
-    return judged(mistakes, f"counted: {', '.join(counts) or 'nothing'}", unsure=unsure)
+    if not mistakes and not any(counts.values()):
+        return untold("too little to tell: all of them are empty")
+    told = ", ".join(f"{name} {count}" for name, count in counts.items())
+    unsure += too_little(sum(map(bool, counts.values())), _PAIR, "counted lists that aren't empty")
+    return judged(mistakes, f"counted: {told or 'nothing'}", unsure=unsure)
 
 
 def _is_first(survey: Survey, listing: Listing, counted: Answer) -> bool | None:
@@ -284,19 +392,22 @@ def _is_first(survey: Survey, listing: Listing, counted: Answer) -> bool | None:
 
 
 def not_counted(survey: Survey) -> Finding:
-    """Check that the lists without a documented count have none."""
+    """Check that lists without a documented count have none."""
+    uncounted = [listing for listing in survey.leading if not listing.counts and survey.thin(listing).ok][:_LISTS]
     answers = {
         listing.name: survey.ask_too_much(listing.row.path, {"limit": "1", "cols": "recordCount"})
-        for listing in survey.leading
-        if not listing.counts and survey.thin(listing).ok
+        for listing in uncounted
     }
     if not answers:
         return untold("none of them could be read")
-    counted = [f"{name} is counted" for name, answer in answers.items() if answer.count is not None]
+    counted = [mistake(f"{name} is counted", answer) for name, answer in answers.items() if answer.count is not None]
     return judged(
         counted,
         *(f"{name} answers {answer.said}" for name, answer in answers.items()),
-        unsure=[f"the question of {name} failed" for name, answer in answers.items() if _silent(answer)],
+        unsure=[
+            *(f"the question of {name} failed" for name, answer in answers.items() if _silent(answer)),
+            *(f"{name} answers no `meta`" for name, answer in answers.items() if answer.ok and answer.meta is NO_META),
+        ],
     )
 
 
@@ -305,57 +416,76 @@ def not_counted(survey: Survey) -> Finding:
 
 def order_by_id(survey: Survey) -> Finding:
     """Check that lists are sorted by the number of the id, upwards and downwards."""
-    mistakes, told, without = [], [], []
+    mistakes: list[Mistake] = []
+    told: list[str] = []
+    without: list[str] = []
     unsure: list[str] = []
+    records, lengths = 0, 0
     for listing in survey.leading:
-        if not listing.row.both_ends:
-            continue
-        up, down = survey.thin(listing), survey.thin(listing, "desc")
-        if not up.ok or len(up.rows) < _PAIR:
+        up, down = (survey.thin(listing), survey.thin(listing, "desc")) if listing.row.both_ends else (None, None)
+        if up is None or down is None or not up.ok or len(up.rows) < _PAIR:
             continue
         numbers = _numbers(up.rows)
         if not numbers or None in numbers:
             without.append(f"{listing.name} ({forms_of(_ids(up.rows))})")
             continue
-        if not _ascend(numbers):
-            mistakes.append(f"{listing.name} isn't sorted upwards")
-        downwards = _numbers(down.rows)
-        if not down.ok:
-            (mistakes if down.denied else unsure).append(f"{listing.name} downwards is answered {down.said}")
-        elif not _ascend(downwards[::-1]):
-            mistakes.append(f"{listing.name} isn't sorted downwards")
-        elif max(_known(numbers)) > max(_known(downwards), default=-1):
-            mistakes.append(f"{listing.name} downwards isn't the reverse of upwards")
+        mistakes += [mistake_of_all(f"{listing.name} {wrong}", *seen) for wrong, *seen in _disorder(up, down)]
+        if not down.ok and not down.denied:
+            unsure.append(f"{listing.name} downwards is answered {down.said}")
         told.append(f"{listing.name} ({forms_of(_ids([*up.rows, *down.rows]))})")
+        records = max(records, len(up.rows))
+        lengths = max(lengths, len({len(str(number)) for number in _known([*numbers, *_numbers(down.rows)])}))
     if not told:
-        return untold("no list has ids with numbers" if without else "too few records: no list has two", *without)
+        return untold("no list has ids with numbers" if without else "too little to tell: no list has two", *without)
+    if lengths < _PAIR:
+        # Then the order of the numbers is that of the texts.
+        unsure.append("all numbers of a list have as many digits")
     return judged(
         mistakes,
         f"first and last pages of {', '.join(told)}",
         f"no numbers: {', '.join(without)}" if without else "",
-        unsure=unsure,
+        unsure=[*unsure, *too_little(records, _SOME, "records in a list")],
     )
+
+
+def _disorder(up: Answer, down: Answer) -> Iterator[tuple[str, Answer] | tuple[str, Answer, Answer]]:
+    """Yield what is wrong with the order of a list, and the pages that show it."""
+    numbers, downwards = _numbers(up.rows), _numbers(down.rows)
+    if not _ascend(numbers):
+        yield "isn't sorted upwards", up
+    if down.denied:
+        yield f"downwards is answered {down.said}", down
+    elif down.ok and not _ascend(downwards[::-1]):
+        yield "isn't sorted downwards", down
+    elif down.ok and max(_known(numbers)) > max(_known(downwards), default=-1):
+        yield "downwards isn't the reverse of upwards", up, down
 
 
 def order_by_time(survey: Survey) -> Finding:
     """Check that activities are sorted by time, on the first pages and the last one, upwards and downwards."""
     listing = survey.listing("activities")
     up, down = whole(survey.thin(listing)), whole(survey.thin(listing, "desc"))
-    pages = {
-        "the first page": _moments(up.rows),
-        "the last page, downwards": _moments(down.rows)[::-1],
-    }
-    if up.cursor:
-        pages["the first two pages"] = [each for page in _two_pages(survey) for each in _moments(page.rows)]
-    for end in survey.ends(listing):
-        pages["the last page, upwards"] = _moments(end.rows)
-    first, last = pages["the first page"], pages["the last page, downwards"]
+    first, last = _moments(up.rows), _moments(down.rows)[::-1]
     if min(len(first), len(last)) < _PAIR:
-        return untold("too few records: there are no two activities with a time")
-    mistakes = [f"out of order: {name}" for name, times in pages.items() if times != sorted(times)]
+        return untold("too little to tell: there are no two activities with a time")
+    pages = {"the first page": ([up], first), "the last page, downwards": ([down], last)}
+    if up.cursor:
+        two = _two_pages(survey)
+        pages["the first two pages"] = (two, [each for page in two for each in _moments(page.rows)])
+    for end in survey.ends(listing):
+        pages["the last page, upwards"] = ([end], _moments(end.rows))
+    mistakes = [
+        mistake_of_all(f"out of order: {name}", *seen)
+        for name, (seen, times) in pages.items()
+        if times != sorted(times)
+    ]
     if min(first) > min(last):
-        mistakes.append("downwards isn't the reverse of upwards")
-    return judged(mistakes, f"{', '.join(pages)}: {sum(map(len, pages.values()))} activities")
+        mistakes.append(mistake_of_all("downwards isn't the reverse of upwards", up, down))
+    return judged(
+        mistakes,
+        f"{', '.join(pages)}: {sum(len(times) for _, times in pages.values())} activities",
+        unsure=too_little(len(set(first)), _SOME, "different times on the first page"),
+    )
 
 
 def _moments(rows: Sequence[Mapping[str, Any]]) -> list[datetime]:
@@ -379,7 +509,7 @@ def remember_highest(survey: Survey) -> None:
 
 def growing_ids(survey: Survey) -> Finding:
     """Check that a list that has grown during the run has a higher highest id."""
-    mistakes: list[str] = []
+    missed: list[str] = []
     grown: list[str] = []
     without: list[str] = []
     for name in ("contacts", "organizations"):
@@ -393,30 +523,32 @@ def growing_ids(survey: Survey) -> Finding:
         if not all(highest):
             without.append(f"the ids of {name} have no numbers")
             continue
-        (grown if highest[1] > highest[0] else mistakes).append(new)
-    if without and not mistakes:
+        (grown if highest[1] > highest[0] else missed).append(new)
+    if without and not missed:
         return untold(*without)
-    if not grown and not mistakes:
+    if not grown and not missed:
         return untold("no record was created meanwhile, and records don't say when they were")
     return judged(
-        [f"{new}, and the highest id is as before" for new in mistakes], *(f"{new}, with a higher id" for new in grown)
+        # What was counted and listed at two times stays so, however often it is asked for.
+        [mistake(f"{new}, and the highest id is as before") for new in missed],
+        *(f"{new}, with a higher id" for new in grown),
     )
 
 
 def unique_ids(survey: Survey) -> Finding:
     """Check that no id is returned twice on a page. Visits have a row of their own."""
-    pages = {name: _ids(answer.rows) for name, answer in survey.read.items() if name != "website_visits"}
+    pages = {name: answer for name, answer in survey.read.items() if name != "website_visits"}
+    ids = {name: _ids(answer.rows) for name, answer in pages.items()}
     mistakes = [
-        f"{name}: {len(ids) - len(set(ids))} are returned twice"
-        for name, ids in pages.items()
-        if len(ids) > len(set(ids))
+        mistake(f"{name}: {len(found) - len(set(found))} are returned twice", pages[name])
+        for name, found in ids.items()
+        if len(found) > len(set(found))
     ]
-    if not any(len(ids) >= _PAIR for ids in pages.values()):
-        return untold("too few records: no list has two")
     return judged(
         mistakes,
-        f"{sum(map(len, pages.values()))} ids of {len(pages)} lists",
+        f"{sum(map(len, ids.values()))} ids of {len(ids)} lists",
         "whether one is used again can't be told",
+        unsure=too_little(max(map(len, ids.values()), default=0), _SOME, "ids in a list"),
     )
 
 
@@ -424,31 +556,37 @@ def visit_ids(survey: Survey) -> Finding:
     """Check that ids of visits are unique on a page, and tell whether they are the same on another one."""
     listing = survey.listing("website_visits")
     page = whole(survey.full(listing))
-    if len(ids := _ids(page.rows)) < _PAIR:
-        return untold("too few records: there are no two visits")
+    ids = _ids(page.rows)
     short = survey.ask(listing.row.path, {"limit": str(_SMALL_PAGE + 1)})
     same = "the same" if _ids(short.rows) == ids[: _SMALL_PAGE + 1] else "others"
     twice = len(ids) - len(set(ids))
     return judged(
-        [f"{twice} are returned twice"] if twice else [],
+        [mistake(f"{twice} are returned twice", page)] if twice else [],
         forms_of(ids),
         f"with another `limit`, the first ids are {same}",
+        unsure=too_little(len(ids), _SOME, "visits"),
     )
 
 
 def no_changes(survey: Survey) -> Finding:
     """Check that no record says when it was changed, deleted or merged."""
+    pages = {name: answer for name, answer in survey.read.items() if answer.rows}
     telling = {
-        f"{name}: `{key_form(key)}`"
-        for name, answer in survey.read.items()
+        f"{name}: `{key_form(key)}`": answer
+        for name, answer in pages.items()
         for row in answer.rows
         for key in row
         if any(word in key.casefold() for word in ("updated", "modified", "deleted", "merged"))
     }
-    if not any(answer.rows for answer in survey.read.values()):
-        return untold("no record could be read")
-    told = f"records of {len(survey.read)} lists have no such field" if not telling else ""
-    return broken(*sorted(telling)) if telling else holds(told)
+    records = sum(len(answer.rows) for answer in pages.values())
+    return judged(
+        [mistake(name, answer) for name, answer in sorted(telling.items(), key=lambda item: item[0])],
+        f"{records} records of {len(pages)} lists have no such field" if not telling else "",
+        unsure=[
+            *too_little(records, ENOUGH_RECORDS, "records"),
+            *too_little(len(pages), _LISTS, "lists that have any"),
+        ],
+    )
 
 
 def _ids(rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -7,35 +7,55 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from scripts.probe import documented
-from scripts.probe.findings import Finding, judged, untold
-from scripts.probe.forms import VALUE_TYPES, forms_of, time_forms, type_word
+from scripts.probe.findings import ENOUGH_RECORDS, Finding, Mistake, judged, mistake, too_little, untold
+from scripts.probe.forms import VALUE_TYPES, forms_of, time_form, time_forms, type_word
 from scripts.probe.survey import whole
 from source_commonroom.table import rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from scripts.probe.answers import Answer
     from scripts.probe.survey import Survey
 
 ALL_FIELDS = "cf_*"
 MOST_FIELDS = 200
 _FIELDS = "customFields"
 _ENTITIES = ("contact", "organization")
-_KEY_COLUMNS = ("id", "activityTime")
+_STREAMS, _KINDS, _FIELD_VALUES, _TIMES, _SOME = 5, 3, 20, 10, 3
+"""So many streams, types of fields, values of fields, timestamps, or definitions, it takes to tell of all of them."""
 
 
 # Columns
 
 
-def _records(survey: Survey) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the records of all lists, those that aren't paged too, with the name of their stream."""
+def _records(survey: Survey) -> Iterator[tuple[str, dict[str, Any], Answer]]:
+    """Yield the records of all lists, those that aren't paged too, with their stream, and the answer they stand in."""
     for listing in survey.listings:
         if (answer := survey.read.get(listing.name)) is not None:
-            yield from ((listing.row.name, row) for row in answer.rows)
+            yield from ((listing.row.name, row, answer) for row in answer.rows)
     for row in rows().values():
         if row.page in {"list", "object"}:
             answer = survey.ask(row.path)
-            yield from ((row.name, record) for record in (answer.rows if answer.ok else ()))
+            yield from ((row.name, record, answer) for record in (answer.rows if answer.ok else ()))
+
+
+class _Mistakes:
+    """Mistakes that are counted, each with the first answer that shows it."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._seen_in: dict[str, Answer] = {}
+
+    def add(self, text: str, seen_in: Answer) -> None:
+        self._counts[text] += 1
+        self._seen_in.setdefault(text, seen_in)
+
+    def of(self, what: str) -> list[Mistake]:
+        """Return them, the most frequent first; `what` is what they are counted by."""
+        return [
+            mistake(f"{text} in {number} {what}", self._seen_in[text]) for text, number in self._counts.most_common()
+        ]
 
 
 def all_columns(survey: Survey) -> Finding:
@@ -46,7 +66,11 @@ def all_columns(survey: Survey) -> Finding:
     answers = {name: survey.with_columns(listing, listing.columns) for name, listing in wanted.items()}
     pages = {name: survey.full(listing) for name, listing in wanted.items()}
     mistakes = [
-        f"{name} is answered {answers[name].said}; refused: {', '.join(survey.refused_columns.get(name, ['unknown']))}"
+        mistake(
+            f"{name} is answered {answers[name].said}; "
+            f"refused: {', '.join(survey.refused_columns.get(name, ['unknown']))}",
+            answers[name],
+        )
         for name, page in pages.items()
         if name in survey.refused_columns or page.denied
     ]
@@ -56,12 +80,14 @@ def all_columns(survey: Survey) -> Finding:
         for name, page in pages.items()
     ]
     late = [f"{name}: a full page is answered {answer.said}" for name, answer in answers.items() if answer.failed]
+    unsure += too_little(sum(bool(page.rows) for page in pages.values()), 1, "lists with records")
     return judged(mistakes, *late, *told, unsure=unsure)
 
 
 def thin_records(survey: Survey) -> Finding:
     """Check that records have their fixed columns without asking, and those asked for when they are."""
-    mistakes, told = [], []
+    mistakes: list[Mistake] = []
+    told = []
     for listing in survey.leading:
         thin, full = survey.thin(listing), survey.full(listing)
         if not listing.columns or not thin.ok or not thin.rows:
@@ -70,10 +96,10 @@ def thin_records(survey: Survey) -> Finding:
         fixed = set(documented.properties(listing.row.name)) - asked - set(listing.row.slice_fields)
         there = {key for row in thin.rows for key in row}
         if absent := fixed - there:
-            mistakes.append(f"{listing.name} lacks {', '.join(sorted(absent))} unless asked for")
+            mistakes.append(mistake(f"{listing.name} lacks {', '.join(sorted(absent))} unless asked for", thin))
         seen = {key for row in full.rows for key in row} & asked
         if full.rows and not seen:
-            mistakes.append(f"{listing.name} has none of the columns asked for")
+            mistakes.append(mistake(f"{listing.name} has none of the columns asked for", full))
         unasked = sorted(there & asked)
         never = sorted(asked - seen)
         told.append(
@@ -88,41 +114,54 @@ def thin_records(survey: Survey) -> Finding:
 
 def keys_are_there(survey: Survey) -> Finding:
     """Check that keys and `activityTime` are never null or absent, and tell how often other columns are."""
-    mistakes: Counter[str] = Counter()
-    empty = total = 0
-    for stream, record in _records(survey):
+    mistakes = _Mistakes()
+    empty = total = records = 0
+    for stream, record, answer in _records(survey):
+        records += 1
         for column in documented.properties(stream):
             missing = record.get(column) is None
             total, empty = total + 1, empty + missing
             if missing and (column in rows()[stream].primary_key or column == rows()[stream].cursor_field):
-                mistakes[f"{stream}: no `{column}`"] += 1
-    if not total:
-        return untold("no record could be read")
+                mistakes.add(f"{stream}: no `{column}`", answer)
     return judged(
-        [f"{what} in {number} records" for what, number in mistakes.items()],
+        mistakes.of("records"),
         f"{empty} of {total} values are null or absent",
+        unsure=too_little(records, ENOUGH_RECORDS, "records"),
     )
 
 
 def types(survey: Survey) -> Finding:
     """Check that values are of the types that are documented for their columns."""
-    mistakes: Counter[str] = Counter()
-    number = 0
-    for stream, record in _records(survey):
-        number += 1
-        mistakes.update(f"{stream}: `{'.'.join(path)}`" for path in set(documented.misfits(stream, record)))
-    if not number:
-        return untold("no record could be read")
-    return judged([f"{what} in {count} records" for what, count in mistakes.items()], f"{number} records looked at")
+    mistakes = _Mistakes()
+    streams: Counter[str] = Counter()
+    for stream, record, answer in _records(survey):
+        streams[stream] += 1
+        for path in set(documented.misfits(stream, record)):
+            mistakes.add(f"{stream}: `{'.'.join(path)}`", answer)
+    return judged(
+        mistakes.of("records"),
+        f"{streams.total()} records of {len(streams)} streams looked at",
+        unsure=[
+            *too_little(streams.total(), ENOUGH_RECORDS, "records"),
+            *too_little(len(streams), _STREAMS, "streams that have any"),
+        ],
+    )
 
 
 def timestamps(survey: Survey) -> Finding:
     """Check that timestamps are ISO 8601 with a zone."""
-    found = [text for stream, record in _records(survey) for text in documented.timestamps(stream, record)]
-    if not found:
-        return untold("no record has a timestamp")
-    wrong = [text for text in found if not _is_moment(text)]
-    return judged([f"{len(wrong)} are none: {time_forms(wrong)}"] if wrong else [], f"forms: {time_forms(found)}")
+    found = [
+        (text, answer) for stream, record, answer in _records(survey) for text in documented.timestamps(stream, record)
+    ]
+    mistakes = _Mistakes()
+    for text, answer in found:
+        if not _is_moment(text):
+            mistakes.add(time_form(text), answer)
+    return judged(
+        mistakes.of("timestamps"),
+        f"forms: {time_forms(text for text, _ in found) or 'none'}",
+        unsure=too_little(len(found), _TIMES, "timestamps"),
+    )
 
 
 def _is_moment(text: str) -> bool:
@@ -137,29 +176,32 @@ def _is_moment(text: str) -> bool:
 
 def fields_by_type(survey: Survey) -> Finding:
     """Check that the fields of each type of objects are answered, and no others."""
-    if not survey.object_types:
-        return untold("there are no types of objects")
-    mistakes: list[str] = []
+    type_ids = survey.need_object_types()
+    mistakes: list[Mistake] = []
     unsure: list[str] = []
     sizes: list[int] = []
-    for place, type_id in enumerate(survey.object_types, start=1):
+    for place, type_id in enumerate(type_ids, start=1):
         answer = survey.ask(rows()["custom_fields"].path, {"entityType": type_id})
+        if answer.denied:
+            mistakes.append(mistake(f"type {place} is answered {answer.said}", answer))
+        elif not answer.ok:
+            unsure.append(f"type {place} is answered {answer.said}")
         if not answer.ok:
-            (mistakes if answer.denied else unsure).append(f"type {place} is answered {answer.said}")
             continue
         sizes.append(len(answer.rows))
         if others := sum(row.get("objectTypeId") != type_id for row in answer.rows):
-            mistakes.append(f"type {place} returns {others} fields of others")
+            mistakes.append(mistake(f"type {place} returns {others} fields of others", answer))
     fields = f", with {', '.join(map(str, sizes))} fields" if sizes else ""
     told = f"answered: {len(sizes)} of {len(survey.all_object_types)} types{fields}"
     if not mistakes and not any(sizes):
-        return untold("too few records: no type has fields", *unsure, told)
+        return untold("too little to tell: no type has fields", *unsure, told)
     return judged(mistakes, told, unsure=unsure)
 
 
 def value_types(survey: Survey) -> Finding:
     """Check that each custom field has a type, and tell which ones."""
-    found = survey.of("custom_fields").rows
+    answer = survey.of("custom_fields")
+    found = answer.rows
     if not found:
         return untold("there are no custom fields")
     kinds = [row.get("valueType") for row in found]
@@ -167,17 +209,18 @@ def value_types(survey: Survey) -> Finding:
     counted = Counter(map(type_word, kinds))
     new = [kind for kind in counted if kind not in VALUE_TYPES]
     return judged(
-        [f"{without} fields have no type"] if without else [],
+        [mistake(f"{without} fields have no type", answer)] if without else [],
         ", ".join(f"{kind} ({number})" for kind, number in counted.most_common()),
         f"not documented: {', '.join(new)}" if new else "",
+        unsure=too_little(len(found), _SOME, "custom fields"),
     )
 
 
-def _values(survey: Survey) -> Iterator[tuple[str, Any]]:
-    """Yield the id and the entry of each custom field of each record that was read."""
+def _values(survey: Survey) -> Iterator[tuple[str, Any, Answer]]:
+    """Yield the id and the entry of each custom field of each record that was read, and the answer it stands in."""
     for answer in survey.read.values():
         for row in answer.rows:
-            yield from _fields(row).items()
+            yield from ((key, entry, answer) for key, entry in _fields(row).items())
 
 
 def _fields(record: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -189,24 +232,32 @@ def _fields(record: Mapping[str, Any]) -> Mapping[str, Any]:
 def field_values(survey: Survey) -> Finding:
     """Check that the values of custom fields are of the types of their definitions."""
     kinds = {str(row.get("id")): row.get("valueType") for row in survey.of("custom_fields").rows}
-    mistakes: Counter[str] = Counter()
-    looked_at = unjudged = 0
-    for key, entry in _values(survey):
+    mistakes = _Mistakes()
+    looked_at: Counter[str] = Counter()
+    unjudged = 0
+    for key, entry, answer in _values(survey):
         kind = kinds.get(key)
-        if kind not in VALUE_TYPES or not isinstance(entry, dict):
+        if not isinstance(kind, str) or kind not in VALUE_TYPES or not isinstance(entry, dict):
             unjudged += 1
             continue
-        looked_at += 1
         value = entry.get("value")
+        # None tells nothing of its type.
+        looked_at[kind] += value is not None
         if entry.get("type") != kind:
-            mistakes[f"`type` isn't the `valueType` {kind}"] += 1
+            mistakes.add(f"`type` isn't the `valueType` {kind}", answer)
         wrong = [each for each in (value if isinstance(value, list) else [value]) if not _is_of(kind, each)]
         if wrong:
-            mistakes[f"{kind}: {forms_of(wrong[:1])}"] += 1
-    if not looked_at:
-        return untold("no record has a custom field of a documented type")
-    told = f"{looked_at} values looked at, {unjudged} of fields without a definition or of another type"
-    return judged([f"{what} in {number} values" for what, number in mistakes.most_common()], told)
+            mistakes.add(f"{kind}: {forms_of(wrong[:1])}", answer)
+    kinds_seen = {kind: number for kind, number in looked_at.most_common() if number}
+    return judged(
+        mistakes.of("values"),
+        f"values: {', '.join(f'{kind} {number}' for kind, number in kinds_seen.items()) or 'none'}",
+        f"{unjudged} of fields without a definition or of another type",
+        unsure=[
+            *too_little(looked_at.total(), _FIELD_VALUES, "values of custom fields"),
+            *too_little(len(kinds_seen), _KINDS, "types of custom fields that have values"),
+        ],
+    )
 
 
 def _is_of(kind: Any, value: Any) -> bool:
@@ -241,9 +292,10 @@ def several_values(survey: Survey) -> Finding:
         return untold("no contact has a value of a field that v1 tells of")
     lists = sum(isinstance(value, list) for value in found[False])
     return judged(
-        [f"{lists} values of fields that take one are lists"] if lists else [],
+        [mistake(f"{lists} values of fields that take one are lists", contacts)] if lists else [],
         f"{sum(several.values())} of {len(several)} fields take several values",
         f"their values: {forms_of(found[True])}",
+        unsure=[] if found[True] else ["no contact has a value of a field that takes several"],
     )
 
 
@@ -253,23 +305,26 @@ def single_fields(survey: Survey) -> Finding:
     whole(survey.thin(contacts))
     ids = [str(row["id"]) for row in survey.fields_of("contact") if "id" in row]
     if len(ids) <= 1:
-        return untold("too few records: contacts have no two custom fields")
-    mistakes, told = [], []
+        return untold("too little to tell: contacts have no two custom fields")
+    mistakes: list[Mistake] = []
+    told: list[str] = []
     unsure: list[str] = []
     for wanted in (ids[:1], ids[:MOST_FIELDS]):
         answer = survey.with_columns(contacts, wanted, limit="2")
         told.append(f"{len(wanted)} at once: {answer.said}")
         others = {key for row in answer.rows for key in _fields(row)} - set(wanted)
         if others:
-            mistakes.append(f"asked for {len(wanted)} at once, it returns {len(others)} more")
+            mistakes.append(mistake(f"asked for {len(wanted)} at once, it returns {len(others)} more", answer))
+        elif answer.denied:
+            mistakes.append(mistake(f"asked for {len(wanted)} at once, it answers {answer.said}", answer))
         elif not answer.ok:
-            (mistakes if answer.denied else unsure).append(f"asked for {len(wanted)} at once, it answers {answer.said}")
+            unsure.append(f"asked for {len(wanted)} at once, it answers {answer.said}")
     if foreign := _foreign_field(survey):
         params, field_id = foreign
         answer = survey.ask_too_much(rows()["objects"].path, {**params, "limit": "2", "cols": field_id})
         told.append(f"one of another type of objects: {answer.said}")
         if answer.ok:
-            mistakes.append("a field of another type of objects isn't refused")
+            mistakes.append(mistake("a field of another type of objects isn't refused", answer))
         elif not answer.refused:
             unsure.append("the question of a field of another type failed")
     return judged(mistakes, *told, unsure=unsure)

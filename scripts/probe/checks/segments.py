@@ -7,8 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import requests
 
-from scripts.probe.findings import Finding, UntoldError, broken, holds, judged, untold
-from scripts.probe.forms import forms_of
+from scripts.probe.findings import (
+    Finding,
+    Mistake,
+    UntoldError,
+    broken,
+    holds,
+    judged,
+    mistake,
+    mistake_of_all,
+    too_little,
+    untold,
+)
+from scripts.probe.forms import counted, forms_of
 from scripts.probe.survey import whole
 from source_commonroom.table import rows
 
@@ -17,13 +28,13 @@ if TYPE_CHECKING:
     from scripts.probe.survey import Survey
 
 _SEGMENTS_ASKED = 3
-_NO_SEGMENT = "999999999"
+_SOME, _PAIR = 3, 2
+"""So many ids it takes to tell of their form; so many lists, to tell of their bodies."""
 _ID = re.compile("[A-Za-z]+_([0-9]{1,18})")
 
 
 def _statuses(survey: Survey, number: str) -> Answer:
-    path, ids = rows()["segment_statuses"].path, {"segmentNumber": number}
-    return survey.ask_too_much(path, {}, ids) if number == _NO_SEGMENT else survey.ask(path, ids=ids)
+    return survey.ask(rows()["segment_statuses"].path, ids={"segmentNumber": number})
 
 
 def _number(segment: dict[str, Any]) -> str:
@@ -68,13 +79,17 @@ def statuses(survey: Survey) -> Finding:
     types = {row["id"]: row.get("entityType") for row in _asked_segments(survey)}
     answers = _statuses_of(survey)
     mistakes = [
-        f"a segment of {types[key]}s is answered {answer.said}" for key, answer in answers.items() if answer.denied
+        mistake(f"a segment of {types[key]}s is answered {answer.said}", answer)
+        for key, answer in answers.items()
+        if answer.denied
     ]
     unsure = [
         f"a segment of {types[key]}s is answered {answer.said}"
         for key, answer in answers.items()
         if not answer.ok and not answer.denied
     ]
+    if len(kinds := set(types.values())) < _PAIR:
+        unsure.append(f"all segments are of {''.join(map(str, kinds))}s")
     return judged(
         mistakes,
         *(f"a segment of {types[key]}s has {len(answer.rows)}" for key, answer in answers.items() if answer.ok),
@@ -86,12 +101,16 @@ def status_numbers(survey: Survey) -> Finding:
     """Check that no number is returned twice among the statuses of one segment."""
     numbers = [[str(row.get("id")) for row in answer.rows] for answer in _statuses_of(survey).values() if answer.ok]
     if not any(len(each) > 1 for each in numbers):
-        return untold("too few records: no segment that was asked for has two statuses")
-    twice = sum(len(each) - len(set(each)) for each in numbers)
+        return untold("too little to tell: no segment that was asked for has two statuses")
+    twice = [
+        answer
+        for answer in _statuses_of(survey).values()
+        if answer.ok and len(answer.rows) > len({str(row.get("id")) for row in answer.rows})
+    ]
     together = [number for each in numbers for number in set(each)]
     shared = len(together) - len(set(together))
     return judged(
-        [f"{twice} are returned twice in one segment"] if twice else [],
+        [mistake(f"numbers are returned twice in {len(twice)} segments", *twice)] if twice else [],
         f"{shared} of {len(together)} are shared by segments",
     )
 
@@ -106,24 +125,28 @@ def v1_bodies(survey: Survey) -> Finding:
     for segment in _asked_segments(survey)[:1]:
         answer = _statuses(survey, _number(segment))
         answers["segments/{id}/status"] = (answer, isinstance(answer.body, list))
-    answered = {name: right for name, (answer, right) in answers.items() if answer.ok}
-    if not answered:
-        return untold(*(f"{name} is answered {answer.said}" for name, (answer, _) in answers.items()))
+    right = {name: is_right for name, (answer, is_right) in answers.items() if answer.ok}
+    missing = [f"{name} is answered {answer.said}" for name, (answer, _) in answers.items() if not answer.ok]
+    if len(answers) <= _PAIR:
+        missing.append("there is no segment to ask for its statuses")
     return judged(
-        [f"{name} has another body" for name, right in answered.items() if not right],
-        f"looked at {', '.join(answered)}",
+        [mistake(f"{name} has another body", answers[name][0]) for name, is_right in right.items() if not is_right],
+        "rows: " + (", ".join(f"{name} {len(answers[name][0].rows)}" for name in right) or "none"),
+        unsure=[
+            *missing,
+            *too_little(sum(bool(answers[name][0].rows) for name in right), _PAIR, "bodies that have any"),
+        ],
     )
 
 
 def v1_ids(survey: Survey) -> Finding:
     """Check that ids of v1 are whole numbers, and those of v2 without their prefix."""
-    fields, tags = survey.of("contact_custom_fields").rows, survey.ask(rows()["user_defined_tags"].path).rows
+    of_v1 = survey.of("contact_custom_fields"), survey.ask(rows()["user_defined_tags"].path)
+    fields, tags = of_v1[0].rows, of_v1[1].rows
     ids = [row.get("id") for row in [*fields, *tags]]
-    if not ids:
-        return untold("v1 lists no ids")
-    mistakes = []
+    mistakes: list[Mistake] = []
     if wrong := [each for each in ids if not str(each).isdecimal() or isinstance(each, bool)]:
-        mistakes.append(f"{len(wrong)} ids are no whole numbers: {forms_of(wrong)}")
+        mistakes.append(mistake(f"{len(wrong)} ids are no whole numbers: {forms_of(wrong)}", *of_v1))
     known = {
         "custom fields": (fields, survey.ask(rows()["custom_fields"].path)),
         "tags": (tags, survey.ask(rows()["tags"].path, {"limit": str(survey.page_size)})),
@@ -135,13 +158,13 @@ def v1_ids(survey: Survey) -> Finding:
             both = sum(str(row.get("id")) in numbers for row in listed)
             told.append(f"{both} of {len(listed)} {name} of v1 have the number of one of v2")
             if not both:
-                mistakes.append(f"no number of {name} is one of v2")
+                mistakes.append(mistake_of_all(f"no number of {name} is one of v2", of_v2, *of_v1))
     for segment in _asked_segments(survey)[:1]:
-        own, none = _statuses(survey, _number(segment)), _statuses(survey, _NO_SEGMENT)
-        told.append(f"the statuses of a segment's number are answered {own.said}, those of no segment's {none.said}")
+        own = _statuses(survey, _number(segment))
+        told.append(f"the statuses of a segment's number are answered {own.said}")
         if own.denied and own.status == requests.codes.not_found:
-            mistakes.append("a segment's number is none in v1")
-    return judged(mistakes, *told)
+            mistakes.append(mistake("a segment's number is none in v1", own))
+    return judged(mistakes, *told, unsure=too_little(len(ids), _SOME, "ids of v1"))
 
 
 def _member_params(segment: dict[str, Any], **more: str) -> dict[str, str]:
@@ -151,28 +174,38 @@ def _member_params(segment: dict[str, Any], **more: str) -> dict[str, str]:
 def members_of_objects(survey: Survey) -> Finding:
     """Check that the members of a segment of objects are returned by type."""
     segments = survey.segments_of("object")
-    if not segments or not survey.object_types:
+    if not segments:
         return untold("there is no segment of objects")
+    type_ids = survey.need_object_types()
     # The largest tells most.
     segment = max(segments, key=lambda row: row["entityCount"] if isinstance(row.get("entityCount"), int) else 0)
     path = rows()["objects"].path
-    answers = [survey.ask(path, _member_params(segment, objectTypeId=type_id)) for type_id in survey.object_types]
-    refused = [answer.said for answer in answers if answer.denied]
-    failed = [answer.said for answer in answers if not answer.ok and not answer.denied]
-    if len(refused) == len(answers) and {answer.status for answer in answers} == {requests.codes.forbidden}:
-        return untold("the token may not ask for objects")
-    found = [answer.count for answer in answers if answer.count is not None]
+    answers = {type_id: survey.ask(path, _member_params(segment, objectTypeId=type_id)) for type_id in type_ids}
+    # A type that may not be read at all tells nothing of a segment's members.
+    refused = [answer for type_id, answer in answers.items() if _is_wrong(answer) and _may_be_read(survey, type_id)]
+    failed = [answer for answer in answers.values() if not answer.ok and answer not in refused]
+    if len(failed) == len(answers):
+        return untold(f"all types are answered {', '.join(sorted({answer.said for answer in failed}))}")
+    found = [answer.count for answer in answers.values() if answer.count is not None]
     size = segment.get("entityCount")
-    mistakes = (
-        [f"{len(refused)} of {len(answers)} types are refused ({', '.join(sorted(set(refused)))})"] if refused else []
-    )
+    said = ", ".join(sorted({answer.said for answer in refused}))
+    mistakes = [mistake(f"{len(refused)} of {len(answers)} types are refused ({said})", *refused)] if refused else []
     unsure = [f"{len(failed)} of {len(answers)} questions failed"] if failed else []
     if not any(found) and not mistakes and not unsure:
-        return untold("too few records: no type has members of it")
+        return untold("too little to tell: no type has members of it")
     told = f"by type: {', '.join(map(str, found)) or 'not counted'}"
     # Other things may count than are listed, and at another time.
     more = f"`entityCount`: {size}" if isinstance(size, int) else ""
     return judged(mistakes, told, more, unsure=unsure)
+
+
+def _is_wrong(answer: Answer) -> bool:
+    """Tell whether the question is refused; 403 says that the token may not ask it."""
+    return answer.denied and answer.status != requests.codes.forbidden
+
+
+def _may_be_read(survey: Survey, type_id: str) -> bool:
+    return survey.ask(rows()["objects"].path, {"objectTypeId": type_id, "limit": "1"}).ok
 
 
 def members_of_organizations(survey: Survey) -> Finding:
@@ -186,12 +219,12 @@ def members_of_organizations(survey: Survey) -> Finding:
         f" and counts {answer.count} of {everything}" if answer.ok else ""
     )
     if not everything:
-        return untold("too few records: there are no organizations", evidence)
+        return untold("too little to tell: there are no organizations", evidence)
     if answer.ok and answer.count != everything:
         again = survey.counted(survey.listing("organizations"), again=True).count
         if again != everything:
             return untold("organizations changed meanwhile", evidence)
-        return broken("they can be listed", evidence)
+        return broken("they can be listed", evidence, seen_in=((answer,),))
     return holds(evidence) if answer.ok or answer.refused else untold(evidence)
 
 
@@ -201,17 +234,17 @@ def contacts_of_other_segments(survey: Survey) -> Finding:
     if not segments:
         return untold("all segments are of contacts")
     if not whole(survey.thin(survey.listing("contacts"))).rows:
-        return untold("too few records: there are no contacts")
+        return untold("too little to tell: there are no contacts")
     answers = [survey.ask_too_much(rows()["contacts"].path, _member_params(segment)) for segment in segments]
     mistakes = [
-        f"a segment of {segment['entityType']}s returns contacts"
+        mistake(f"a segment of {segment['entityType']}s returns contacts", answer)
         for segment, answer in zip(segments, answers, strict=True)
         if answer.rows
     ]
     return judged(
         mistakes,
         *(
-            f"a segment of {segment['entityType']}s is answered {answer.said}, with {len(answer.rows)} rows"
+            f"a segment of {segment['entityType']}s is answered {answer.said}, with {counted(len(answer.rows), 'row')}"
             for segment, answer in zip(segments, answers, strict=True)
         ),
         unsure=["a question failed"] if any(not answer.ok and not answer.refused for answer in answers) else [],

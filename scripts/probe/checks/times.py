@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from scripts.probe.findings import Finding, UntoldError, broken, holds, judged
+from scripts.probe.findings import Finding, UntoldError, broken, holds, judged, mistake, untold
+from scripts.probe.forms import counted
 from scripts.probe.survey import whole
 
 if TYPE_CHECKING:
+    from scripts.probe.answers import Answer
     from scripts.probe.survey import Survey
 
 _MILLISECOND, _SECOND = timedelta(milliseconds=1), timedelta(seconds=1)
@@ -28,6 +30,8 @@ class _Activity:
 
     key: str
     time: datetime
+    page: Answer
+    """What shows it."""
 
     @property
     def second(self) -> datetime:
@@ -50,8 +54,13 @@ def date_bounds(survey: Survey) -> Finding:
     """Check that dates are compared to the second, or finer."""
     activity = _lonely(survey)
     start, end = _returned(survey, activity, "startDate"), _returned(survey, activity, "endDate")
+    if not _is_near(survey, activity, start, end):
+        return untold("the activity isn't found near its time, so dates are compared with another one")
     mistakes = [
-        f"`{name}` of {date} {'returns it' if found[date] else 'leaves it out'}"
+        mistake(
+            f"`{name}` of {date} {'returns it' if found[date] else 'leaves it out'}",
+            _page(survey, activity, name, activity.dates[date]),
+        )
         for name, found, date, expected in (
             ("startDate", start, "the second before", True),
             ("startDate", start, "the next second", False),
@@ -74,11 +83,12 @@ def stored_times(survey: Survey) -> Finding:
     """Check that an activity is found near the time that it shows, and tell whether its own is finer."""
     activity = _lonely(survey)
     start, end = _returned(survey, activity, "startDate"), _returned(survey, activity, "endDate")
-    near = (start["the second before"] or _returns(survey, activity, "startDate", activity.second - _FAR)) and (
-        end["the next second"] or _returns(survey, activity, "endDate", activity.second + _FAR)
-    )
-    if not near:
-        return broken(f"not found within {_FAR.seconds} s of its time")
+    if not _is_near(survey, activity, start, end):
+        seen = [
+            _page(survey, activity, name, at)
+            for name, at in (("startDate", activity.second - _FAR), ("endDate", activity.second + _FAR))
+        ]
+        return broken(f"not found within {_FAR.seconds} s of its time", seen_in=((activity.page, *seen),))
     finer = start["its time"] and not end["its time"] and end["1 ms after"]
     return holds(
         "found near its time",
@@ -86,14 +96,20 @@ def stored_times(survey: Survey) -> Finding:
     )
 
 
+def _is_near(survey: Survey, activity: _Activity, start: dict[str, bool], end: dict[str, bool]) -> bool:
+    """Tell whether an activity is found near its time from both sides."""
+    since = start["the second before"] or _returns(survey, activity, "startDate", activity.second - _FAR)
+    return since and (end["the next second"] or _returns(survey, activity, "endDate", activity.second + _FAR))
+
+
 def nothing_before_1970(survey: Survey) -> Finding:
     """Check that no activity lies before 1970."""
     listing = survey.listing("activities")
     if not whole(survey.thin(listing)).rows:
-        raise UntoldError("too few records: there are no activities")
+        raise UntoldError("too little to tell: there are no activities")
     answer = whole(survey.ask(listing.row.path, {"endDate": _BEFORE_1970, "limit": "1", "cols": "recordCount"}))
-    told = f"{len(answer.rows)} rows, counted {answer.count}"
-    return broken(told) if answer.rows or answer.count else holds(told)
+    told = f"{counted(len(answer.rows), 'row')}, counted {answer.count}"
+    return broken(told, seen_in=((answer,),)) if answer.rows or answer.count else holds(told)
 
 
 def _lonely(survey: Survey) -> _Activity:
@@ -104,7 +120,8 @@ def _lonely(survey: Survey) -> _Activity:
     listing = survey.listing("activities")
     shown = []
     for direction in ("asc", "desc"):
-        rows = [activity for row in whole(survey.thin(listing, direction)).rows if (activity := _activity(row))]
+        page = whole(survey.thin(listing, direction))
+        rows = [_Activity(str(row.get("id")), time, page) for row in page.rows if (time := _time(row))]
         shown += rows
         ordered = sorted(rows, key=lambda each: each.time)
         for before, this, after in zip(ordered, ordered[1:], ordered[2:], strict=False):
@@ -116,12 +133,12 @@ def _lonely(survey: Survey) -> _Activity:
     raise UntoldError("no activity on the first and the last page is alone in its seconds")
 
 
-def _activity(row: dict[str, Any]) -> _Activity | None:
+def _time(row: dict[str, Any]) -> datetime | None:
     try:
         time = datetime.fromisoformat(str(row.get("activityTime")))
     except ValueError:
         return None
-    return _Activity(str(row.get("id")), time.astimezone(UTC)) if time.tzinfo else None
+    return time.astimezone(UTC) if time.tzinfo else None
 
 
 def _returned(survey: Survey, activity: _Activity, name: str) -> dict[str, bool]:
@@ -129,18 +146,22 @@ def _returned(survey: Survey, activity: _Activity, name: str) -> dict[str, bool]
     return {date: _returns(survey, activity, name, at) for date, at in activity.dates.items()}
 
 
-def _returns(survey: Survey, activity: _Activity, name: str, at: datetime) -> bool:
+def _page(survey: Survey, activity: _Activity, name: str, at: datetime) -> Answer:
+    """Return the page from the date that is tried on, so that the activity, if returned, is among the first ones."""
     other = {"startDate": ("endDate", _OTHER_BOUND), "endDate": ("startDate", -_OTHER_BOUND)}[name]
     dates = {name: _text(at), other[0]: _text(activity.time + other[1])}
-    listing = survey.listing("activities")
-    # From the date that is tried on, so that the activity, if it is returned, is among the first ones.
-    upwards = name == "startDate"
-    order = {"sort": "activityTime", "direction": "asc" if upwards else "desc", "limit": str(survey.page_size)}
-    page = whole(survey.ask(listing.row.path, {**order, **dates}))
-    if activity.key in {row.get("id") for row in page.rows}:
+    direction = "asc" if name == "startDate" else "desc"
+    order = {"sort": "activityTime", "direction": direction, "limit": str(survey.page_size)}
+    return survey.ask(survey.listing("activities").row.path, {**order, **dates})
+
+
+def _returns(survey: Survey, activity: _Activity, name: str, at: datetime) -> bool:
+    page = whole(_page(survey, activity, name, at))
+    if activity.key in {str(row.get("id")) for row in page.rows}:
         return True
     if page.cursor:
-        times = [found.time for row in page.rows if (found := _activity(row))]
+        times = [time for row in page.rows if (time := _time(row))]
+        upwards = name == "startDate"
         beyond = times and (max(times) > activity.time if upwards else min(times) < activity.time)
         if not beyond:
             raise UntoldError("more activities lie near it than a page holds")
