@@ -13,6 +13,7 @@ DEV := .venv
 AIRBYTE := .venv-pyairbyte
 NEWEST := .venv-newest-cdk
 BENCH := .venv-bench
+PIPELINE := .venv-pipeline
 DIST := .venv-dist
 BUILD_VERSION := 1.6.1
 QA := .venv-qa
@@ -29,8 +30,28 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: sync
-sync: $(DEV)/.installed $(AIRBYTE)/.installed ## Load secrets/config.json's workspace, or the sandbox's, into a DuckDB file
-	@$(AIRBYTE)/bin/python scripts/sync.py --connector $(BIN)/source-commonroom --sandbox-python $(BIN)/python
+sync: $(DEV)/.installed $(AIRBYTE)/.installed ## Load secrets/config.json's workspace, or the sandbox's, into a DuckDB file; TO=postgresql://user@host/db, snowflake, bigquery or motherduck names another warehouse; OPEN=1 opens the report then
+	@$(AIRBYTE)/bin/python -m scripts.sync --connector $(BIN)/source-commonroom --sandbox-python $(BIN)/python
+	@$(if $(OPEN),$(MAKE) --no-print-directory report)
+
+.PHONY: build
+build: $(PIPELINE)/.installed ## Build dbt's models of what sync loaded, and test them; TO= as for sync
+	@$(PIPELINE)/bin/python -m scripts.models
+
+.PHONY: report
+report: $(PIPELINE)/.installed ## Write a page about what sync loaded into the DuckDB file; OPEN=1 opens it
+	@TO=duckdb $(PIPELINE)/bin/python -m scripts.models --unless-fresh
+	@$(PIPELINE)/bin/python -m scripts.report $(if $(OPEN),--open)
+
+.PHONY: pipeline
+pipeline: $(DEV)/.installed $(AIRBYTE)/.installed $(PIPELINE)/.installed ## From the API to an answer: sync, build, report; TO= and OPEN= as there
+	@$(MAKE) --no-print-directory sync OPEN=
+	@$(MAKE) --no-print-directory build
+	@$(MAKE) --no-print-directory report
+
+.PHONY: models-docs
+models-docs: $(PIPELINE)/.installed ## Write dbt's documentation of the models as one page
+	@$(PIPELINE)/bin/python -m scripts.models docs
 
 .PHONY: probe
 probe: $(DEV)/.installed ## Test on secrets/config.json's workspace, or the sandbox, what we assume of the API; it only reads. YES=1 doesn't ask, RECORD=1 keeps the answers, scrubbed, PROVOKE_429=1 exceeds the rate limit
@@ -45,6 +66,10 @@ test: $(DEV)/.installed $(if $(TAKES_PYAIRBYTE),$(AIRBYTE)/.installed) ## Run al
 	wait $$! || failed=$$?; \
 	cat "$$lint"; \
 	exit $$failed
+
+.PHONY: test-pipeline
+test-pipeline: $(DEV)/.installed $(AIRBYTE)/.installed $(PIPELINE)/.installed ## Run the tests from the connector to an answer: warehouses, dbt, the report
+	@$(BIN)/pytest -n 2 --dist loadfile -m pipeline integration_tests/pipeline
 
 .PHONY: lint
 lint: $(DEV)/.installed ## Run the linters, the format check and the type checker; they write nothing
@@ -127,13 +152,16 @@ image: ## Build the connector's OCI image
 	@$(DOCKER) build --tag $(IMAGE) .
 
 .PHONY: lock
-lock: ## Renew poetry.lock and constraints.txt from pyproject.toml (needs poetry and poetry-plugin-export)
+lock: ## Renew poetry.lock and constraints.txt from pyproject.toml (needs poetry and poetry-plugin-export), and pipeline.txt from pipeline.in
 	@poetry lock
 	@poetry export --format constraints.txt --all-groups --without-hashes --output constraints.txt
+	@$(PYTHON) -m venv --clear $(PIPELINE)
+	@$(PIPELINE)/bin/python -m pip install --quiet --requirement pipeline.in
+	@{ echo "# The environment of pipeline.in, .venv-pipeline; \`make lock\` writes it."; $(PIPELINE)/bin/python -m pip freeze; } >pipeline.txt
 
 .PHONY: clean
 clean: ## Remove the environments, the caches and what sync loaded
-	@rm -rf $(DEV) $(AIRBYTE) $(BENCH) $(NEWEST) $(QA) $(DIST) dist output .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@rm -rf $(DEV) $(AIRBYTE) $(BENCH) $(NEWEST) $(QA) $(DIST) $(PIPELINE) dist output .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(DEV)/.installed: pyproject.toml constraints.txt
 	@$(call environment,$(DEV),dev,the connector and its tools (a minute))
@@ -143,6 +171,13 @@ $(DEV)/.installed: pyproject.toml constraints.txt
 $(AIRBYTE)/.installed: pyproject.toml constraints.txt
 	@test -n "$(TAKES_PYAIRBYTE)" || { echo "PyAirbyte needs Python 3.11 or 3.12; name one: make PYTHON=/path/to/python3.12 …" >&2; exit 1; }
 	@$(call environment,$(AIRBYTE),pyairbyte,PyAirbyte (two minutes and 780 MB))
+	@touch $@
+
+$(PIPELINE)/.installed: pipeline.txt
+	@test -n "$(TAKES_PYAIRBYTE)" || { echo "PyAirbyte needs Python 3.11 or 3.12; name one: make PYTHON=/path/to/python3.12 …" >&2; exit 1; }
+	@echo "==> Setting up $(PIPELINE): dbt, the report, and Dagster (three minutes and 1.5 GB)"
+	@$(PYTHON) -m venv --clear $(PIPELINE)
+	@$(PIPELINE)/bin/python -m pip install --quiet --requirement pipeline.txt
 	@touch $@
 
 $(DIST)/.installed:

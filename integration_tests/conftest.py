@@ -13,6 +13,8 @@ from airbyte_cdk.models import AirbyteStateMessage
 from integration_tests.chaos import hurried
 from integration_tests.chaos.figures import Figures, describe
 from integration_tests.connector import MAIN, run
+from integration_tests.fork_server import Interpreter
+from integration_tests.pyairbyte import forking_connector, interpreter, running_postgres
 from integration_tests.sandbox import Api, Sandbox, Workspace
 from unit_tests.output import Output
 from unit_tests.streams import catalog
@@ -62,6 +64,26 @@ def serve(generated: Workspace) -> Iterator[Serve]:
             return stack.enter_context(Sandbox(api or Api(generated), **options))
 
         yield enter
+
+
+@pytest.fixture(scope="session")
+def connector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Make an executable that is the connector, forked."""
+    with forking_connector(tmp_path_factory.mktemp("connector")) as executable:
+        yield executable
+
+
+@pytest.fixture(scope="session")
+def pyairbyte(tmp_path_factory: pytest.TempPathFactory) -> Interpreter:
+    """Tell what has imported PyAirbyte."""
+    return interpreter(tmp_path_factory.mktemp("pyairbyte"))
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """Run PostgreSQL, and tell the folder of its socket."""
+    with running_postgres() as folder:
+        yield folder
 
 
 @pytest.fixture

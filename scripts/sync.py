@@ -1,8 +1,9 @@
-"""Load a Common Room workspace into a DuckDB file through PyAirbyte, and show what arrived.
+"""Load a Common Room workspace into a warehouse through PyAirbyte, and show what arrived.
 
 The workspace is that of ``secrets/config.json``, or if there is none the sandbox's, which this script starts and
-stops. ``make sync`` runs it with PyAirbyte's own interpreter; the connector has an environment of its own, as it would
-have with any Airbyte.
+stops. The warehouse is a DuckDB file, unless the environment variable ``TO`` names another one; see `warehouses/`.
+``make sync`` runs it with PyAirbyte's own interpreter; the connector has an environment of its own, as it would have
+with any Airbyte.
 """
 
 import argparse
@@ -19,11 +20,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from scripts.warehouses.addresses import Warehouse, open_warehouse
+from scripts.warehouses.tables import SCHEMA, WarehouseError
+
 ROOT = Path(__file__).resolve().parent.parent
 OUTPUT = ROOT / "output"
 SECRETS = ROOT / "secrets" / "config.json"
-SCHEMA = "commonroom"
 INCREMENTAL = {"activities"}
+# A stream that is there as long as its type of custom objects is.
+OBJECTS = re.compile(r"object_.*_[0-9]+")
 
 # Read when airbyte is imported. Offline: a local executable needs no registry; and all its files stay in output/.
 os.environ.setdefault("AIRBYTE_OFFLINE_MODE", "1")
@@ -39,21 +44,30 @@ def main() -> None:
     parser.add_argument("--connector", type=Path, required=True, help="the source-commonroom executable")
     parser.add_argument("--sandbox-python", type=Path, required=True, help="an interpreter that can run the sandbox")
     parser.add_argument("--output", type=Path, default=OUTPUT, help="where the DuckDB file goes (default: output/)")
+    parser.add_argument(
+        "--to", default=os.environ.get("TO") or "duckdb", help="the warehouse (default: $TO, or duckdb)"
+    )
     parser.add_argument("--config", type=Path, default=SECRETS, help="the workspace (default: secrets/config.json)")
     parser.add_argument("--sandbox", action="store_true", help="sync the sandbox, whatever is in secrets/")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
     (OUTPUT / "pyairbyte").mkdir(parents=True, exist_ok=True)
+    real = arguments.config.exists() and not arguments.sandbox
+    try:
+        warehouse = open_warehouse(arguments.to, arguments.output / ("workspace.duckdb" if real else "sandbox.duckdb"))
+        warehouse.check()
+    except WarehouseError as error:
+        sys.exit(f"ERROR: {error}")
     with contextlib.ExitStack() as stack:
-        if arguments.config.exists() and not arguments.sandbox:
-            name, config = "workspace", json.loads(arguments.config.read_text())
+        if real:
+            config = json.loads(arguments.config.read_text())
             print(f"==> Syncing the workspace of {arguments.config}")
         else:
-            name, config = "sandbox", stack.enter_context(serve_sandbox(arguments.sandbox_python))
+            config = stack.enter_context(serve_sandbox(arguments.sandbox_python))
             print(
                 f"==> Syncing the sandbox at {config['api_url']}; {SECRETS.relative_to(ROOT)} would be a real workspace"
             )
-        sync(arguments.connector.absolute(), config, arguments.output / f"{name}.duckdb")
+        sync(arguments.connector.absolute(), config, warehouse)
 
 
 @contextlib.contextmanager
@@ -101,8 +115,8 @@ class Progress(logging.Handler):
             print(f"    {record.levelname}: {message.splitlines()[0]}", flush=True)
 
 
-def sync(connector: Path, config: dict[str, Any], database: Path) -> None:
-    """Read all streams into ``database``, and print what it holds then."""
+def sync(connector: Path, config: dict[str, Any], warehouse: Warehouse) -> None:
+    """Read all streams into a warehouse, and print what it holds then."""
     # Google's libraries, which PyAirbyte brings, warn of Python versions two years ahead.
     warnings.filterwarnings("ignore", category=FutureWarning)
     import airbyte as ab  # noqa: PLC0415  # takes seconds, and reads the environment set above
@@ -112,7 +126,7 @@ def sync(connector: Path, config: dict[str, Any], database: Path) -> None:
     logging.getLogger(f"airbyte.{source.name}").addHandler(progress)
     source.check()
     streams = source.get_available_streams()
-    cache = ab.DuckDBCache(db_path=str(database), schema_name=SCHEMA)
+    cache = warehouse.cache()
     print("==> Reading; activities only since the last run, if there was one")
     try:
         result = _load(source, cache, streams, progress)
@@ -123,11 +137,21 @@ def sync(connector: Path, config: dict[str, Any], database: Path) -> None:
         # does.
         print(f"==> Once more, without what this token may not read: {', '.join(sorted(progress.refused))}")
         result = _load(source, cache, [stream for stream in streams if stream not in progress.refused], progress)
-    print(f"==> {sum(progress.records.values()):,} records read. The file holds:\n")
+    tables = sorted(cache.streams)
+    gone = [table for table in tables if OBJECTS.fullmatch(table) and table not in streams]
+    _empty(cache, gone)
+    print(f"==> {sum(progress.records.values()):,} records read. Loaded:\n")
     _print_table(result, cache, progress)
-    print("\nQuery it, for example:")
-    query = f"FROM {SCHEMA}.contacts LIMIT 5"
-    print(f"    {sys.executable} -c \"import duckdb; db = duckdb.connect('{database}'); db.sql('{query}').show()\"")
+    if gone:
+        print(f"\n    Emptied, because their types of custom objects are gone: {', '.join(gone)}")
+    # PyAirbyte's hold on a DuckDB file.
+    cache.close()
+    try:
+        warehouse.finish(tables)
+    except WarehouseError as error:
+        sys.exit(f"ERROR: {error}")
+    print(f"\nIn {warehouse.name} now. Query it, for example:")
+    print(f"    {warehouse.example()}")
 
 
 def _load(source: Any, cache: Any, streams: list[str], progress: Progress) -> dict[str, Any]:
@@ -137,7 +161,7 @@ def _load(source: Any, cache: Any, streams: list[str], progress: Progress) -> di
     """
     full = [stream for stream in streams if stream not in INCREMENTAL]
     loaded = source.read(cache=cache, streams=full, write_strategy="replace", force_full_refresh=True)
-    _empty(loaded, [stream for stream in full if not progress.records[stream]])
+    _empty(cache, [stream for stream in full if not progress.records[stream]])
     datasets = {stream: loaded[stream] for stream in full}
     if incremental := [stream for stream in streams if stream in INCREMENTAL]:
         merged = source.read(cache=cache, streams=incremental, write_strategy="merge")
@@ -145,11 +169,11 @@ def _load(source: Any, cache: Any, streams: list[str], progress: Progress) -> di
     return datasets
 
 
-def _empty(result: Any, streams: list[str]) -> None:
+def _empty(cache: Any, streams: list[str]) -> None:
     """Empty the tables of streams that have no record any more: PyAirbyte replaces nothing with nothing."""
     from sqlalchemy import delete, table  # noqa: PLC0415  # PyAirbyte's
 
-    with result.get_sql_engine().begin() as connection:
+    with cache.get_sql_engine().begin() as connection:
         for stream in streams:
             connection.execute(delete(table(stream, schema=SCHEMA)))
 

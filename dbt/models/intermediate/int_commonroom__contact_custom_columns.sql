@@ -1,0 +1,2 @@
+-- The columns for custom fields as the destination typed them.
+{{ commonroom.custom_columns_as_loaded('contacts', 'contact_id') }}

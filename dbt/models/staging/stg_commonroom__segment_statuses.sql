@@ -1,0 +1,10 @@
+with records as (
+    {{ commonroom.records_of('segment_statuses') }}
+)
+
+select
+    id as segment_status_id,
+    name,
+    segment_id,
+    synced_at
+from records

@@ -1,0 +1,1 @@
+"""Examples of what to build around the connector."""

@@ -1,0 +1,174 @@
+"""`make report`: the page says what the records say, is one file, and holds no text of a record as markup."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections import Counter
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from integration_tests.pipeline.play import DBT, ROOT, build, run, sync
+from integration_tests.pipeline.truth import Truth, moment
+from integration_tests.sandbox import Api, Sandbox, Workspace
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.pipeline
+
+CHANGE = """
+import duckdb, json, sys
+connection = duckdb.connect(sys.argv[1])
+for statement, values in json.loads(sys.argv[2]):
+    connection.execute(statement, values)
+"""
+
+
+def report(database: Path, page: Path) -> str:
+    run([DBT / "python", "-m", "scripts.report", "--database", database, "--output", page])
+    return page.read_text(encoding="utf-8")
+
+
+def chart(page: str, name: str) -> list[dict[str, Any]]:
+    """Return what a plot of the page is of."""
+    (found,) = re.findall(rf'<script type="application/json" id="chart-{name}">(.*?)</script>', page, re.DOTALL)
+    plot = json.loads(found)
+    rows: list[dict[str, Any]] = plot["data"]["values"] if "data" in plot else plot["layer"][0]["data"]["values"]
+    return rows
+
+
+@pytest.fixture(scope="module")
+def truth() -> Truth:
+    return Truth(Workspace.generate())
+
+
+@pytest.fixture(scope="module")
+def database(truth: Truth, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sync the sandbox, and build the models; don't change the file."""
+    folder = tmp_path_factory.mktemp("report")
+    with Sandbox(Api(truth.workspace)) as sandbox:
+        config = folder / "config.json"
+        config.write_text(json.dumps({"api_token": sandbox.token, "api_url": sandbox.api_url}))
+        sync(folder, config)
+    build("duckdb", folder / "workspace.duckdb", dict(os.environ), truth)
+    return folder / "workspace.duckdb"
+
+
+@pytest.fixture(scope="module")
+def page(database: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return report(database, tmp_path_factory.mktemp("page") / "page.html")
+
+
+def changed(database: Path, folder: Path, *statements: tuple[str, list[str]]) -> Path:
+    """Copy a file, and change the copy."""
+    copy = folder / "workspace.duckdb"
+    shutil.copy(database, copy)
+    run([DBT / "python", "-c", CHANGE, copy, json.dumps(statements)])
+    return copy
+
+
+def test_when_reported_then_the_page_names_the_most_active_accounts_of_90_days(page: str, truth: Truth) -> None:
+    last = max(moment(row["activityTime"]) for row in truth.activities)
+    recent = [row for row in truth.activities if moment(row["activityTime"]) > last - timedelta(days=90)]
+    of_account = Counter(account for row in recent for account in truth.accounts_of(row["contactId"]))
+
+    told = re.findall(r'<tr>\s*<td class="name">.*?<bdi>(.*?)</bdi>.*?<td class="n">([0-9,]+)</td>', page, re.DOTALL)
+    counts = [int(count.replace(",", "")) for _, count in told[: min(15, len(of_account))]]
+
+    assert counts == sorted(of_account.values(), reverse=True)[:15]
+    assert f"<b>{len(of_account):,}</b><span>accounts active" in page
+    assert f"<b>{len(recent):,}</b><span>activities in 90 days" in page
+
+
+def test_when_reported_then_the_plots_are_of_the_records(page: str, truth: Truth) -> None:
+    newest = max(row["week"] for row in truth.activities)
+    services = {row["id"]: row["serviceName"] for row in truth.workspace.records("providers")}
+    sources = Counter(
+        (row["week"].isoformat(), services.get(row.get("providerId", ""), "unknown"))
+        for row in truth.activities
+        if row["week"] > newest - timedelta(weeks=52)
+    )
+    assert {(row["week"], row["source"]): row["activities"] for row in chart(page, "sources")} == sources
+
+    first: dict[str, str] = {}
+    for row in sorted(truth.activities, key=lambda row: row["activityTime"]):
+        if row["contactId"]:
+            first.setdefault(row["contactId"], row["activityTime"][:7] + "-01")
+    assert {row["month"]: row["contacts"] for row in chart(page, "months")} == Counter(first.values())
+
+    members = Counter(row["segmentId"] for row in truth.workspace.segment_members() if row["memberType"] == "contact")
+    told = chart(page, "segments")
+    assert Counter({row["segment"]: row["members"] for row in told}) == dict(members.most_common(12))
+    for segment, count in members.items():
+        assert sum(row["contacts"] for row in told if row["segment"] == segment) == count
+
+
+def test_given_gone_contacts_and_lost_members_when_reported_then_it_says_so(
+    database: Path, page: str, tmp_path: Path
+) -> None:
+    copy = changed(
+        database,
+        tmp_path,
+        ("UPDATE analytics.dim_contacts SET contact_status = 'deleted' WHERE contact_id IN ('c_975', 'c_982')", []),
+        ("UPDATE analytics.dim_contacts SET contact_status = 'merged' WHERE contact_id = 'c_986'", []),
+        ("UPDATE analytics.segment_completeness SET is_complete = false WHERE segment_id IN ('s_9', 's_15')", []),
+        ("UPDATE analytics.sync_status SET last_synced_at = last_synced_at - INTERVAL 3 DAY", []),
+    )
+
+    found = report(copy, tmp_path / "page.html")
+
+    assert "2 deleted, 1 merged" in found
+    assert "2 of 13 segments have another number of members than Common Room says" in found
+    assert "The last sync was 3 days ago" in found
+    assert "0 deleted, 0 merged" in page
+    assert 'role="alert"' not in page
+
+
+def test_when_reported_then_the_page_needs_no_network(page: str) -> None:
+    markup = re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
+    assert not re.search(r'(src|srcset|action)="|<link|@import|url\(', markup)
+    assert re.findall(r"<script[^>]*src", page) == []
+
+
+def test_given_markup_in_the_texts_of_records_when_reported_then_it_stays_text(database: Path, tmp_path: Path) -> None:
+    evil = "</script><img src=x onerror=alert(1)>"
+    copy = changed(
+        database,
+        tmp_path,
+        ("UPDATE analytics.dim_organizations SET name = ?, domain = ?", [evil, evil]),
+        ("UPDATE analytics.bridge_segment_members SET segment_name = ?", [evil]),
+        ("UPDATE analytics.segment_completeness SET segment_name = ?", [evil]),
+        ("UPDATE analytics.fct_activities SET provider_service = ?", [evil]),
+        ("UPDATE analytics_staging.stg_commonroom__api_token_status SET community_name = ?", [evil]),
+    )
+
+    found = report(copy, tmp_path / "page.html")
+
+    # Vega's own code is the last script.
+    assert "<img" not in found[: found.rindex('<script type="module">')]
+    assert found.count("</script>") == 4
+    assert "&lt;/script&gt;&lt;img" in found
+    assert {row["source"] for row in chart(found, "sources")} == {evil}
+
+
+def test_given_a_file_without_models_when_reported_then_it_says_what_to_do(tmp_path: Path) -> None:
+    database = tmp_path / "workspace.duckdb"
+    run([DBT / "python", "-c", "import duckdb, sys; duckdb.connect(sys.argv[1])", database])
+
+    process = subprocess.run(
+        [DBT / "python", "-m", "scripts.report", "--database", database],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert process.returncode == 1
+    assert "`make build` makes them" in process.stderr
+    assert "Traceback" not in process.stderr
