@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 PACKAGES = ("airbyte-source-commonroom", "airbyte-cdk", "orjson", "requests", "uvicorn")
 PEER_PACKAGES = ("dlt", "singer-sdk", "httpx", "orjson")
+# All but what the scenarios write.
+RESULTS = ":(exclude)benchmarks/results"
 
 
 @dataclass(frozen=True)
@@ -111,16 +113,21 @@ def versions() -> dict[str, Any]:
     """Tell the versions of what was measured."""
     return {
         "python": platform.python_version(),
-        "commit": _commit(),
+        "commit": commit_of(ROOT),
         "connector": {name: version(name) for name in PACKAGES},
         "peers": _peer_versions(),
     }
 
 
-def _commit() -> str:
-    """Tell the commit, with `-dirty` if the working tree differs from it."""
-    command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
-    return _output(command).strip()
+def commit_of(root: Path) -> str:
+    """Return the short hash of a working tree's commit, with `-dirty` if files that are measured differ from it.
+
+    The results don't count: each scenario writes its own, and the next one would be measured on changed files. Empty if
+    it is no working tree.
+    """
+    commit = _output(["git", "describe", "--always", "--exclude=*"], root).strip()
+    is_clean = not _output(["git", "status", "--porcelain", "--untracked-files=no", "--", ".", RESULTS], root)
+    return commit if is_clean else f"{commit}-dirty"
 
 
 def _peer_versions() -> dict[str, str]:
@@ -129,5 +136,5 @@ def _peer_versions() -> dict[str, str]:
     return dict(zip(PEER_PACKAGES, found, strict=False))
 
 
-def _output(command: list[str]) -> str:
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout
+def _output(command: list[str], folder: Path = ROOT) -> str:
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False).stdout

@@ -1,7 +1,9 @@
 """The README's picture of the benchmarks: of all contenders, measured side by side, or none."""
 
+import subprocess
 import xml.etree.ElementTree as ET
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from benchmarks.bench import Run
 from benchmarks.contenders import CONTENDERS
 from benchmarks.picture import complete, picture
+from benchmarks.report import commit_of
 
 RUNS = [
     Run(name, wall=60.0 + place, cpu=10.0 * (place + 1), peak_mb=1.0, exit_code=0, records=251_000, floor=60.0)
@@ -60,3 +63,25 @@ def test_given_all_contenders_when_drawn_then_each_has_a_bar_in_both_panels_and_
 def test_given_a_run_that_is_not_whole_when_drawn_then_it_is_refused(results: dict[str, Any], reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         complete(results)
+
+
+def test_given_results_that_a_scenario_wrote_when_the_next_one_is_measured_then_its_files_are_those_of_the_commit(
+    tmp_path: Path,
+) -> None:
+    def git(*command: str) -> None:
+        by = ["-c", "user.name=a", "-c", "user.email=a@b.example"]
+        subprocess.run(["git", *by, *command], cwd=tmp_path, check=True, capture_output=True)  # noqa: S607
+
+    results, measured_file = tmp_path / "benchmarks/results/cpu.json", tmp_path / "main.py"
+    results.parent.mkdir(parents=True)
+    results.write_text("before")
+    measured_file.write_text("before")
+    assert commit_of(tmp_path) == ""
+    git("init")
+    git("add", ".")
+    git("commit", "--message", "Begin")
+
+    results.write_text("after")
+    assert not commit_of(tmp_path).endswith("-dirty")
+    measured_file.write_text("after")
+    assert commit_of(tmp_path).endswith("-dirty")
