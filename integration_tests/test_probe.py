@@ -51,7 +51,7 @@ def test_given_a_certificate_that_is_not_trusted_when_probed_then_it_ends_with_t
     assert "can't be told here" in (tmp_path / "output" / "probe.md").read_text(encoding="utf-8")
 
 
-# Long enough that no value of a cassette is replaced by it: a key of chance makes 26,000 words of four letters and more.
+# Long enough not to arise by chance: a cassette has some 26,000 random words of a capital and three small letters.
 MARK = "Qzxjvkwqbgphfm"
 
 
