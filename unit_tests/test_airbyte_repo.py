@@ -65,6 +65,17 @@ def test_its_pages_link_to_each_other_by_addresses_that_lead_somewhere_in_airbyt
         assert (repository / DOCS / "commonroom" / picture).exists()
 
 
+def test_its_files_import_no_package_that_stays_here_nor_do_the_programs_in_them(repository: Path) -> None:
+    """What is collected below doesn't tell: an editable install has these packages on its path."""
+    folders = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    stay = folders - {path.parent.name for path in (repository / CONNECTOR).glob("*/__init__.py")}
+    imports = re.compile(rf"^\s*(?:from|import) (?:{'|'.join(sorted(stay))})\b", re.MULTILINE)
+    files = (repository / CONNECTOR).rglob("*.py")
+
+    assert {"scripts", "benchmarks"} <= stay
+    assert [path.name for path in files if imports.search(path.read_text(encoding="utf-8"))] == []
+
+
 def test_its_tests_import_nothing_that_is_not_there(repository: Path) -> None:
     command = [sys.executable, "-m", "pytest", "--collect-only", "--quiet", "-p", "no:cacheprovider"]
     result = subprocess.run(command, cwd=repository / CONNECTOR, capture_output=True, text=True, check=False)
