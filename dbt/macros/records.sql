@@ -19,10 +19,6 @@
     from (select 1 as one) as no_table
     where 1 = 0
   {% else %}
-    {% set keys = [] %}
-    {% for property in about.key %}
-      {% do keys.append(commonroom.quoted(columns[property])) %}
-    {% endfor %}
     {% set synced_at = columns['_airbyte_extracted_at'] %}
     select
     {% for property, kind in about.columns.items() %}
@@ -38,6 +34,18 @@
       {% else %}
         {{ commonroom.to_type(commonroom.quoted(synced_at), 'timestamp', synced_at.dtype) }} as synced_at
       {% endif %}
+    {{ commonroom.from_newest_rows(stream, source_relation, columns) }}
+  {% endif %}
+{% endmacro %}
+
+
+{# From a stream's table, each record once, as it was loaded last. #}
+{% macro from_newest_rows(stream, source_relation, columns) %}
+    {% set keys = [] %}
+    {% for property in commonroom.streams()[stream].key %}
+      {% do keys.append(commonroom.quoted(columns[property])) %}
+    {% endfor %}
+    {% set synced_at = columns['_airbyte_extracted_at'] %}
     from (
         select
             loaded.*,
@@ -49,7 +57,6 @@
         where {{ commonroom.of_last_sync(stream, source_relation, columns) }}
     ) as newest
     where commonroom_recency = 1
-  {% endif %}
 {% endmacro %}
 
 
@@ -179,22 +186,11 @@
     where 1 = 0
   {% else %}
     {% set columns = commonroom.columns_of(stream, source_relation) %}
-    {% set synced_at = columns['_airbyte_extracted_at'] %}
     select
         {{ commonroom.quoted(columns['id']) }} as {{ key }},
     {% for column in custom %}
         {{ commonroom.quoted(column) }}{{ ',' if not loop.last }}
     {% endfor %}
-    from (
-        select
-            loaded.*,
-            row_number() over (
-                partition by {{ commonroom.quoted(columns['id']) }}
-                order by {% if synced_at is none %}1{% else %}{{ commonroom.quoted(synced_at) }} desc{% endif %}
-            ) as commonroom_recency
-        from {{ source_relation }} as loaded
-        where {{ commonroom.of_last_sync(stream, source_relation, columns) }}
-    ) as newest
-    where commonroom_recency = 1
+    {{ commonroom.from_newest_rows(stream, source_relation, columns) }}
   {% endif %}
 {% endmacro %}

@@ -8,20 +8,8 @@ gone as (
 )
 
 select
-    contact_id,
-    name,
-    full_name,
-    primary_email,
-    email_domain,
-    title,
-    company_name,
-    company_website,
-    company_domain,
-    location_city,
-    location_region,
-    location_country,
-    url,
-    synced_at,
+    {{ commonroom.contact_columns('there') }},
+    there.synced_at,
     'active' as contact_status,
     cast(null as {{ dbt.type_timestamp() }}) as gone_at,
     cast(null as {{ dbt.type_string() }}) as merged_into_contact_id,
@@ -29,19 +17,7 @@ select
 from there
 union all
 select
-    gone.contact_id,
-    gone.name,
-    gone.full_name,
-    gone.primary_email,
-    gone.email_domain,
-    gone.title,
-    gone.company_name,
-    gone.company_website,
-    gone.company_domain,
-    gone.location_city,
-    gone.location_region,
-    gone.location_country,
-    gone.url,
+    {{ commonroom.contact_columns('gone') }},
     gone.synced_at,
     case when merged.contact_id is null then 'deleted' else 'merged' end as contact_status,
     cast(gone.gone_at as {{ dbt.type_timestamp() }}) as gone_at,

@@ -8,21 +8,9 @@ with versions as (
 )
 
 select
-    contact_id,
-    name,
-    full_name,
-    primary_email,
-    email_domain,
-    title,
-    company_name,
-    company_website,
-    company_domain,
-    location_city,
-    location_region,
-    location_country,
-    profiles,
-    url,
-    synced_at,
-    dbt_valid_to as gone_at
+    {{ commonroom.contact_columns('versions') }},
+    versions.profiles,
+    versions.synced_at,
+    versions.dbt_valid_to as gone_at
 from versions
-where recency = 1 and is_there = 0
+where versions.recency = 1 and versions.is_there = 0
