@@ -7,16 +7,9 @@ definitions as (
     select * from {{ ref('stg_commonroom__lead_scores') }}
 ),
 
-versions as (
-    select
-        entity_id,
-        lead_score_id,
-        score,
-        dbt_valid_from,
-        dbt_valid_to,
-        lag(score) over (partition by entity_id, lead_score_id order by dbt_valid_from) as previous_score
-    from {{ ref('commonroom_lead_scores_history') }}
-    where entity_type = 'contact'
+changes as (
+    select * from {{ ref('int_commonroom__lead_score_changes') }}
+    where entity_type = 'contact' and recency = 1
 )
 
 select
@@ -27,13 +20,9 @@ select
     definitions.enabled as is_enabled,
     scores.score,
     scores.percentile,
-    versions.previous_score,
-    versions.dbt_valid_from as unchanged_since,
+    changes.previous_score,
+    changes.changed_at as unchanged_since,
     scores.synced_at
 from scores
 left join definitions on scores.lead_score_id = definitions.lead_score_id
-left join versions
-    on
-        scores.entity_id = versions.entity_id
-        and scores.lead_score_id = versions.lead_score_id
-        and versions.dbt_valid_to is null
+left join changes on scores.entity_id = changes.entity_id and scores.lead_score_id = changes.lead_score_id

@@ -38,19 +38,17 @@ memberships as (
 
 scores as (
     select
-        history.entity_id as contact_id,
-        history.dbt_valid_from,
-        history.lead_score_id,
+        changes.entity_id as contact_id,
+        changes.changed_at,
+        changes.lead_score_id,
         definitions.name as lead_score_name,
-        history.score,
-        lag(history.score) over (
-            partition by history.entity_id, history.lead_score_id order by history.dbt_valid_from
-        ) as previous_score,
-        min(history.dbt_valid_from) over () as history_starts_at
-    from {{ ref('commonroom_lead_scores_history') }} as history
+        changes.score,
+        changes.previous_score,
+        min(changes.changed_at) over () as history_starts_at
+    from {{ ref('int_commonroom__lead_score_changes') }} as changes
     left join {{ ref('stg_commonroom__lead_scores') }} as definitions
-        on history.lead_score_id = definitions.lead_score_id
-    where history.entity_type = 'contact'
+        on changes.lead_score_id = definitions.lead_score_id
+    where changes.entity_type = 'contact'
 ),
 
 contacts as (
@@ -90,7 +88,7 @@ where dbt_valid_to is not null
 union all
 select
     contact_id,
-    dbt_valid_from as event_time,
+    changed_at as event_time,
     'lead_score_changed' as event_kind,
     lead_score_name as event,
     {{ dbt.concat([
@@ -100,7 +98,7 @@ select
     ]) }} as details,
     lead_score_id as source_id
 from scores
-where dbt_valid_from > history_starts_at
+where changed_at > history_starts_at
 union all
 select
     contact_id,
