@@ -5,6 +5,8 @@ with bounds as (
         max(week_start) as last_week,
         max(touched_at) as last_touch_at
     from {{ ref('int_commonroom__account_touches') }}
+    -- A touch that is said to be in the future would put the weeks there.
+    where touched_at <= {{ commonroom.built_at() }}
 ),
 
 numbers as (
