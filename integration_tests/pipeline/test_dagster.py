@@ -119,10 +119,14 @@ class Dagster:
         assert ended.returncode == 0, ended.stdout + ended.stderr
         return ended.stdout
 
-    def parse(self) -> None:
-        """Write dbt's manifest, as `dagster dev` does by itself."""
+    def prepare(self) -> None:
+        """Make the instance's databases, and dbt's manifest, as `dagster dev` does by itself.
+
+        A daemon and a backfill that are started side by side would both make the databases, and one of them would fail.
+        """
         environment = {**self.environment, "DAGSTER_IS_DEV_CLI": "1"}
-        words: list[str | Path] = [BIN / "python", "-c", "import examples.dagster.definitions"]
+        make = "from dagster import DagsterInstance; DagsterInstance.get(); import examples.dagster.definitions"
+        words: list[str | Path] = [BIN / "python", "-c", make]
         subprocess.run(words, cwd=ROOT, env=environment, check=True)
 
     @contextmanager
@@ -167,7 +171,7 @@ def test_given_a_month_that_is_killed_when_backfilled_side_by_side_then_it_equal
     meddling.write_text(MEDDLING.format(connector=str(connector), **options))
     meddling.chmod(0o755)
     dagster = Dagster(tmp_path, config, meddling, str(warehouse))
-    dagster.parse()
+    dagster.prepare()
 
     with dagster.daemon():
         dagster.run(
