@@ -10,18 +10,26 @@ import argparse
 import os
 import sys
 from collections import Counter
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+
+from scripts.warehouses.addresses import ByWayOfDuckDB, Cloud, open_warehouse
+from scripts.warehouses.postgres import Postgres
+from scripts.warehouses.tables import WarehouseError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
+
+    import duckdb
 
 ROOT = Path(__file__).resolve().parent.parent
 OUTPUT = ROOT / "output"
 PROJECT = ROOT / "dbt"
 SECRETS = ROOT / "secrets" / "config.json"
-CLOUDS = {"snowflake", "bigquery"}
+MARTS = os.environ.get("DBT_SCHEMA") or "analytics"
+"""The schema of the marts, as the profile has it."""
+BUILT = "All models were built, and their tests passed."
 
 
 def main() -> None:
@@ -37,11 +45,13 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         target, environment = where(arguments.to, arguments.database)
-    except ValueError as error:
+        if target == "postgres":
+            # Here, because dbt says it less well.
+            Postgres(arguments.to).reach()
+        fresh = target == "duckdb" and is_fresh(arguments.database)
+    except WarehouseError as error:
         sys.exit(f"ERROR: {error}")
-    if target == "duckdb" and not arguments.database.exists():
-        sys.exit(f"ERROR: There is no {arguments.database}. `make sync` makes it.")
-    if target == "duckdb" and arguments.unless_fresh and is_fresh(arguments.database):
+    if arguments.unless_fresh and fresh:
         print(f"==> The models in {arguments.database.name} are as new as the last sync")
         return
     # dbt reads its settings as it is imported.
@@ -52,6 +62,8 @@ def main() -> None:
         write_docs(options)
     else:
         build(options, arguments.database.name if target == "duckdb" else target)
+        if target == "duckdb":
+            mark_as_built(arguments.database)
 
 
 def synced() -> Path:
@@ -62,44 +74,68 @@ def synced() -> Path:
 def where(address: str, database: Path) -> tuple[str, Mapping[str, str]]:
     """Tell dbt's target for a warehouse, and what its profile reads from the environment.
 
-    :param address: ``duckdb``, ``postgresql://…``, ``snowflake`` or ``bigquery``; no password stands in it
-    :raises ValueError: if it is none of them
+    :param address: ``duckdb``, ``postgresql://…``, ``snowflake``, ``bigquery`` or ``motherduck``
+    :raises WarehouseError: if it is none of them, holds a password, or the environment lacks what it needs
     """
     quiet = {"DO_NOT_TRACK": "1", "DBT_SEND_ANONYMOUS_USAGE_STATS": "False"}
-    if address == "duckdb":
-        return "duckdb", quiet | {"COMMONROOM_DUCKDB": str(database.absolute())}
-    if urlsplit(address).scheme in {"postgresql", "postgres"}:
-        from psycopg2.extensions import parse_dsn  # noqa: PLC0415  # of dbt-postgres
+    warehouse = open_warehouse(address, database)
+    if isinstance(warehouse, Cloud):
+        return warehouse.kind, quiet
+    if isinstance(warehouse, ByWayOfDuckDB):
+        return "postgres", quiet | warehouse.postgres.environment()
+    return "duckdb", quiet | {"COMMONROOM_DUCKDB": str(database.absolute())}
 
-        names = {"host": "PGHOST", "port": "PGPORT", "user": "PGUSER", "dbname": "PGDATABASE"}
-        told = parse_dsn(address)
-        if told.get("password"):
-            raise ValueError(
-                "The address holds a password. Leave it out, and set PGPASSWORD, or write it into ~/.pgpass."
-            )
-        return "postgres", quiet | {variable: told[name] for name, variable in names.items() if told.get(name)}
-    if address in CLOUDS:
-        return address, quiet
-    # Not the address itself: it may hold a password.
-    raise ValueError(
-        f"The models are for TO=duckdb, postgresql://user@host:port/database, {', '.join(sorted(CLOUDS))}."
-    )
+
+@contextmanager
+def opened(database: Path, *, read_only: bool = True) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open a DuckDB file.
+
+    :raises WarehouseError: if there is none, or another process writes to it
+    """
+    import duckdb  # noqa: PLC0415  # of dbt-duckdb
+
+    if not database.exists():
+        raise WarehouseError(f"There is no {database}. `make sync` makes it.")
+    try:
+        connection = duckdb.connect(str(database), read_only=read_only)
+    except duckdb.Error as error:
+        reason = str(error).splitlines()[0]
+        advice = (
+            "Another process has it open, such as a sync; wait for its end."
+            if "lock" in reason
+            else "If it is none of DuckDB's, move it away; `make sync` makes another one."
+        )
+        raise WarehouseError(f"{database} can't be opened. {advice} DuckDB says: {reason}") from error
+    with connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        yield connection
 
 
 def is_fresh(database: Path) -> bool:
-    """Tell whether the models were built after the last sync."""
+    """Tell whether the models were built, without a failure, after the last sync.
+
+    :raises WarehouseError: if the file can't be opened
+    """
     import duckdb  # noqa: PLC0415  # of dbt-duckdb
 
-    with duckdb.connect(str(database), read_only=True) as connection:
-        connection.execute("SET TimeZone = 'UTC'")
+    with opened(database) as connection:
         try:
-            loaded, built = connection.execute(
+            ((loaded, built),) = connection.execute(
                 "SELECT (SELECT max(last_updated) FROM commonroom._airbyte_state)::TIMESTAMPTZ, "
-                "(SELECT max(built_at) FROM analytics.sync_status)::TIMESTAMPTZ"
-            ).fetchone() or (None, None)
+                f"(SELECT max(built_at) FROM {MARTS}.sync_status)::TIMESTAMPTZ"
+            ).fetchall()
+            ((comment,),) = connection.execute(
+                "SELECT comment FROM duckdb_tables() WHERE table_name = 'sync_status' AND schema_name = ?", [MARTS]
+            ).fetchall()
         except duckdb.CatalogException:
             return False
-    return bool(loaded and built and loaded <= built)
+    return bool(loaded and built and loaded <= built and comment == BUILT)
+
+
+def mark_as_built(database: Path) -> None:
+    """Note in the file that all was built; the next build takes the note away, as it makes the table anew."""
+    with opened(database, read_only=False) as connection:
+        connection.execute(f"COMMENT ON TABLE {MARTS}.sync_status IS '{BUILT}'")
 
 
 def build(options: list[str], name: str) -> None:
@@ -109,11 +145,11 @@ def build(options: list[str], name: str) -> None:
     print(f"==> Building dbt's models in {name}", flush=True)
     progress = Progress()
     result = dbtRunner(callbacks=[progress]).invoke(["--log-level", "none", "build", *options])
+    if result.exception and not progress.outcomes:
+        sys.exit(f"ERROR: dbt built nothing: {result.exception}")
     print(f"==> {progress}", flush=True)
     if not result.success:
-        if result.exception:
-            print(result.exception)
-        sys.exit(1)
+        sys.exit(f"ERROR: {result.exception}" if result.exception else 1)
 
 
 def write_docs(options: list[str]) -> None:
@@ -149,7 +185,13 @@ class Progress:
         if node.resource_type in {"model", "snapshot"} and status == "success":
             print(f"    {node.node_name} ({result.execution_time:.1f} s)", flush=True)
         elif status not in {"success", "pass", "skipped"}:
-            message = " ".join(str(result.message or "").split())
+            lines = [line.strip() for line in str(result.message or "").strip().splitlines()]
+            # The first line names the model, if there are more; what is the same for all models is told once.
+            message = " ".join(lines)
+            reason = " ".join(lines[1:2]) or message
+            if status == "error" and reason in self._warned:
+                message = "The same."
+            self._warned.add(reason)
             print(f"    {status.upper()}: {node.node_name}. {message}", flush=True)
 
     def __str__(self) -> str:

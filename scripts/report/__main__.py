@@ -17,9 +17,10 @@ import duckdb
 import jinja2
 import vl_convert
 
-from scripts.models import synced
+from scripts.models import MARTS, opened, synced
 from scripts.report import charts
 from scripts.report.figures import ACCOUNTS, DAYS, SEGMENTS, WEEKS, Figures, problems, read_figures
+from scripts.warehouses.tables import WarehouseError
 
 DRAW = """
 for (const place of document.querySelectorAll("[data-chart]")) {
@@ -36,21 +37,21 @@ def main() -> None:
     """Read the figures, write the page, and open it if that is wished."""
     parser = argparse.ArgumentParser(prog="python -m scripts.report", description=__doc__)
     parser.add_argument("--database", type=Path, default=synced(), help="the DuckDB file (default: %(default)s)")
-    parser.add_argument("--schema", default="analytics", help="the schema that it built in (default: %(default)s)")
+    parser.add_argument("--schema", default=MARTS, help="the schema that it built in (default: %(default)s)")
     parser.add_argument("--output", type=Path, help="the page (default: beside the database)")
     parser.add_argument("--open", action="store_true", help="open it in the browser")
     arguments = parser.parse_args()
     output: Path = arguments.output or arguments.database.with_suffix(".html")
-    if not arguments.database.exists():
-        sys.exit(f"There is no {arguments.database}. `make sync` makes it.")
-    with duckdb.connect(str(arguments.database), read_only=True) as connection:
-        try:
+    try:
+        with opened(arguments.database) as connection:
             figures = read_figures(connection, arguments.schema)
-        except (duckdb.CatalogException, duckdb.BinderException) as error:
-            sys.exit(
-                f"{arguments.database} has no tables of dbt in the schema {arguments.schema}, or older ones: "
-                f"{str(error).splitlines()[0]}\n`make build` makes them."
-            )
+    except WarehouseError as error:
+        sys.exit(f"ERROR: {error}")
+    except (duckdb.CatalogException, duckdb.BinderException) as error:
+        sys.exit(
+            f"ERROR: {arguments.database} has no tables of dbt in the schema {arguments.schema}, or older ones: "
+            f"{str(error).splitlines()[0]}\n`make build` makes them."
+        )
     output.write_text(page(figures, now=datetime.now(UTC)), encoding="utf-8")
     for problem in problems(figures):
         print(f"    {problem}")
@@ -68,7 +69,14 @@ def page(figures: Figures, *, now: datetime) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "day": day, "minute": minute, "age": age, "sparkline": sparkline}
+    environment.filters |= {
+        "number": number,
+        "day": day,
+        "minute": minute,
+        "age": age,
+        "sparkline": sparkline,
+        "link": link,
+    }
     return environment.get_template("page.html.j2").render(
         figures=figures,
         problems=problems(figures),
@@ -88,6 +96,11 @@ def page(figures: Figures, *, now: datetime) -> str:
 def _script(chart: dict[str, Any]) -> str:
     """Write JSON that can stand in a script element, whatever the texts in it."""
     return json.dumps(chart, ensure_ascii=False).replace("<", "\\u003c")
+
+
+def link(address: str | None) -> str | None:
+    """Return an address that a page may link to; None of one that a browser would run, such as `javascript:`."""
+    return address if address and address.lower().startswith(("https://", "http://")) else None
 
 
 def number(value: float | None) -> str:

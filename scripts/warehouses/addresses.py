@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from scripts.warehouses.postgres import Postgres
 from scripts.warehouses.tables import SCHEMA, WarehouseError
@@ -169,7 +168,7 @@ def open_warehouse(address: str, database: Path, environment: Mapping[str, str] 
     """
     if address == "duckdb":
         return DuckDB(database)
-    if urlsplit(address).scheme in {"postgresql", "postgres"}:
+    if Postgres.takes(address):
         return ByWayOfDuckDB(database, Postgres(address, drop_views=environment.get("DROP_VIEWS") == "1"))
     if address not in CACHES:
         # Not the address itself: it may hold a password.

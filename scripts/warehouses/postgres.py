@@ -16,10 +16,14 @@ import duckdb
 import psycopg
 from psycopg import errors
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import Conninfo
 
 from scripts.warehouses.tables import LOADED_AT, SCHEMA, Span, Tell, WarehouseError, name_of, quoted
 
 _BATCH = 5_000
+# What libpq takes as an address, letter by letter.
+_SCHEMES = ("postgresql://", "postgres://")
+_SECRETS = ("password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key")
 # By DuckDB's type, as PyAirbyte makes it; any other is text.
 _TYPES = {
     "BIGINT": "bigint",
@@ -57,22 +61,64 @@ class Postgres:
     :param url: ``postgresql://user@host:port/database``, with the parameters of libpq; without a password, which libpq
         takes from ``PGPASSWORD`` or its password file
     :param drop_views: drop the views that use a column whose type has changed
-    :raises WarehouseError: if the address can't be read, or holds a password
+    :raises WarehouseError: if the address can't be read, or holds a password or another secret
     """
 
     def __init__(self, url: str, *, drop_views: bool = False) -> None:
         try:
-            options = conninfo_to_dict(url)
+            self._options = conninfo_to_dict(url)
         except psycopg.Error:
             # Not the error itself: it may quote a part of a password.
             raise WarehouseError("The address can't be read. It is postgresql://user@host:port/database.") from None
-        if options.get("password"):
+        if told := [name for name in _SECRETS if self._options.get(name)]:
+            where = (
+                "set PGPASSWORD, or write it into ~/.pgpass"
+                if "password" in told
+                else f"write {' and '.join(told)} into ~/.pg_service.conf, and name the entry in PGSERVICE"
+            )
             raise WarehouseError(
                 "The address holds a password, which other users of this machine see in the list of processes. Leave "
-                "it out of the address, and set PGPASSWORD, or write it into ~/.pgpass."
+                f"it out of the address, and {where}."
             )
         self.url = url
         self._drop_views = drop_views
+
+    @staticmethod
+    def takes(address: str) -> bool:
+        """Tell whether an address is one of PostgreSQL."""
+        return address.startswith(_SCHEMES)
+
+    def environment(self) -> dict[str, str]:
+        """Return libpq's variables that say what the address does, `sslmode` too, for a program that takes no address.
+
+        `PGHOST`, `PGPORT`, `PGUSER` and `PGDATABASE` are always there, as libpq itself would fill them in; an empty
+        `PGHOST` is the local socket.
+
+        :raises WarehouseError: if the address names a service, which holds the others
+        """
+        if self._options.get("service"):
+            raise WarehouseError(
+                "The address names a service, which this command can't look into. Set PGSERVICE, and leave it out of "
+                "the address: TO=postgresql://."
+            )
+        found = {}
+        for option in Conninfo.get_defaults():
+            name, variable = option.keyword.decode(), (option.envvar or b"").decode()
+            value = self._options.get(name)
+            if value is None and name in {"host", "port", "user", "dbname"}:
+                value = (option.val or b"").decode()
+            if variable and value is not None:
+                found[variable] = str(value)
+        found["PGDATABASE"] = found["PGDATABASE"] or found["PGUSER"]
+        return found
+
+    def reach(self) -> None:
+        """Connect.
+
+        :raises WarehouseError: if that fails
+        """
+        with _transaction(self.url):
+            pass
 
     def check(self) -> None:
         """Connect, and make the schema unless it is there.
