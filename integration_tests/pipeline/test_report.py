@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import re
 import shutil
 import subprocess
 from collections import Counter
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -155,6 +156,90 @@ def test_given_markup_in_the_texts_of_records_when_reported_then_it_stays_text(d
     assert found.count("</script>") == 4
     assert "&lt;/script&gt;&lt;img" in found
     assert {row["source"] for row in chart(found, "sources")} == {evil}
+
+
+def test_given_an_address_that_a_browser_would_run_when_reported_then_it_is_no_link(
+    database: Path, tmp_path: Path
+) -> None:
+    copy = changed(database, tmp_path, ("UPDATE analytics.dim_organizations SET url = 'JavaScript:alert(1)'", []))
+
+    found = report(copy, tmp_path / "page.html")
+
+    assert "alert(1)" not in found
+    assert "<a href" not in found[: found.rindex('<script type="module">')]
+
+
+def test_given_a_week_that_is_not_over_when_reported_then_the_trend_is_of_whole_weeks(page: str, truth: Truth) -> None:
+    weekly = truth.weekly()
+    last = max(date.fromisoformat(week) for _, week in weekly)
+    names = {row["id"]: row["name"] for row in truth.workspace.records("organizations")}
+    whole = {
+        (names[account], row["trend_4_weeks"], row["activities_4_weeks_before"], row["activities_4_weeks"])
+        for (account, week), row in weekly.items()
+        if week == (last - timedelta(weeks=1)).isoformat()
+    }
+    told = re.findall(
+        r'<td class="name">.*?<bdi>(.*?)</bdi>.*?class="trend ([a-z]+)".*?[(]([0-9,]+) → ([0-9,]+)[)]', page, re.DOTALL
+    )
+    assert len(told) == 15
+    assert {(html.unescape(name), trend, int(before), int(now)) for name, trend, before, now in told} <= whole
+
+
+def test_given_an_activity_in_the_future_when_reported_then_the_last_days_are_still_those_before_now(
+    database: Path, page: str, tmp_path: Path
+) -> None:
+    copy = changed(
+        database,
+        tmp_path,
+        (
+            "INSERT INTO analytics.fct_activities SELECT * REPLACE ('a_1f' AS activity_id, TIMESTAMP '9999-12-31' AS "
+            "activity_time, DATE '9999-12-27' AS activity_week) FROM analytics.fct_activities LIMIT 1",
+            [],
+        ),
+    )
+
+    found = report(copy, tmp_path / "page.html")
+
+    assert chart(found, "sources") == chart(page, "sources")
+    tile = r"<b>[0-9,]+</b><span>activities in 90 days"
+    assert re.findall(tile, found) == re.findall(tile, page)
+    assert "1 activities are dated in the future" in found
+
+
+@pytest.mark.parametrize("command", ["scripts.report", "scripts.models"])
+def test_given_a_file_that_is_not_duckdbs_when_used_then_it_says_so(tmp_path: Path, command: str) -> None:
+    database = tmp_path / "workspace.duckdb"
+    database.write_text("something else, and long enough to be read as the head of a file" * 100)
+
+    process = subprocess.run(
+        [DBT / "python", "-m", command, "--database", database], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+    assert process.returncode == 1
+    assert process.stderr.startswith("ERROR: ")
+    assert "move it away" in process.stderr
+    assert "Traceback" not in process.stderr
+
+
+def test_given_a_build_that_failed_when_a_report_is_wanted_then_the_models_are_not_as_new_as_the_sync(
+    database: Path, tmp_path: Path
+) -> None:
+    def fresh(database: Path) -> bool:
+        words = "import pathlib, sys; from scripts.models import is_fresh; print(is_fresh(pathlib.Path(sys.argv[1])))"
+        return run([DBT / "python", "-c", words, database]).strip() == "True"
+
+    assert fresh(database)
+    copy = changed(database, tmp_path, ("DELETE FROM commonroom.contacts WHERE id > 'c_2'", []))
+    process = subprocess.run(
+        [DBT / "python", "-m", "scripts.models", "--database", copy],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert process.returncode == 1
+    assert not fresh(copy)
 
 
 def test_given_a_file_without_models_when_reported_then_it_says_what_to_do(tmp_path: Path) -> None:

@@ -35,12 +35,14 @@ class Figures:
 
 
 # Activities tell when "now" is: the last one of a workspace that is synced regularly is of the day of the sync, and one
-# that isn't still has 90 days to show.
+# that isn't still has 90 days to show. One that is said to be in the future doesn't count for that.
+BOUNDS = "SELECT max(activity_time) AS last_activity FROM {marts}.fct_activities WHERE activity_time <= {now}"
+NOW = "(now() AT TIME ZONE 'UTC')"
 SUMMARY = """
-    WITH bounds AS (SELECT max(activity_time) AS last_activity FROM {marts}.fct_activities),
+    WITH bounds AS ({bounds}),
     recent AS (
         SELECT activities.* FROM {marts}.fct_activities AS activities, bounds
-        WHERE activity_time > last_activity - INTERVAL {days} DAY
+        WHERE activity_time > last_activity - INTERVAL {days} DAY AND activity_time <= last_activity
     )
     SELECT
         coalesce((SELECT max(community_name) FROM {staging}.stg_commonroom__api_token_status), '') AS workspace,
@@ -55,6 +57,7 @@ SUMMARY = """
             AS contacts_without_activity,
         (SELECT count(*) FROM {marts}.dim_organizations) AS organizations,
         (SELECT count(*) FROM {marts}.fct_activities) AS activities,
+        (SELECT count(*) FROM {marts}.fct_activities WHERE activity_time > {now}) AS future_activities,
         (SELECT count(*) FROM recent) AS recent_activities,
         (SELECT count(DISTINCT contact_id) FROM recent) AS recent_contacts,
         (
@@ -65,7 +68,7 @@ SUMMARY = """
 """
 
 ACCOUNTS_BY_ACTIVITY = """
-    WITH bounds AS (SELECT max(activity_time) AS last_activity FROM {marts}.fct_activities),
+    WITH bounds AS ({bounds}),
     recent AS (
         SELECT
             organization_id,
@@ -75,13 +78,16 @@ ACCOUNTS_BY_ACTIVITY = """
         FROM {marts}.fct_activities
         JOIN {marts}.bridge_contact_organization USING (contact_id)
         CROSS JOIN bounds
-        WHERE activity_time > last_activity - INTERVAL {days} DAY
+        WHERE activity_time > last_activity - INTERVAL {days} DAY AND activity_time <= last_activity
         GROUP BY organization_id
     ),
     ranked AS (SELECT * FROM recent ORDER BY activities DESC, active_contacts DESC, organization_id LIMIT {accounts}),
+    -- A week that isn't over would make every account look as if it cooled down.
     latest AS (
         SELECT * FROM {marts}.account_engagement_weekly
-        QUALIFY row_number() OVER (PARTITION BY organization_id ORDER BY week_start DESC) = 1
+        QUALIFY row_number() OVER (
+            PARTITION BY organization_id ORDER BY is_complete_week DESC, week_start DESC
+        ) = 1
     ),
     weeks AS (
         SELECT organization_id, list(activities ORDER BY week_start) AS weekly
@@ -117,7 +123,9 @@ BY_SOURCE = """
         coalesce(provider_service, 'unknown') AS source,
         count(*) AS activities
     FROM {marts}.fct_activities
-    WHERE activity_week > (SELECT max(activity_week) - INTERVAL {weeks} WEEK FROM {marts}.fct_activities)
+    CROSS JOIN ({bounds})
+    WHERE
+        activity_week > date_trunc('week', last_activity) - INTERVAL {weeks} WEEK AND activity_time <= last_activity
     GROUP BY ALL
     ORDER BY ALL
 """
@@ -182,6 +190,8 @@ def read_figures(connection: duckdb.DuckDBPyConnection, schema: str) -> Figures:
 
     def rows(query: str) -> list[Row]:
         text = query.format(
+            bounds=BOUNDS.format(marts=schema, now=NOW),
+            now=NOW,
             marts=schema,
             staging=f"{schema}_staging",
             days=DAYS,
@@ -215,6 +225,8 @@ def problems(figures: Figures) -> list[str]:
     behind = [row["stream"] for row in figures.streams if (row["hours_behind_newest"] or 0) > STALE_AFTER_HOURS]
     if behind:
         found.append(f"Older than the rest, because the last sync didn't bring them: {', '.join(behind)}.")
+    if summary["future_activities"]:
+        found.append(f"{summary['future_activities']:,} activities are dated in the future, and aren't counted as recent.")
     short = [row for row in figures.segments if not row["is_complete"]]
     if short:
         found.append(
