@@ -129,12 +129,28 @@
 {% endmacro %}
 
 
-{# The table of a stream, or none, with a warning, if there is none. #}
+{# The table of a stream, or none, with a warning, if there is none. If there is none of any stream, that is an error. #}
 {% macro table_of(stream, source_relation) %}
   {% set table = adapter.get_relation(
     database=source_relation.database, schema=source_relation.schema, identifier=source_relation.identifier
   ) %}
   {% if table is none %}
+    {% set tables = [] %}
+    {% for other in commonroom.streams() %}
+      {% if adapter.get_relation(
+        database=source_relation.database, schema=source_relation.schema,
+        identifier=var('commonroom_table_prefix') ~ other
+      ) is not none %}
+        {% do tables.append(other) %}
+      {% endif %}
+    {% endfor %}
+    {% if not tables %}
+      {% do exceptions.raise_compiler_error(
+        "None of the connector's tables is in the schema " ~ source_relation.schema ~ " of the database "
+        ~ source_relation.database ~ ". Has a sync loaded this database? If they are elsewhere, name their place in "
+        ~ "the variables commonroom_schema, commonroom_database, and commonroom_table_prefix."
+      ) %}
+    {% endif %}
     {% do exceptions.warn(
       "There is no table " ~ source_relation ~ ", so that the models have no " ~ stream ~ ". Select the stream in the "
       ~ "connection, or name its schema in the variable commonroom_schema."

@@ -1,8 +1,10 @@
 {#
   Of what a history holds as there, no larger share is missing than `commonroom_max_vanished_share` allows. A sync that
-  went wrong looks like a large deletion, and would be written into the history as one.
+  went wrong, or a stream that isn't selected any more, looks like a large deletion, and would be written into the
+  history as one. `never_empty` says that there is always something, so that nothing at all is no clean-up, however
+  little there was.
 #}
-{% test not_vanished(model, history, key) %}
+{% test not_vanished(model, history, key, never_empty=false) %}
 {% set schema = commonroom.schema_of_snapshots(model) %}
 {% set relation = none %}
 {% if execute and var('commonroom_spelling') == 'look' %}
@@ -29,6 +31,8 @@ select
     vanished
 from counted
 -- A few records say nothing of a share.
-where vanished > 10 and vanished > {{ var('commonroom_max_vanished_share') }} * formerly_there
+where
+    vanished > {{ var('commonroom_max_vanished_share') }} * formerly_there
+    and (vanished > 10{% if never_empty %} or vanished = formerly_there{% endif %})
 {% endif %}
 {% endtest %}
