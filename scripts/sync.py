@@ -67,7 +67,35 @@ def main() -> None:
             print(
                 f"==> Syncing the sandbox at {config['api_url']}; {SECRETS.relative_to(ROOT)} would be a real workspace"
             )
-        sync(arguments.connector.absolute(), config, warehouse)
+        with explained(warehouse):
+            sync(arguments.connector.absolute(), config, warehouse)
+
+
+@contextlib.contextmanager
+def explained(warehouse: Warehouse) -> Iterator[None]:
+    """If the sync fails, end this program with the reason, and with what the tables hold then."""
+    import airbyte as ab  # noqa: PLC0415  # takes seconds, and reads the environment set above
+    from airbyte.shared.sql_processor import SQLRuntimeError  # noqa: PLC0415
+    from sqlalchemy.exc import DBAPIError  # noqa: PLC0415  # PyAirbyte's
+
+    held = f"A table that wasn't loaded holds what it held before, in {warehouse.name}."
+    try:
+        yield
+    except ab.exceptions.AirbyteConnectorCheckFailedError as error:
+        reason = (error.context or {}).get("failure_reason") or error.log_text or error.get_message()
+        sys.exit(f"ERROR: The check of the configuration failed: {reason}")
+    except ab.exceptions.AirbyteConnectorFailedError as error:
+        log = f" The connector's log is {error.log_file}." if error.log_file else ""
+        sys.exit(f"ERROR: The sync failed, for the reasons above. {held}{log}")
+    except DBAPIError as error:
+        reason = str(error.orig).strip().splitlines()[0]
+        if "lock" in reason:
+            sys.exit(f"ERROR: Another process has the file open, such as a sync; wait for its end. {reason}")
+        sys.exit(f"ERROR: The warehouse refused what was read: {reason}. {held}")
+    except SQLRuntimeError as error:
+        # It quotes the whole statement, too.
+        reason = next((line.strip() for line in str(error).splitlines() if "Error: " in line), "see PyAirbyte's log")
+        sys.exit(f"ERROR: The warehouse refused what was read: {reason}. {held}")
 
 
 @contextlib.contextmanager
@@ -161,7 +189,8 @@ def _load(source: Any, cache: Any, streams: list[str], progress: Progress) -> di
     """
     full = [stream for stream in streams if stream not in INCREMENTAL]
     loaded = source.read(cache=cache, streams=full, write_strategy="replace", force_full_refresh=True)
-    _empty(cache, [stream for stream in full if not progress.records[stream]])
+    # Only those of which the connector said so.
+    _empty(cache, [stream for stream in full if progress.records.get(stream) == 0])
     datasets = {stream: loaded[stream] for stream in full}
     if incremental := [stream for stream in streams if stream in INCREMENTAL]:
         merged = source.read(cache=cache, streams=incremental, write_strategy="merge")

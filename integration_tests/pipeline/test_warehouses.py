@@ -429,6 +429,74 @@ def test_given_a_warehouse_that_cannot_be_had_when_synced_then_the_first_line_sa
     assert ended.stdout == b""
 
 
+def test_given_a_list_that_is_not_complete_when_synced_then_no_table_changes_and_the_last_line_says_why(
+    duckdb_syncs: Syncing, serve: Serve, small: Workspace
+) -> None:
+    api = Api(small)
+    duckdb_syncs.point_to(serve(api))
+    duckdb_syncs.sync()
+    before = duckdb_syncs.held()
+    api.withheld = {"/v2/contacts": 0.9}
+
+    ended = duckdb_syncs.run()
+
+    assert ended.returncode == 1
+    assert "ERROR: contacts: the API counted" in ended.stdout.decode()
+    assert "ERROR: The sync failed, for the reasons above." in ended.stderr.decode()
+    assert "Traceback" not in ended.stderr.decode()
+    assert duckdb_syncs.held() == before
+
+
+def test_given_a_token_that_is_refused_when_synced_then_the_error_says_so(
+    duckdb_syncs: Syncing, serve: Serve, small: Workspace
+) -> None:
+    api = Api(small)
+    duckdb_syncs.point_to(serve(api))
+    api.token = "another"
+
+    ended = duckdb_syncs.run()
+
+    assert ended.returncode == 1
+    assert "ERROR: The check of the configuration failed: " in ended.stderr.decode()
+    assert "token" in ended.stderr.decode()
+    assert "Traceback" not in ended.stderr.decode()
+
+
+def test_given_a_number_that_the_warehouse_cannot_hold_when_synced_then_the_error_names_it(
+    duckdb_syncs: Syncing, serve: Serve, small: Workspace
+) -> None:
+    replace_all(small, "custom_fields", [definition(1, "Large", "number")])
+    replace_all(small, "contacts", [contact(1, cf_1=1.5e308)])
+    duckdb_syncs.point_to(serve(Api(small)))
+
+    ended = duckdb_syncs.run()
+
+    assert ended.returncode == 1
+    assert "ERROR: The warehouse refused what was read: " in ended.stderr.decode()
+    assert "1.5e308" in ended.stderr.decode()
+    assert "Traceback" not in ended.stderr.decode()
+
+
+def test_given_a_file_that_another_sync_has_open_when_synced_then_the_error_says_so(
+    duckdb_syncs: Syncing, serve: Serve, small: Workspace
+) -> None:
+    duckdb_syncs.point_to(serve(Api(small)))
+    duckdb_syncs.sync()
+    database = duckdb_syncs.folder / "workspace.duckdb"
+    hold = "import duckdb, sys; held = duckdb.connect(sys.argv[1]); print(flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        [PYAIRBYTE, "-c", hold, database], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as holder:
+        assert holder.stdout
+        holder.stdout.readline()
+        ended = duckdb_syncs.run()
+        holder.communicate()
+
+    assert ended.returncode == 1
+    assert "ERROR: Another process has the file open" in ended.stderr.decode()
+    assert "Traceback" not in ended.stderr.decode()
+
+
 ACCEPTS = """
 import airbyte.caches, json
 from scripts.warehouses.addresses import CACHES
