@@ -120,10 +120,10 @@ def is_fresh(database: Path) -> bool:
 
     with opened(database) as connection:
         try:
-            ((loaded, built),) = connection.execute(
-                "SELECT (SELECT max(last_updated) FROM commonroom._airbyte_state)::TIMESTAMPTZ, "
-                f"(SELECT max(built_at) FROM {MARTS}.sync_status)::TIMESTAMPTZ"
+            ((loaded,),) = connection.execute(
+                "SELECT max(last_updated)::TIMESTAMPTZ FROM commonroom._airbyte_state"
             ).fetchall()
+            ((built,),) = connection.table(f"{MARTS}.sync_status").aggregate("max(built_at)::TIMESTAMPTZ").fetchall()
             ((comment,),) = connection.execute(
                 "SELECT comment FROM duckdb_tables() WHERE table_name = 'sync_status' AND schema_name = ?", [MARTS]
             ).fetchall()

@@ -76,7 +76,7 @@ def explained(warehouse: Warehouse) -> Iterator[None]:
     """If the sync fails, end this program with the reason, and with what the tables hold then."""
     import airbyte as ab  # noqa: PLC0415  # takes seconds, and reads the environment set above
     from airbyte.shared.sql_processor import SQLRuntimeError  # noqa: PLC0415
-    from sqlalchemy.exc import DBAPIError  # noqa: PLC0415  # PyAirbyte's
+    from sqlalchemy import exc  # noqa: PLC0415  # PyAirbyte's
 
     held = f"A table that wasn't loaded holds what it held before, in {warehouse.name}."
     try:
@@ -87,7 +87,7 @@ def explained(warehouse: Warehouse) -> Iterator[None]:
     except ab.exceptions.AirbyteConnectorFailedError as error:
         log = f" The connector's log is {error.log_file}." if error.log_file else ""
         sys.exit(f"ERROR: The sync failed, for the reasons above. {held}{log}")
-    except DBAPIError as error:
+    except exc.DBAPIError as error:
         reason = str(error.orig).strip().splitlines()[0]
         if "lock" in reason:
             sys.exit(f"ERROR: Another process has the file open, such as a sync; wait for its end. {reason}")

@@ -484,9 +484,7 @@ def test_given_a_file_that_another_sync_has_open_when_synced_then_the_error_says
     duckdb_syncs.sync()
     database = duckdb_syncs.folder / "workspace.duckdb"
     hold = "import duckdb, sys; held = duckdb.connect(sys.argv[1]); print(flush=True); sys.stdin.read()"
-    with subprocess.Popen(
-        [PYAIRBYTE, "-c", hold, database], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as holder:
+    with subprocess.Popen([PYAIRBYTE, "-c", hold, database], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         assert holder.stdout
         holder.stdout.readline()
         ended = duckdb_syncs.run()

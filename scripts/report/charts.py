@@ -134,7 +134,12 @@ def new_contacts(rows: list[Row]) -> dict[str, Any]:
 
 def _months() -> alt.Axis:
     return alt.Axis(
-        format="%b %Y", labelAngle=0, tickCount="month", labelOverlap="greedy", grid=False, labelSeparation=8,
+        format="%b %Y",
+        labelAngle=0,
+        tickCount="month",
+        labelOverlap="greedy",
+        grid=False,
+        labelSeparation=8,
         # A label at the end moves inwards, and isn't cut off.
         labelFlush=24,
     )

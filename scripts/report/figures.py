@@ -226,7 +226,7 @@ def problems(figures: Figures) -> list[str]:
     if behind:
         found.append(f"Older than the rest, because the last sync didn't bring them: {', '.join(behind)}.")
     if summary["future_activities"]:
-        found.append(f"{summary['future_activities']:,} activities are dated in the future, and aren't counted as recent.")
+        found.append(f"Dated in the future, and so not counted as recent: {summary['future_activities']:,} activities.")
     short = [row for row in figures.segments if not row["is_complete"]]
     if short:
         found.append(
