@@ -202,6 +202,24 @@ def test_given_an_activity_in_the_future_when_reported_then_the_last_days_are_st
     assert "Dated in the future, and so not counted as recent: 1 activities." in found
 
 
+def test_given_a_workspace_without_activities_when_reported_then_it_says_so_in_place_of_empty_plots(
+    database: Path, tmp_path: Path
+) -> None:
+    copy = changed(
+        database,
+        tmp_path,
+        ("DELETE FROM analytics.fct_activities", []),
+        ("DELETE FROM analytics.bridge_segment_members", []),
+        ("UPDATE analytics.dim_contacts SET first_activity_at = NULL, activities_count = 0", []),
+    )
+
+    found = report(copy, tmp_path / "page.html")
+
+    assert "There is no activity." in found
+    # Vega draws no plot of nothing.
+    assert re.findall('<div data-chart="(.*?)"', found) == []
+
+
 @pytest.mark.parametrize("command", ["scripts.report", "scripts.models"])
 def test_given_a_file_that_is_not_duckdbs_when_used_then_it_says_so(tmp_path: Path, command: str) -> None:
     database = tmp_path / "workspace.duckdb"
