@@ -528,5 +528,5 @@ def test_a_configuration_that_asks_for_less_personal_data_is_refused(
 def test_its_specification_has_only_what_it_honours(manifest: Path) -> None:
     options = yaml.safe_load(manifest.read_text())["spec"]["connection_specification"]["properties"]
 
-    assert not {"pii", "walk_from_both_ends"} & options.keys()
+    assert not {"audit_history", "pii", "walk_from_both_ends"} & options.keys()
     assert options["custom_field_columns"]["enum"] == ["id", "none"]

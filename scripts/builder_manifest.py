@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 MANIFEST = ROOT / "source_commonroom" / "manifest.yaml"
 # `pii` isn't offered, and a configuration that has another mode than keep is refused rather than ignored: the requester
 # of the manifest sees to that.
-NOT_HONOURED = ("pii", "walk_from_both_ends")
+NOT_HONOURED = ("audit_history", "pii", "walk_from_both_ends")
 # What stays of an option that stock parts honour in part.
 IN_PART: dict[str, dict[str, Any]] = {
     "custom_field_columns": {

@@ -23,6 +23,7 @@ _ADVICE = {
     "start_date": "Enter a time in UTC, such as 2024-01-01T00:00:00Z, or leave it empty for the whole history.",
     "end_date": "Enter a time in UTC, such as 2025-01-01T00:00:00Z, or leave it empty to read up to now.",
     "lookback_window_days": "Enter a whole number of days from 0 to 365.",
+    "audit_history": "Enter true or false.",
     "custom_field_columns": "Choose label, id or none.",
     "segment_ids": "List ids of segments, such as s_12, each once.",
     "pii": 'Enter {"mode": "keep"}, {"mode": "hash", "salt": "…"} or {"mode": "drop"}.',

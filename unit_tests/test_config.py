@@ -94,6 +94,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"requests_per_second": float("-inf")}, "requests_per_second is too small"),
     ({"lookback_window_days": float("nan")}, "lookback_window_days isn't a whole number"),
     ({"walk_from_both_ends": "yes"}, "walk_from_both_ends isn't true or false"),
+    ({"audit_history": "no"}, "audit_history isn't true or false. Enter true or false."),
     ({"api_url": 5}, "api_url isn't a text"),
     ({"api_url": "http://api.commonroom.io/community"}, f"api_url {UNSAFE}. Use https"),
     ({"api_url": "http://127.0.0.1.evil.example/x"}, f"api_url {UNSAFE}"),

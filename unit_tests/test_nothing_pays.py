@@ -236,12 +236,12 @@ def test_given_cursors_by_offset_and_changes_around_a_refused_one_then_none_is_s
 def test_given_a_deletion_where_two_windows_meet_then_neither_is_read_again(read: Read) -> None:
     rows = apart(timedelta(seconds=80), 30_000)
     first = Api(Workspace.of(activities=rows))
-    read(first, "activities", start_date=START)
+    read(first, "activities", start_date=START, lookback_window_days=0)
     meet = {iso(seam) for seam in seams(first)}
     (gone, *_) = [row["id"] for row in rows if row["activityTime"] in meet]
     api = At(Workspace.of(activities=rows), {150: lambda workspace: workspace.delete("activities", gone)})
 
-    output = read(api, "activities", start_date=START)
+    output = read(api, "activities", start_date=START, lookback_window_days=0)
 
     assert max(Counter(ids(output)).values()) == 1
     assert not any("searched for" in text for text in output.warnings())

@@ -127,10 +127,10 @@ def set_back(clock: FrozenDateTimeFactory, time: datetime) -> None:
     forget_budgets()
 
 
-def test_given_a_complete_sync_when_read_then_its_state_is_of_two_keys(read: Read) -> None:
+def test_given_a_complete_sync_when_read_then_its_state_is_of_three_keys(read: Read) -> None:
     output = read(Api(recent(100, days=20)), "activities", start_date=START)
 
-    assert set(content(output)) == {"state_type", "slices"}
+    assert set(content(output)) == {"state_type", "slices", "ledger"}
 
 
 def test_given_a_window_that_fails_in_the_lookback_when_read_again_then_the_rest_of_it_is_not(

@@ -224,10 +224,9 @@ def test_given_an_api_that_is_down_from_the_beginning_when_read_then_it_ends_aft
     output = read(api, "activities", start_date=START)
 
     assert output.status("activities") == AirbyteStreamStatus.INCOMPLETE
-    assert len(api.log.of("/v2/activities")) <= 90
+    assert len(api.log.of("/v2/activities")) <= 120
     assert 560 < sum(waits) < 720
-    (error,) = output.errors("activities")
-    assert "503" in error.message
+    assert all("503" in error.message for error in output.errors("activities"))
 
 
 def test_given_an_outage_while_a_window_is_cut_when_read_again_then_what_came_is_not_read_again(read: Read) -> None:

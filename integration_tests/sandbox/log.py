@@ -49,6 +49,14 @@ class RequestLog:
         """List those that ask for pages: not for a count alone, with a page of one."""
         return [request for request in self.of(path) if request.params.get("limit") != "1"]
 
+    def counts(self, path: str) -> list[Request]:
+        """List those that ask for a count alone."""
+        return [
+            request
+            for request in self.of(path)
+            if request.params.get("limit") == "1" and "recordCount" in request.params.get("cols", "").split(",")
+        ]
+
     def statuses(self) -> list[int]:
         """List the statuses answered, in order."""
         return [request.status for request in list(self.requests)]

@@ -1,8 +1,9 @@
 """The cursor of activities: windows of equal size, and a state that keeps each window that is done."""
 
+import json
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,12 +16,14 @@ from airbyte_cdk.sources.streams.concurrent.partitions.partition import Partitio
 from airbyte_cdk.sources.types import Record, StreamSlice
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
+from source_commonroom.activities.audit import Audit, report, report_begun
 from source_commonroom.activities.coverage import Coverage, Span
 from source_commonroom.activities.cuts import unserved_message
+from source_commonroom.activities.ledger import Entry, Ledger, content_of, entries_of
 from source_commonroom.activities.planning import Planner
 from source_commonroom.activities.progress import Window
 from source_commonroom.activities.seams import Seams
-from source_commonroom.activities.state import IN_PROGRESS, LOOKBACK_FROM
+from source_commonroom.activities.state import AUDITED_TO, IN_PROGRESS, LEDGER, LOOKBACK_FROM
 from source_commonroom.activities.sums import ActivitiesMissingError, SpanTotal, Tally, compare, seams_of
 from source_commonroom.activities.timestamps import (
     CURSOR_FIELD,
@@ -42,6 +45,14 @@ logger = logging.getLogger("airbyte")
 _APART = 60
 # The extra field of a slice that names its window.
 _WINDOW = "window"
+# A state holds at most so many entries of the ledger; fewer, but for the last one, if it had more characters than this.
+_MOST_ENTRIES = 128
+_MOST_CHARACTERS = 12_000
+# What was read, and has no number in the ledger, is counted; but read again if it is no longer than this, in
+# milliseconds.
+_SHORT = 10_000
+# So close to a date, in seconds, that isn't asked for as such, a number of activities isn't noted.
+_AROUND_A_DATE = 3
 
 
 @dataclass(frozen=True)
@@ -51,11 +62,13 @@ class TimeRange:
     :param start: the first millisecond since 1970
     :param end: the last one; None for the time at which the sync begins
     :param lookback: how much before the last sync's end is read again
+    :param audits: whether what was read before that is compared with counts
     """
 
     start: int
     end: int | None
     lookback: timedelta
+    audits: bool = True
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> "TimeRange":
@@ -65,6 +78,7 @@ class TimeRange:
             start=parse_timestamp(start) if start else 0,
             end=parse_timestamp(end) if end else None,
             lookback=timedelta(days=config.get("lookback_window_days", 3)),
+            audits=config.get("audit_history", True),
         )
 
 
@@ -89,6 +103,10 @@ class WindowCursor(Cursor):
     is killed again and again gets there, and the next one reads what arrived late meanwhile. The
     CDK's form, one timestamp, is read as well. Pinned by unit_tests/test_progress.py.
 
+    Beside it ``ledger`` says how many activities were received of which span. A sync that begins with one compares
+    these numbers with the API's counts, beside the reading, and reads again what differs; see
+    :class:`~source_commonroom.activities.audit.Audit`. Pinned by unit_tests/test_audit.py.
+
     :param manager: holds the state of all streams
     :param workers: how many windows are read at once
     :param estimates: receives what the API counts
@@ -110,6 +128,7 @@ class WindowCursor(Cursor):
         self._messages = messages
         self._retriever = retriever
         self._stream_name = retriever.name
+        self._output_closed = output_closed
         self._lock = threading.Lock()
         self._start = time_range.start
         self._end: int | None = None
@@ -123,10 +142,14 @@ class WindowCursor(Cursor):
         self._warned_of_clock = False
         self._missing: list[Span] = []
         self._windows: dict[int, Window] = {}
+        self._batch = 1
+        """Identifies the windows that are planned together: what two of them that meet both receive is left out."""
+        self._audited: tuple[Ledger, Coverage] = Ledger(), Coverage()
+        """What earlier syncs read and is to be compared with counts: its numbers, and its spans."""
         self._seams = Seams()
         self._planner = Planner(retriever, self._slice_for, workers, estimates, output_closed)
         self._reader = WindowReader(
-            retriever, self._seams, self._slice_for, lambda: (self._start, self._planned_end), self._checkpoint
+            retriever, self._seams, self._slice_for, lambda: (self._start, self._planned_end), self._checkpoint_part
         )
 
     def _load_state(self, state: MutableMapping[str, Any]) -> None:
@@ -138,6 +161,9 @@ class WindowCursor(Cursor):
         since = state.get(LOOKBACK_FROM)
         self._lookback_from = parse_timestamp(since) if since else max((high for _, high in spans), default=None)
         self._was_in_progress = bool(state.get(IN_PROGRESS))
+        self._ledger = Ledger(entries_of(state.get(LEDGER, []))).within(self._done)
+        turn = state.get(AUDITED_TO)
+        self._audited_to = parse_timestamp(turn) if turn else None
 
     @property
     def state(self) -> MutableMapping[str, Any]:
@@ -153,6 +179,14 @@ class WindowCursor(Cursor):
             since = None
         if since is not None:
             state[LOOKBACK_FROM] = format_timestamp(since)
+        if self._audited_to is not None:
+            state[AUDITED_TO] = format_timestamp(self._audited_to)
+        ledger, most = self._ledger.within(self._done), _MOST_ENTRIES
+        while most and (entries := ledger.compact(self._done, most)):
+            state[LEDGER] = content_of(entries)
+            if len(json.dumps(state)) <= _MOST_CHARACTERS:
+                break
+            most //= 2
         return state
 
     def _in_progress(self) -> bool:
@@ -169,18 +203,31 @@ class WindowCursor(Cursor):
         return True
 
     def stream_slices(self) -> Iterable[StreamSlice]:
-        """Yield the windows that are still to be read, planned as they are asked for."""
-        for first, last in self._gaps():
-            met: set[int] = set()
+        """Yield the windows that are still to be read, planned as they are asked for.
+
+        Those of the history that differ from the API's counts come last.
+        """
+        yield from self._windows_of(self._gaps())
+        if self._time_range.audits and list(self._audited[1]):
+            differing = self._audit()
+            self._batch += 1
+            yield from self._windows_of(differing)
+        self._planner.report()
+
+    def _windows_of(self, gaps: Sequence[Span]) -> Iterator[StreamSlice]:
+        """Yield the windows of some gaps."""
+        met: set[int] = set()
+        outer = {first for first, _ in gaps} ^ {last for _, last in gaps}
+        for first, last in gaps:
             for window in self._planner.windows(first, last):
                 for edge in {window.low, window.high} - met:
-                    self._seams.expect(edge, 1 if edge in (first, last) else 2)
+                    self._seams.expect(edge, 1 if edge in outer else 2)
                     met.add(edge)
+                window.batch = self._batch
                 self._windows[window.number] = window
                 yield StreamSlice(
                     partition={}, cursor_slice=window.part.cursor_slice, extra_fields={_WINDOW: window.number}
                 )
-        self._planner.report()
 
     def _gaps(self) -> list[Span]:
         """Return the spans that are still to be read, each between the boundaries of what is done.
@@ -207,11 +254,99 @@ class WindowCursor(Cursor):
             if since is None:
                 self._lookback_from = end
             elif not self._was_in_progress or 0 < lookback < end - since:
-                self._done = self._done.until(since - lookback)
+                self._forget_from(since - lookback)
                 self._lookback_from = end
+            elif self._done.end is not None:
+                # What was read beyond it, by this machine's clock, isn't done.
+                self._forget_from(self._done.end)
             self._end = end
+            cut = (self._lookback_from or end) - lookback
+            self._take_history(self._ledger.edge_before(min(cut, end)))
             gaps = self._done.gaps(self._start, end) if self._start <= end else []
-        return [widen_to_seconds(low, high, self._start, end) for low, high in gaps]
+        gaps = [widen_to_seconds(low, high, self._start, end) for low, high in gaps]
+        for edge in self._edges(cut):
+            gaps = [part for gap in gaps for part in _cut_at(edge, gap)]
+        return gaps
+
+    def _edges(self, cut: int) -> Iterator[int]:
+        """Yield where windows should meet, so that their numbers are those of spans that a later sync can compare.
+
+        :param cut: from when on the next sync reads again
+        """
+        if self._start != floor_to_second(self._start):
+            yield self._start + _AROUND_A_DATE * SECOND
+        if self._time_range.lookback:
+            # A little earlier, because the API's clock may be behind this machine's.
+            yield cut - _APART * SECOND
+        if self._ends_before_now:
+            yield self._planned_end - _AROUND_A_DATE * SECOND
+
+    def _forget_from(self, timestamp: int) -> None:
+        """Take out of what is done what lies after a timestamp, and the entry in which it lies.
+
+        Called with the lock held.
+        """
+        edge = self._ledger.edge_before(timestamp)
+        self._done, self._ledger = self._done.until(edge), self._ledger.until(edge)
+
+    def _take_history(self, until: int) -> None:
+        """Note for the audit what earlier syncs read, and this one doesn't read again; called with the lock held."""
+        ledger = Ledger(one for one in self._ledger.until(until) if one.high > self._start)
+        spans = Coverage((max(low, self._start), high) for low, high in self._done.until(until))
+        for low, high in ledger.not_covered(spans) if self._time_range.audits else ():
+            if high - low <= _SHORT:
+                self._done, spans = self._done.without(low, high), spans.without(low, high)
+        self._audited = ledger, spans
+
+    def _audit(self) -> list[Span]:
+        """Compare what earlier syncs received with the API's counts, and return the spans that are read again.
+
+        They are taken out of what is done: so a sync that ends before they are read leaves them as gaps.
+        """
+        if not self._planner.counts:
+            logger.info(
+                "%s: the history before the lookback window isn't compared with the API's counts, because it doesn't "
+                "count now. The next sync compares it.",
+                self._stream_name,
+            )
+            return []
+        ledger, done = self._audited
+        audit = Audit(self._count)
+        self._begin_by_counting(audit, ledger, done)
+        if not audit.stopped:
+            audit.run(ledger.runs(done), self._audited_to)
+        spans = Coverage([*((one.entry.low, one.entry.high) for one in audit.differing), *audit.between])
+        with self._lock:
+            self._ledger.share(audit.shared)
+            for low, high in spans:
+                self._ledger.take_out(low, high)
+                self._done = self._done.without(low, high)
+            if not audit.stopped and not audit.uncounted:
+                self._audited_to = audit.reached
+            start, end = self._start, self._planned_end
+        report(self._stream_name, audit, spans, len(list(ledger)))
+        return [widen_to_seconds(low, high, start, end) for low, high in spans]
+
+    def _count(self, low: int, high: int) -> int:
+        """Return how many activities a span has now.
+
+        :raises RuntimeError: if the output is closed, so that the sync ends within the request under way
+        """
+        if self._output_closed():
+            raise RuntimeError("the output was closed before the history was compared")
+        return self._reader.count_of(_slice_of(low - bool(low), high))
+
+    def _begin_by_counting(self, audit: Audit, ledger: Ledger, done: Coverage) -> None:
+        """Count what was read and has no number in the ledger: all, if the state is of an earlier version."""
+        unknown = ledger.not_covered(done)
+        found = [entry for low, high in unknown if not audit.stopped for entry in audit.begin(low, high)]
+        for entry in found:
+            ledger.add(entry)
+        with self._lock:
+            for entry in found:
+                self._ledger.add(entry)
+        if found:
+            report_begun(self._stream_name, found)
 
     def pages(self, stream_slice: StreamSlice) -> Iterator[Rows]:
         """Yield the pages of a window; and if it is the last one, what the sum of the windows shows to be missing.
@@ -230,7 +365,7 @@ class WindowCursor(Cursor):
                 yield from self._compare(window.total, None if failed else window.tally())
             except AirbyteTracedException as error:
                 if not (failed or window.is_split):
-                    self._checkpoint((window.low, window.high))
+                    self._checkpoint(window)
                 if not (failed or window.unserved):
                     raise
                 # The stream's error is the one below.
@@ -268,6 +403,8 @@ class WindowCursor(Cursor):
                     # A millisecond more on each side, because spans that are one millisecond apart are one in a state.
                     wider = ((low - 1, high + 1) for low, high in window.unserved)
                     self._unserved = Coverage([*self._unserved, *wider])
+                    for entry in window.entries:
+                        self._note(entry)
                     self._checkpoint_spans(window.done)
 
     def _compare(self, whole: SpanTotal | None, tally: Tally | None) -> Iterator[Rows]:
@@ -279,8 +416,11 @@ class WindowCursor(Cursor):
         for run in whole.window_done(tally) if whole else ():
             assert whole  # noqa: S101  # for the type checker
             is_all = (run[0].low, run[-1].high) == (whole.low, whole.high)
+            shared: dict[int, int] = {}
             try:
-                yield from compare(self._stream_name, run, whole.records if is_all else None, self._reader)
+                yield from compare(self._stream_name, run, whole.records if is_all else None, self._reader, shared)
+                with self._lock:
+                    self._ledger.share(shared)
             except AirbyteTracedException as error:
                 failed = failed or error
                 spans = error.spans if isinstance(error, ActivitiesMissingError) else seams_of(run)
@@ -295,21 +435,39 @@ class WindowCursor(Cursor):
         """Mark a window as done, and emit the state."""
         stream_slice = partition.to_slice()
         assert isinstance(stream_slice, StreamSlice)  # noqa: S101  # stream_slices makes no others
-        window = self._windows.pop(stream_slice.extra_fields[_WINDOW])
-        self._checkpoint((window.low, window.high))
+        self._checkpoint(self._windows.pop(stream_slice.extra_fields[_WINDOW]))
 
     def ensure_at_least_one_state_emitted(self) -> None:
         """Emit the state at the end, whatever that was."""
         with self._lock:
             self._checkpoint_spans([])
 
-    def _checkpoint(self, span: Span) -> None:
+    def _checkpoint(self, window: Window) -> None:
+        """Mark a window as done, and emit the state."""
+        self._checkpoint_part((window.low, window.high), None if window.is_split else window.entry())
+
+    def _checkpoint_part(self, span: Span, entry: Entry | None) -> None:
         """Mark a span as done, and emit the state.
 
         The thread that closes a window does the same, so that states follow in order, each behind its pages.
+
+        :param entry: how many activities were received of it; None if that isn't known, or was noted before
         """
         with self._lock:
+            if entry is not None:
+                self._note(entry)
             self._checkpoint_spans([span])
+
+    def _note(self, entry: Entry) -> None:
+        """Add to the ledger what was received of a span; called with the lock held.
+
+        Unless the API may count another number once this sync's start or end isn't one any more, see
+        :meth:`_slice_for`. The next sync reads the span again then, which is a short one.
+        """
+        is_start = entry.low == self._start != floor_to_second(entry.low)
+        is_end = entry.high == self._planned_end and self._ends_before_now
+        if not ((is_start and entry.is_near_low) or (is_end and entry.is_near_high)):
+            self._ledger.add(entry)
 
     def _checkpoint_spans(self, spans: Iterable[Span]) -> None:
         """Mark spans as done, and emit the state; called with the lock held.
@@ -354,6 +512,17 @@ class WindowCursor(Cursor):
         start = floor_to_second(low) if low == self._start else low
         start -= bool(low)
         end = floor_to_second(high) + SECOND if high == self._planned_end and self._ends_before_now else high
-        return StreamSlice(
-            partition={}, cursor_slice={"startDate": format_timestamp(start), "endDate": format_timestamp(end)}
-        )
+        return _slice_of(start, end)
+
+
+def _slice_of(start: int, end: int) -> StreamSlice:
+    return StreamSlice(
+        partition={}, cursor_slice={"startDate": format_timestamp(start), "endDate": format_timestamp(end)}
+    )
+
+
+def _cut_at(timestamp: int, span: Span) -> Sequence[Span]:
+    """Return a span in two parts that meet at the second of a timestamp; or as it is if that isn't well within it."""
+    low, high = span
+    edge = floor_to_second(timestamp)
+    return [(low, edge), (edge, high)] if low + 2 * SECOND < edge < high - 2 * SECOND else [span]

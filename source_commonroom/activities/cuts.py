@@ -132,6 +132,7 @@ class Cut:
         else:
             self._failures, self._served = 0, True
             window.done.append((low, high))
+            window.entries.append(part.entry())
 
     def _read(self, part: Window) -> Iterator[Rows]:
         """Yield the pages of a part, without waiting long for any."""
@@ -151,10 +152,15 @@ class Cut:
         if part.counts and first is not None:
             part.records = part.expected = first.records
         for rows in walk.read_to_end(part.part, first):
-            part.track_page(rows, timestamps_of(rows))
+            timestamps = timestamps_of(rows)
+            part.track_page(rows, timestamps)
+            if rows:
+                part.note_edges(sorted(timestamps))
             self._known_timestamp = self._known_timestamp or part.reached
             yield self._drop_seen(rows)
         for rows in verify_window(self._counts, part):
+            # Their timestamps aren't looked at.
+            part.is_near_low = part.is_near_high = True
             yield self._drop_seen(rows)
 
     def _drop_seen(self, rows: Rows) -> Rows:
@@ -167,6 +173,8 @@ class Cut:
         reached = part.read_until()
         if reached is not None and part.since == part.complete_until and self._is_complete(part, *reached):
             part.complete_until = reached[0]
+            if part.expected is not None:
+                self._window.entries.append(part.entry_until(*reached))
         if part.complete_until > part.low:
             self._window.done.append((part.low, part.complete_until - 1))
         return part.complete_until

@@ -82,6 +82,11 @@ class Planner:
             self._stop_counting(refused)
             yield from self._by_pages(first, last)
 
+    @property
+    def counts(self) -> bool:
+        """Whether the API counts, as far as is known; counts of long spans may fail."""
+        return self._counts and not self._uncounted
+
     def report(self) -> None:
         """Say what couldn't be compared, once all is planned."""
         spans = ", ".join(f"{format_timestamp(low)} to {format_timestamp(high)}" for low, high in self._uncounted)

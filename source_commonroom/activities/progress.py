@@ -5,6 +5,7 @@ from array import array
 
 from airbyte_cdk.sources.types import StreamSlice
 
+from source_commonroom.activities.ledger import Entry
 from source_commonroom.activities.seams import Edges
 from source_commonroom.activities.sums import SpanTotal, Tally
 from source_commonroom.activities.timestamps import (
@@ -35,6 +36,15 @@ class Window:
     :param total: the total of the span that it is a part of
     """
 
+    counted_apart = False
+    """Whether the count and the first page are two answers."""
+    batch = 0
+    """Identifies the windows that are planned with it: what two of them that meet both receive is left out of one."""
+    is_near_low = False
+    """Whether it received an activity so near to its start that the window before it may receive it, too."""
+    is_near_high = False
+    """The same of its end, and the window after it."""
+
     def __init__(
         self,
         number: int,
@@ -55,8 +65,6 @@ class Window:
         self.edges = Edges(low, high)
         self.is_counted = counts
         """Whether the API counts windows, even if it didn't count this one before its first page."""
-        self.counted_apart = False
-        """Whether the count and the first page are two answers."""
         self.records: int | None = None
         """How many activities the API counted before the first page."""
         self.walks: list[Walk] = []
@@ -94,6 +102,8 @@ class Window:
         """Whether it couldn't be read as one."""
         self.done: list[tuple[int, int]] = []
         """If it is cut, the parts that have been read."""
+        self.entries: list[Entry] = []
+        """What was received of those parts."""
         self.unserved: list[tuple[int, int]] = []
         """The parts that the API can't serve."""
 
@@ -196,6 +206,40 @@ class Window:
         if any(timestamp_of(row) > self._overlap_ends for row in new):
             self._overlap = set()
         return new
+
+    def entry_until(self, high: int, after: int) -> Entry:
+        """Return what the last walk received up to a time.
+
+        :param after: how many activities it received since that time
+        """
+        return Entry(self.since, high, max(self.received_until(after), 0))
+
+    def note_edges(self, ordered: list[str]) -> None:
+        """Note whether a timestamp of a page lies near an edge.
+
+        :param ordered: those of the page, in their order
+        """
+        is_near_low, is_near_high = self.edges.near(ordered)
+        self.is_near_low = self.is_near_low or is_near_low
+        self.is_near_high = self.is_near_high or is_near_high
+
+    def entry(self) -> Entry:
+        """Return what was received of it, if it was read as a whole; or the API's count, if that is always lower."""
+        received, counts = self.tally().received, self.walks[0].counts
+        if len(self.walks) == 1 and counts and not (counts.rose or counts.fell):
+            # It doesn't count all that it returns.
+            received = min(received, counts.last)
+        return Entry(
+            self.low,
+            self.high,
+            received,
+            None,
+            self.batch,
+            self.left_out_low,
+            self.left_out_high,
+            self.is_near_low,
+            self.is_near_high,
+        )
 
     def tally(self) -> Tally:
         """Return what was received of it, in a few numbers."""

@@ -1,6 +1,7 @@
 """Seams: the times at which windows meet, and the records that both windows receive there."""
 
 import threading
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -31,6 +32,15 @@ class Edges:
     def may_hold(self, first: str, last: str) -> bool:
         """Tell whether records from one timestamp to another may lie near an edge."""
         return first <= self._low_to or last >= self._high_from
+
+    def near(self, ordered: Sequence[str]) -> tuple[bool, bool]:
+        """Tell whether one of some timestamps, in their order, may lie near the first edge, and near the last one."""
+
+        def is_between(first: str, last: str) -> bool:
+            place = bisect_left(ordered, first)
+            return not ordered[0] or (place < len(ordered) and ordered[place] <= last)
+
+        return is_between(self._low_from, self._low_to), is_between(self._high_from, self._high_to)
 
     def outside(self, timestamps: Sequence[str], first: int, last: int) -> set[int]:
         """Return the places of records that lie before the sync's start or after its end, and near it.

@@ -17,6 +17,7 @@ from airbyte_cdk.sources.streams import NO_CURSOR_STATE_KEY
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
 from source_commonroom.activities.coverage import Span
+from source_commonroom.activities.ledger import entries_of
 from source_commonroom.activities.timestamps import (
     CURSOR_FIELD,
     LAST,
@@ -33,6 +34,10 @@ LOOKBACK_FROM = "lookback_from"
 """The end of the earliest sync of which something in the state stems; absent for the end of its last span."""
 IN_PROGRESS = "in_progress"
 """Whether a sync has begun that hasn't reached its end."""
+LEDGER = "ledger"
+"""How many activities were received of which span, see :func:`~source_commonroom.activities.ledger.content_of`."""
+AUDITED_TO = "audited_to"
+"""The start of the span that was counted alone last, in its turn; absent if none was."""
 # Python writes earlier years with fewer digits.
 _FIRST = to_milliseconds(datetime(1000, 1, 1, tzinfo=UTC))
 
@@ -98,7 +103,8 @@ def _drop_future_spans(state: Mapping[str, Any], lookback: timedelta) -> dict[st
     if set(state) == {CURSOR_FIELD}:
         end = _clamp_to_now(_timestamp(state[CURSOR_FIELD]), now, lookback)
         return None if end is None else {CURSOR_FIELD: format_timestamp(end)}
-    if set(state) - {LOOKBACK_FROM, IN_PROGRESS} != {"state_type", "slices"} or state["state_type"] != _RANGES:
+    optional = {LOOKBACK_FROM, IN_PROGRESS, LEDGER, AUDITED_TO}
+    if set(state) - optional != {"state_type", "slices"} or state["state_type"] != _RANGES:
         raise _UnreadableError("it is of an unknown form")
     # Neither is taken for absent if it can't be read: then what arrived late meanwhile could be missed.
     progress: dict[str, Any] = {}
@@ -113,7 +119,26 @@ def _drop_future_spans(state: Mapping[str, Any], lookback: timedelta) -> dict[st
         for start, end in _spans(state["slices"])
         if (usable := _clamp_to_now(end, now, lookback)) is not None and start <= usable
     ]
-    return {"state_type": _RANGES, "slices": spans, **progress} if spans else None
+    return {"state_type": _RANGES, "slices": spans, **progress, **_usable_ledger(state)} if spans else None
+
+
+def _usable_ledger(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the numbers of activities that a state holds; nothing if they are damaged: they are counted anew then."""
+    try:
+        turn = {AUDITED_TO: format_timestamp(_timestamp(state[AUDITED_TO]))} if AUDITED_TO in state else {}
+        if LEDGER not in state:
+            return turn
+        entries_of(state[LEDGER])
+    except (ValueError, _UnreadableError) as error:
+        logger.warning(
+            "%s: the saved state can't be read as far as it holds the number of activities of each span (%s). They are "
+            "counted anew. Activities that arrived late since the last sync, and lie before the lookback window, "
+            "aren't found: refresh the stream once if that matters.",
+            _STREAM,
+            error,
+        )
+        return {}
+    return {LEDGER: state[LEDGER], **turn}
 
 
 def _clamp_to_now(end: int, now: int, lookback: timedelta) -> int | None:

@@ -134,7 +134,9 @@ def seams_of(run: Sequence[Tally]) -> list[Span]:
     return [(one.high - NEAR, one.high + NEAR) for one in run[:-1]]
 
 
-def compare(name: str, run: Sequence[Tally], records: int | None, reader: Reader) -> Iterator[Rows]:
+def compare(
+    name: str, run: Sequence[Tally], records: int | None, reader: Reader, shared: dict[int, int]
+) -> Iterator[Rows]:
     """Compare what windows that follow each other received with what the API counts of all, and yield what is missing.
 
     Each window alone was compared with a count of its own, or a warning says that it couldn't be. So what is missing
@@ -147,6 +149,8 @@ def compare(name: str, run: Sequence[Tally], records: int | None, reader: Reader
     the lookback.
 
     :param records: how many activities the API counted before they were planned; None if there were others among them
+    :param shared: takes how many activities neighbors have in common, less those that only the two together hold, by
+        the start of the second one; but for neighbors that lack nothing
     :raises ActivitiesMissingError: if the rest isn't returned either
     :raises AirbyteTracedException: (transient_error) if it can't be known whether something is missing;
         (config_error) if the API refuses the token, or access
@@ -196,6 +200,9 @@ def compare(name: str, run: Sequence[Tally], records: int | None, reader: Reader
             )
         return
     yield from _read_gaps(name, gaps, now, reader)
+    for gap in gaps:
+        before, after = gap.windows
+        shared[after.low] = before.left_out_high + after.left_out_low - gap.missing
 
 
 class _StillMissingError(Exception):

@@ -8,6 +8,7 @@ from airbyte_cdk.sources.types import StreamSlice
 
 from source_commonroom.activities.coverage import Span
 from source_commonroom.activities.cuts import Cut, first_page_counted_apart, verify_window
+from source_commonroom.activities.ledger import Entry
 from source_commonroom.activities.progress import Window
 from source_commonroom.activities.seams import Seams
 from source_commonroom.activities.timestamps import (
@@ -45,7 +46,8 @@ class WindowReader:
 
     :param seams: knows what other windows received
     :param bounds: returns the first and the last millisecond of the sync
-    :param checkpoint_span: marks a span as done in the state; called when all pages of it are on the queue
+    :param checkpoint_span: marks a span as done in the state, and notes how many activities were received of it if that
+        is known; called when all pages of it are on the queue
     """
 
     def __init__(
@@ -54,7 +56,7 @@ class WindowReader:
         seams: Seams,
         slice_for: Callable[[int, int], StreamSlice],
         bounds: Callable[[], Span],
-        checkpoint_span: Callable[[Span], None],
+        checkpoint_span: Callable[[Span, Entry | None], None],
     ) -> None:
         # A page that fails for a reason of its own is cut; an outage is waited for.
         self._retriever = retriever.failing_early_if(self._others_are_served)
@@ -124,7 +126,14 @@ class WindowReader:
         :raises CountRefusedError: as :meth:`PageRetriever.count`
         :raises RequestFailedError: if the API refuses the token, or access
         """
-        part = self._slice_for(low, high)
+        return self.count_of(self._slice_for(low, high))
+
+    def count_of(self, part: StreamSlice) -> int:
+        """Return how many activities a slice has now.
+
+        :raises CountRefusedError: as :meth:`PageRetriever.count`
+        :raises RequestFailedError: if the API refuses the token, or access
+        """
         try:
             return self._retriever.quick().count(part)
         except CountRefusedError:
@@ -230,7 +239,7 @@ class WindowReader:
             # If the API doesn't count, pages that have moved show that something may be skipped. What can be counted
             # is kept once it has been.
             if not window.is_counted and not walk.has_moved():
-                self._checkpoint_span((window.since, high - 1))
+                self._checkpoint_span((window.since, high - 1), None)
             return None
         return self._leave_walk_at(window, high, after)
 
@@ -259,7 +268,7 @@ class WindowReader:
             known = None
         if self._is_complete(window, high, known, after):
             window.complete_until = high if window.complete_until == window.since else window.complete_until
-            self._checkpoint_span((window.since, high - 1))
+            self._checkpoint_span((window.since, high - 1), window.entry_until(high, after))
         else:
             window.is_doubtful = True
         window.continue_with(Walk(self._retriever), high, first.records, again)
@@ -311,6 +320,7 @@ class WindowReader:
         order = sorted(timestamps)
         if not rows or not window.edges.may_hold(order[0], order[-1]):
             return rows
+        window.note_edges(order)
         before = self._seams.read_before(window.number, rows, timestamps, window.edges)
         outside = window.edges.outside(timestamps, *self._bounds())
         if not before and not outside:
