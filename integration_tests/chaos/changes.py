@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 PAGES_REMEMBERED = 20
 # The collections that new records come into, and that old ones go from, whole.
 LISTS = ("contacts", "organizations", "website_visits", "prospector_contacts")
+# The ages of activities that arrive long after they happened.
+YOUNGEST, OLDEST = timedelta(minutes=1), timedelta(days=15 * 365)
 
 
 class Changes:
@@ -46,6 +48,8 @@ class Changes:
         self._lookback = timedelta(days=schedule.lookback_days)
         self._coarse = schedule.style.traits.date_resolution is not None
         self._finer = Random(f"finer {schedule.seed}") if schedule.style.traits.stored_finer else None
+        self._ages = Random(f"ages {schedule.seed}")
+        self._keeps_history = schedule.keeps_history
         self._read: deque[tuple[str, list[str]]] = deque(maxlen=PAGES_REMEMBERED)
         self._numbers: Counter[str] = Counter()
         self._kinds: dict[str, Callable[[], None]] = {
@@ -77,11 +81,16 @@ class Changes:
 
     def make(self) -> None:
         """Make a change, or none if there is nothing left to change."""
-        kind = self._rng.choice(self._drawn)
+        drawn = self._rng.choice(self._drawn)
         self._leaves_out = False
         with self._workspace.lock:
-            self._kinds[kind]()
-        self.made[kind] += 1
+            self._kinds[drawn]()
+            if self._ages.random() < 0.3:
+                # Drawn apart, so that a seed goes on to mean what it did.
+                kind = "import" if self._ages.random() < 0.2 else "arrival of any age"
+                self._insert_of_any_age(self._ages.randint(20, 300) if kind == "import" else 1)
+                self.made[kind] += 1
+        self.made[drawn] += 1
         self.left_out += self._leaves_out
 
     def _insert_activity(self) -> None:
@@ -98,6 +107,14 @@ class Changes:
         edge = self._lookback - self._rng.random() * max(self._clock.gap, timedelta(seconds=3))
         late = self._rng.choice((self._rng.random() * self._lookback, edge))
         self._add_activity(now - max(late, timedelta()))
+
+    def _insert_of_any_age(self, number: int) -> None:
+        """Add activities of any age, as likely of minutes as of years; an import is spread over a part of that."""
+        spread = OLDEST / YOUNGEST
+        oldest = YOUNGEST * spread ** self._ages.random()
+        for _ in range(number):
+            age = oldest if number == 1 else YOUNGEST + (oldest - YOUNGEST) * self._ages.random()
+            self._add_activity(self._clock.now() - age)
 
     def _insert_future(self) -> None:
         ahead = self._rng.choice((timedelta(days=2), timedelta(seconds=2)))
@@ -186,6 +203,10 @@ class Changes:
 
     def _remove(self, collection: str, row: Record) -> bool:
         """Remove a row, and tell whether it might go."""
+        is_kept = collection == "activities" and self._keeps_history
+        if is_kept and row["activityTime"] < iso(self._clock.now() - self._lookback):
+            self._leaves_out = True
+            return False
         if self.avoidance is not None:
             rows = len(self._workspace.records(collection))
             if not self.avoidance.may_go(collection, rows):

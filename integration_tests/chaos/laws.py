@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,10 +13,11 @@ from airbyte_cdk.models import AirbyteStreamStatus
 
 from integration_tests.chaos.chronicle import Rows, key_of
 from integration_tests.sandbox.messages import iso
+from source_commonroom.activities.ledger import entries_of
 from unit_tests.streams import BY_NAME, by_key
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Mapping
     from signal import Signals
 
     from integration_tests.chaos.chronicle import Chronicle
@@ -26,6 +29,9 @@ ENDS = {AirbyteStreamStatus.COMPLETE, AirbyteStreamStatus.INCOMPLETE}
 ACTIVITIES = "activities"
 NEAR = timedelta(milliseconds=5)
 """How near to another row one may lie that isn't told from it by the dates of a query."""
+_GONE = re.compile(r"the API no longer lists (\d+) of the activities")
+MOST_ENTRIES, MOST_CHARACTERS = 128, 12_000
+"""How much a state may hold."""
 LATEST = timedelta(seconds=2)
 """How near to the beginning of a run a row may lie that doesn't belong to it, as a `Date` is told in seconds."""
 
@@ -108,8 +114,11 @@ def breaches(
             yield from _refresh(played, name, chronicle)
     yield from _state(warehouse, played, first, edge)
     yield from _activities(played, warehouse, chronicle, schedule.lookback_days)
+    yield from _gone(played, warehouse)
     if played.unservable and played.only_unservable:
-        yield from _all_but_unservable(played, edge)
+        hides = may_hide(played, warehouse.tables.get(ACTIVITIES, {}))
+        since = _lookback(played.sync.covered, schedule.lookback_days) if hides else ""
+        yield from _all_but_unservable(played, edge, since)
 
 
 def last_breaches(played: Played, warehouse: Warehouse) -> Iterator[str]:
@@ -169,13 +178,26 @@ def _state(warehouse: Warehouse, played: Played, first: Rows, edge: timedelta) -
         if message.record and message.record.stream == ACTIVITIES:
             came.add(key_of(BY_NAME[ACTIVITIES], message.record.data))
         if message.state and message.state.stream and message.state.stream.stream_descriptor.name == ACTIVITIES:
-            spans = [(span["start"], span["end"]) for span in vars(message.state.stream.stream_state)["slices"]]
+            content = vars(message.state.stream.stream_state)
+            yield from _ledger(content, number)
+            spans = [(span["start"], span["end"]) for span in content["slices"]]
             breach = list(
                 _missing(ACTIVITIES, came, _within(there, spans, edge), f"though message {number} covers them")
             )
             if breach:
                 yield from breach
                 return
+
+
+def _ledger(content: Mapping[str, Any], number: int) -> Iterator[str]:
+    """The numbers of a state can be read by the next run, and are few."""
+    try:
+        entries = entries_of(content.get("ledger", []))
+    except ValueError as error:
+        yield f"{ACTIVITIES}: the ledger of message {number} can't be read: {error}"
+    else:
+        if len(entries) > MOST_ENTRIES or len(json.dumps(content)) > MOST_CHARACTERS:
+            yield f"{ACTIVITIES}: the state of message {number} is large: {len(entries)} spans"
 
 
 def _within(rows: Rows, covered: Collection[tuple[str, str]], edge: timedelta) -> Rows:
@@ -202,18 +224,67 @@ def _activities(played: Played, warehouse: Warehouse, chronicle: Chronicle, look
     end = max(end for _, end in warehouse.covered(ACTIVITIES))
     due = played.owed({key: row for key, row in played.before[ACTIVITIES].items() if row["activityTime"] <= end})
     there = {key: row for key, row in due.items() if key in played.after[ACTIVITIES]}
-    yield from _missing(ACTIVITIES, table.keys(), there, "though the stream was said to be COMPLETE")
     since = _lookback(played.sync.covered, lookback_days)
+    if may_hide(played, table):
+        there = {key: row for key, row in there.items() if row["activityTime"] >= since}
+    yield from _missing(ACTIVITIES, table.keys(), there, "though the stream was said to be COMPLETE")
     stable = played.stable(ACTIVITIES)
     recent = {key: row for key, row in due.items() if row["activityTime"] >= since and key in stable}
     if changed := [key for key, row in recent.items() if key in table and table[key] != row]:
         yield f"{ACTIVITIES}: {len(changed)} records within the lookback are not as they are now, as {some(changed)}"
 
 
-def _all_but_unservable(played: Played, edge: timedelta) -> Iterator[str]:
+def _gone(played: Played, warehouse: Warehouse) -> Iterator[str]:
+    """No more activities are called gone than are."""
+    named = sum(int(number) for line in played.output.lines() for number in _GONE.findall(line))
+    if named > len(warehouse.tables.get(ACTIVITIES, {}).keys() - played.after[ACTIVITIES].keys()):
+        yield f"{ACTIVITIES}: {named} records were called gone, and fewer are"
+
+
+def may_hide(played: Played, table: Rows) -> bool:
+    """Tell whether an activity that arrived before the lookback may be missing after a run that is COMPLETE.
+
+    If it was said that the history couldn't be compared with counts; or for some syncs, if others were deleted.
+    """
+    compared = [line for line in played.output.lines() if "compared with the API's counts" in line]
+    said = any("isn't compared" in line or "couldn't be compared" in line for line in compared)
+    return said or bool(table.keys() - played.after[ACTIVITIES].keys())
+
+
+def hidden(played: Played, warehouse: Warehouse) -> Rows:
+    """Choose the activities of the workspace that the warehouse doesn't hold, up to the end of its state."""
+    end = max((end for _, end in warehouse.covered(ACTIVITIES)), default="")
+    table = warehouse.tables.get(ACTIVITIES, {})
+    return {
+        key: row for key, row in played.after[ACTIVITIES].items() if key not in table and row["activityTime"] <= end
+    }
+
+
+def may_yet_come(played: Played, warehouse: Warehouse) -> bool:
+    """Tell whether another sync may bring what the warehouse lacks, because something that is gone hides it."""
+    return bool(hidden(played, warehouse)) and may_hide(played, warehouse.tables.get(ACTIVITIES, {}))
+
+
+def converged_breaches(played: Played, warehouse: Warehouse) -> Iterator[str]:
+    """Tell what the warehouse lacks after the last clean sync: no activity, of whatever age.
+
+    But one that was added to a span from which one was deleted: no count shows it.
+    """
+    rows, table = hidden(played, warehouse), warehouse.tables.get(ACTIVITIES, {})
+    gone = {key: row for key, row in table.items() if key not in played.after[ACTIVITIES]}
+    for low, high in warehouse.counted(ACTIVITIES):
+        within = _within(rows, [(low, high)], -NEAR)
+        if len(within) <= len(_within(gone, [(low, high)], -NEAR)):
+            rows = {key: row for key, row in rows.items() if key not in within}
+    yield from _missing(ACTIVITIES, (), rows, "after the last clean sync")
+
+
+def _all_but_unservable(played: Played, edge: timedelta, since: str) -> Iterator[str]:
     """What can't be served costs itself and what nobody can tell from it by a date, and nothing else.
 
     Of activities it does. Of a list, what lies on the same page can't be had either.
+
+    :param since: from when on what arrived is owed
     """
     stable = played.stable(ACTIVITIES)
     lost = [row["activityTime"] for row in stable.values() if row["id"] in played.unservable]
@@ -222,7 +293,7 @@ def _all_but_unservable(played: Played, edge: timedelta) -> Iterator[str]:
     due = {
         key: row
         for key, row in stable.items()
-        if row["activityTime"] <= until and not any(low <= row["activityTime"] <= high for low, high in spans)
+        if since <= row["activityTime"] <= until and not any(low <= row["activityTime"] <= high for low, high in spans)
     }
     came = {key_of(BY_NAME[ACTIVITIES], row) for row in played.output.records(ACTIVITIES)} | played.arrived_before
     yield from _missing(ACTIVITIES, came, played.owed(due), "though all but a few others could be served")

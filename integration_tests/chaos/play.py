@@ -19,7 +19,7 @@ from integration_tests.chaos.changes import Changes
 from integration_tests.chaos.chronicle import Chronicle
 from integration_tests.chaos.clock import Clock
 from integration_tests.chaos.figures import Figures
-from integration_tests.chaos.laws import Played, Sync, breaches, last_breaches
+from integration_tests.chaos.laws import Played, Sync, breaches, converged_breaches, last_breaches, may_yet_come
 from integration_tests.chaos.warehouse import Warehouse
 from integration_tests.connector import start
 from integration_tests.sandbox import Api, Fault, Sandbox, Workspace, counts
@@ -41,6 +41,8 @@ PROGRAM = (sys.executable, str(Path(hurried.__file__)))
 COLLECTIONS = {path: collection for collection, path in PATHS.items()}
 LONGEST = 240
 """Seconds after which a run hangs."""
+ROUNDS = 9
+"""After so many syncs an addition that a deletion hid is found."""
 
 
 class HungError(Exception):
@@ -124,9 +126,16 @@ def play(schedule: Schedule, folder: Path, warehouse: Warehouse | None = None) -
             violations += [f"run {number} of {len(schedule.runs)}: {breach}" for breach in found]
             figures.update(_figures_of(played, run))
             sync = played.sync
+            quiet = replace(run, changes=(), changes_before=0)
             if number == len(schedule.runs) and played.goes_on:
                 # What arrived late while the sync was cut off comes with the next one.
-                runs.append(replace(run, changes=(), changes_before=0))
+                runs.append(quiet)
+            elif number == len(runs) and _is_counted(schedule, run):
+                lacking = list(converged_breaches(played, warehouse))
+                if lacking and may_yet_come(played, warehouse) and number < len(schedule.runs) + ROUNDS:
+                    runs.append(replace(quiet, days_pass=False))
+                else:
+                    violations += [f"run {number}: {breach}" for breach in lacking]
     figures.update(
         {
             "requests": len(api.log.requests),
@@ -173,7 +182,8 @@ def _play_run(
     assert isinstance(api, ChaoticApi)
     for _ in range(run.changes_before // 2):
         api.changes.make()
-    clock.pass_days()
+    if run.days_pass:
+        clock.pass_days()
     for _ in range(run.changes_before - run.changes_before // 2):
         api.changes.make()
     before = {name: chronicle.now(name) for name in schedule.streams}
@@ -224,6 +234,11 @@ def _play_run(
         only_unservable=not run.more_than_unservable,
         token=sandbox.token,
     )
+
+
+def _is_counted(schedule: Schedule, run: Run) -> bool:
+    """Tell whether the API counts activities in a run."""
+    return schedule.style.counted("/v2/activities", failing=run.counts_fail)
 
 
 def _faults(schedule: Schedule, run: Run, clock: Clock) -> list[Fault]:

@@ -101,6 +101,9 @@ class Run:
     rows_go: bool = False
     """Whether rows go while the connector reads, where one that comes could make up for it; else, rows come."""
 
+    days_pass: bool = True
+    """Whether the days between two runs pass before it."""
+
     @property
     def only_changes(self) -> bool:
         """Whether nothing goes wrong: the workspace changes, and no more."""
@@ -191,6 +194,11 @@ class Schedule:
                 Run(changes_before=rng.randint(0, 10)),
             ),
         )
+
+    @property
+    def keeps_history(self) -> bool:
+        """Whether no activity is deleted before the lookback, so that none can hide one that arrives there."""
+        return Random(f"history {self.seed}").random() < 0.5
 
     def labels(self) -> list[str]:
         """Name what only schedules with a style have, for the figures."""

@@ -39,6 +39,13 @@ class Warehouse:
             return []
         return [(window["start"], window["end"]) for window in vars(state.stream.stream_state)["slices"]]
 
+    def counted(self, name: str) -> list[tuple[str, str]]:
+        """List the spans of which the state of an incremental stream holds a number."""
+        state = self._states.get(name)
+        if state is None or state.stream is None:
+            return []
+        return [(start, end) for start, end, *_ in vars(state.stream.stream_state).get("ledger", [])]
+
     def in_progress(self, name: str) -> bool:
         """Tell whether the state is that of a sync that was cut off, so that the next run goes on with it."""
         state = self._states.get(name)
