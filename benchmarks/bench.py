@@ -64,6 +64,8 @@ class Run:
     """What makes it no measurement: it failed, or it delivered too little."""
     requests_of: Mapping[str, int] = field(default_factory=dict)
     """Requests by path."""
+    activity_counts: int = 0
+    """How many of them asked for nothing but a count of activities."""
     facts: Mapping[str, float] = field(default_factory=dict)
     """What only its scenario measures."""
 
@@ -167,6 +169,7 @@ class Bench:
             rate_limited=traffic.rate_limited,
             in_flight=traffic.in_flight,
             requests_of=traffic.by_path,
+            activity_counts=traffic.activity_counts,
         )
         if case.contender.deliveries is None:
             return _said(run)

@@ -28,6 +28,8 @@ class Traffic:
     in_flight: int
     """The most that were under way at once."""
     by_path: dict[str, int]
+    activity_counts: int
+    """How many asked for nothing but a count of activities."""
     pages: int
     """How many full-size pages were answered; it leaves out what only probes."""
     statuses: dict[str, int]

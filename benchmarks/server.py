@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from integration_tests.sandbox.log import RequestLog
 
 OK = 200
+ACTIVITIES = "/v2/activities"
 
 
 def main() -> None:
@@ -58,6 +59,7 @@ def traffic(log: RequestLog) -> dict[str, object]:
         "rate_limited": log.rate_limited,
         "in_flight": log.max_in_flight,
         "by_path": Counter(request.path for request in requests),
+        "activity_counts": len(log.counts(ACTIVITIES)),
         "pages": sum(map(_is_page, requests)),
         "statuses": Counter(request.status for request in requests),
     }
