@@ -49,6 +49,14 @@ print(json.dumps(tables, default=str))
 """
 
 
+QUERY = """
+import duckdb, json, sys
+connection = duckdb.connect(sys.argv[1], read_only=True)
+connection.sql("use workspace.commonroom")
+print(json.dumps([row[0] for row in connection.sql(sys.argv[2]).fetchall()]))
+"""
+
+
 def sync(output: Path, *options: str | Path, connector: Path, interpreter: Interpreter | None = None) -> str:
     """Run what `make sync` runs; start its interpreter if none is given."""
     words = sync_words(output, *options, connector=connector)
@@ -145,6 +153,33 @@ def test_given_deletions_a_renamed_label_and_a_changed_type_when_synced_again_th
     assert [len(found["tags"]) for found in (first, second)] == [2, 0]
     assert any(line.split()[:2] == ["tags", "0"] for line in shown.splitlines())
     assert sorted(row["id"] for row in second["activities"]) == ["a_1", "a_2"]
+
+
+def test_given_deleted_activities_when_synced_again_then_the_query_of_the_reference_finds_them_and_no_others(
+    tmp_path: Path, sync_forked: Sync, serve: Serve
+) -> None:
+    now = datetime.now(UTC)
+    times = [now - timedelta(days=5 + number) for number in range(200)]
+    rows = [{"id": f"a_{number}", "activityTime": iso(time)} for number, time in enumerate(times)]
+    workspace = Workspace.of(activities=rows)
+    sandbox = serve(Api(workspace))
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"api_token": sandbox.token, "api_url": sandbox.api_url}))
+    sync_forked("--config", config)
+    for number in (20, 70, 71):
+        workspace.delete("activities", f"a_{number}")
+    begun = datetime.now(UTC)
+    sync_forked("--config", config)
+
+    page = (ROOT / "docs/integrations/sources/commonroom/commonroom-reference.md").read_text()
+    (query,) = (text for text in re.findall(r"```sql\n(.*?)```", page, re.DOTALL) if "_airbyte_extracted_at" in text)
+    # The whole history is one span here.
+    filled = iter([iso(times[-1] - timedelta(days=1)), iso(now - timedelta(days=4)), iso(begun)])
+    query = re.sub(r"'[0-9TZ:-]+'", lambda _: f"'{next(filled)}'", query)
+    process = subprocess.run(
+        [PYAIRBYTE, "-c", QUERY, tmp_path / "workspace.duckdb", query], capture_output=True, check=True
+    )
+    assert sorted(json.loads(process.stdout)) == ["a_20", "a_70", "a_71"]
 
 
 @pytest.mark.parametrize("destination", ["duckdb", "postgres"])
