@@ -88,7 +88,7 @@ class Model:
         self.ledger.share(audit.shared)
         for low, high in spans:
             self.ledger.take_out(low, high)
-        self.audited_to = audit.reached if not (audit.stopped or audit.uncounted) else self.audited_to
+        self.audited_to = audit.reached
         self.read(list(spans), 2)
         self.store()
         return audit
@@ -205,3 +205,38 @@ def test_given_entries_with_activities_in_common_when_joined_then_each_activity_
 
     assert len(kept) == 20
     assert expected(kept) == expected(entries) == 40 * 5 - 39 * 2
+
+
+def test_given_entries_of_which_it_is_not_known_what_they_share_when_joined_then_the_number_is_in_doubt() -> None:
+    entries = [Entry(place * 10_000, place * 10_000 + 10_000, 5) for place in range(40)]
+    done = Coverage([(0, 400_000)])
+
+    kept = entries_of(content_of(Ledger(entries).compact(done, 20)))
+
+    assert len(kept) == 20
+    assert [one.is_doubtful for one in kept] == [one.number > 5 for one in kept]
+    assert any(one.is_doubtful for one in kept)
+
+
+def test_given_an_entry_that_overlaps_one_of_another_batch_when_added_then_what_it_shares_is_unknown() -> None:
+    ledger = Ledger()
+
+    ledger.add(Entry(0, 10_000, 5, None, 2, left_out_high=1))
+    ledger.add(Entry(10_000, 20_000, 5, None, 2, left_out_low=1, is_overlapped=True))
+    ledger.add(Entry(20_000, 30_000, 5, None, 2))
+    ledger.add(Entry(30_000, 40_000, 5, None, 2, left_out_low=2))
+
+    assert [one.shared for one in ledger] == [None, None, None, 2]
+
+
+def test_given_hundreds_of_entries_when_joined_in_memory_then_nothing_is_lost() -> None:
+    entries = [Entry(place * 10_000, place * 10_000 + 10_000, 5, place % 2) for place in range(300)]
+    ledger, done = Ledger(entries), Coverage([(0, 3_000_000)])
+
+    ledger.join(done, 128)
+
+    assert len(ledger) == 128
+    assert expected(list(ledger)) == expected(entries)
+    apart = Ledger(Entry(place * 10_000, place * 10_000 + 5_000, 5) for place in range(300))
+    apart.join(Coverage((one.low, one.high) for one in apart), 128)
+    assert len(apart) == 300

@@ -349,12 +349,12 @@ def test_given_records_of_seams_that_are_read_when_others_come_then_they_are_for
     kept.expect(20_000, 1)
     row, time = {"id": "a_1"}, "1970-01-01T00:00:10.000Z"
 
-    assert kept.read_before(1, [row], [time], Edges(0, 10_000)) == {}
-    assert kept.read_before(2, [row], [time], Edges(10_000, 20_000)) == {0: time}
+    assert kept.read_before((1, 0, 10_000), [row], [time], Edges(0, 10_000)) == {}
+    assert kept.read_before((2, 10_000, 20_000), [row], [time], Edges(10_000, 20_000)) == {0: (1, 0, 10_000)}
     kept.window_done(0, 10_000)
-    assert kept.read_before(3, [row], [time], Edges(10_000, 20_000)) == {0: time}
+    assert kept.read_before((3, 10_000, 20_000), [row], [time], Edges(10_000, 20_000)) == {0: (1, 0, 10_000)}
     kept.window_done(10_000, 20_000)
-    assert kept.read_before(4, [row], [time], Edges(10_000, 20_000)) == {}
+    assert kept.read_before((4, 10_000, 20_000), [row], [time], Edges(10_000, 20_000)) == {}
 
 
 def test_given_the_end_of_a_sync_when_read_again_then_its_last_moment_is_asked_for_again(read: Read) -> None:
@@ -382,5 +382,5 @@ def test_given_many_records_without_a_moment_when_read_then_their_memory_is_boun
     kept.expect(10_000, 2)
     rows = [{"id": f"a_{number}"} for number in range(70_000)]
 
-    assert kept.read_before(1, rows, [""] * len(rows), Edges(0, 10_000)) == {}
-    assert len(kept.read_before(2, rows, [""] * len(rows), Edges(10_000, 20_000))) == 2**16
+    assert kept.read_before((1, 0, 10_000), rows, [""] * len(rows), Edges(0, 10_000)) == {}
+    assert len(kept.read_before((2, 10_000, 20_000), rows, [""] * len(rows), Edges(10_000, 20_000))) == 2**16

@@ -1,16 +1,17 @@
 """The audit: what was received in earlier syncs, compared with what the API counts now."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import pairwise
+from math import inf
 from typing import NamedTuple
 
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
 from source_commonroom.activities.coverage import Coverage, Span
-from source_commonroom.activities.ledger import Entry, expected
+from source_commonroom.activities.ledger import Entry, expected, seam_of
 from source_commonroom.activities.timestamps import format_timestamp, seam_near
 from source_commonroom.api.retriever import CountFailedError, CountRefusedError
 
@@ -22,7 +23,7 @@ _AT_ONCE = 8
 _PARTS = 4
 # A sync counts one in so many entries alone, whatever the groups hold.
 _ROUNDS = 8
-# So many counts may fail one after the other.
+# So many counts of single spans may fail one after the other.
 _FAILURES = 3
 # What was read without a number is cut into about so many entries, of no fewer activities, by at most so many counts.
 _ENTRIES = 16
@@ -33,16 +34,15 @@ _SHORTEST = 24 * 3_600_000
 # So many spans a message names.
 _NAMED = 3
 
+Clip = Callable[[int, int], Span]
+"""Returns the part of a span that a sync reads."""
+
 
 class Difference(NamedTuple):
     """An entry that holds another number of activities now."""
 
     entry: Entry
     now: int
-
-
-class _StoppedError(Exception):
-    """The API doesn't count. The text says why."""
 
 
 class Audit:
@@ -52,58 +52,86 @@ class Audit:
     single entries. Each part is counted, and none is what the others leave over: the workspace changes meanwhile, and
     an activity that arrives in one part would hide one in another. Only an entry whose own count differs is found.
 
+    A count that fails says nothing of its parts: an API may count no long spans. So they are counted, and only single
+    entries that fail one after the other end it.
+
     An addition and a deletion in two entries of a group hide each other. So a sync counts an eighth of the entries
     alone, and the next one those behind them. What hides within one entry isn't found.
 
     :param count: returns how many activities the API counts in a span; asked by several threads
+    :param count_few: the same of a span that has no more than one page, by that page, if the API doesn't count it
+    :param uncountable: the length of spans, in milliseconds, from which on the API is known not to count them
     """
 
-    def __init__(self, count: Callable[[int, int], int]) -> None:
+    def __init__(
+        self,
+        count: Callable[[int, int], int],
+        count_few: Callable[[int, int], int] | None = None,
+        uncountable: int | None = None,
+    ) -> None:
         self._count = count
+        self._count_few = count_few
+        self._uncountable = inf if uncountable is None else uncountable
+        self._too_long = self._uncountable
+        """The length of groups that aren't asked for, because one failed that wasn't longer."""
         self._failures = 0
+        """How many single spans failed one after the other."""
+        self._most_failures: float = _FAILURES
+        self._halted = False
+        """Whether nothing more is asked for now."""
+        self._refuses = False
+        """Whether each further count would fail, too."""
+        self.adds_up = True
+        """Whether the API counts no more in the parts of a span than in the span."""
         self.requests = 0
         """How many counts were asked for."""
         self.differing: list[Difference] = []
         """The entries that hold another number now."""
         self.between: list[Span] = []
         """Pairs of entries that hold more together than alone."""
-        self.shared: dict[int, int] = {}
-        """How many activities entries have in common with the one before them, by their start; counted anew."""
+        self.shared: dict[Span, int] = {}
+        """How many activities entries have in common with the one before them, by what both cover; counted anew."""
         self.uncounted: list[Span] = []
-        """Entries whose count failed."""
+        """Spans whose count failed."""
         self.stopped = ""
         """Why it couldn't be finished; empty if it was."""
         self.reached: int | None = None
         """The start of the last entry that was counted alone in its turn."""
-        self._alone: set[int] = set()
-        """The starts of the entries that were counted alone."""
+        self._alone: dict[int, int | None] = {}
+        """What was counted of entries alone, by their start."""
 
     def begin(self, low: int, high: int) -> list[Entry]:
         """Return entries for a span that was read, of which no number is known: it is counted now, in parts.
 
-        :return: none if it can't be counted
+        If it can't be counted as a whole, its halves are, the newest first. What stays uncounted, because it is short
+        or because too many counts were asked for, is in :attr:`uncounted`.
         """
         found: list[Entry] = []
         budget = self.requests + _COUNTS
-        try:
-            (whole,) = self._count_each([(low, high)])
-            if whole is not None:
-                found.append(Entry(low, high, whole))
-            while self.requests < budget:
-                large = [one for one in found if one.high - one.low > _SHORTEST]
-                one = max(large, key=lambda entry: entry.number, default=None)
-                if one is None or one.number <= max((whole or 0) // _ENTRIES, _FEWEST):
-                    break
-                middle = seam_near((one.low + one.high) // 2, one.low, one.high)
-                below, above = self._count_each([(one.low, middle), (middle, one.high)])
-                if below is None or above is None:
-                    break
-                # What both count is what they hold beyond the whole.
-                first = Entry(one.low, middle, below, one.shared)
-                place = found.index(one)
-                found[place : place + 1] = [first, Entry(middle, one.high, above, max(below + above - one.number, 0))]
-        except _StoppedError as stopped:
-            self.stopped = str(stopped)
+        ahead = [(low, high)]
+        while ahead:
+            span = ahead.pop()
+            is_short = span[1] - span[0] <= _SHORTEST
+            (number,) = self._count_each([span], () if is_short else [span]) if self.requests < budget else (None,)
+            if number is not None:
+                found.insert(0, Entry(*span, number))
+            elif is_short or self._halted or self.requests >= budget:
+                self.uncounted.append(span)
+            else:
+                middle = seam_near((span[0] + span[1]) // 2, *span)
+                ahead += [(span[0], middle), (middle, span[1])]
+        whole = sum(one.number for one in found)
+        while self.requests < budget:
+            large = [one for one in found if one.high - one.low > _SHORTEST]
+            one = max(large, key=lambda entry: entry.number, default=None)
+            if one is None or one.number <= max(whole // _ENTRIES, _FEWEST):
+                break
+            middle = seam_near((one.low + one.high) // 2, one.low, one.high)
+            below, above = self._count_each([(one.low, middle), (middle, one.high)])
+            if below is None or above is None:
+                break
+            place = found.index(one)
+            found[place : place + 1] = [Entry(one.low, middle, below), Entry(middle, one.high, above)]
         return found
 
     def run(self, runs: Sequence[Sequence[Entry]], since: int | None) -> None:
@@ -111,158 +139,232 @@ class Audit:
 
         :param since: the start of the last entry that was counted alone in its turn
         """
-        try:
-            runs = self._with_seams_counted(runs)
-            self._compare(runs)
-            entries = [one for run in runs for one in run]
-            turn = _turn(entries, since)
-            self._compare([[one] for one in turn if one.low not in self._alone])
-            self.reached = turn[-1].low if turn else since
-        except _StoppedError as stopped:
-            self.stopped = str(stopped)
+        runs = self._with_seams_counted(runs)
+        self._compare(runs)
+        if not self.adds_up:
+            self.reached = since
+            return
+        # Its turn is one of all entries, whatever failed before.
+        self._halted, self._most_failures = self._refuses, inf
+        entries = [one for run in runs for one in run]
+        turn = _turn(entries, since)
+        self._compare([[one] for one in turn if self._alone.get(one.low) is None])
+        # An entry that fails each time is passed over: the warning names it.
+        counts = any(count is not None for count in self._alone.values())
+        self.reached = turn[-1].low if turn and counts else since
+        self.uncounted = [(low, high) for low, high in dict.fromkeys(self.uncounted) if self._alone.get(low) is None]
 
     def _with_seams_counted(self, runs: Sequence[Sequence[Entry]]) -> list[list[Entry]]:
         """Return the same runs, after counting what entries have in common about which that isn't known."""
         unknown = [(before, after) for run in runs for before, after in pairwise(run) if after.shared is None]
         self._count_seams(unknown)
-        return [[replace(one, shared=self.shared.get(one.low, one.shared)) for one in run] for run in runs]
+        return [
+            [
+                run[0],
+                *(
+                    replace(after, shared=self.shared.get(seam_of(before, after), after.shared))
+                    for before, after in pairwise(run)
+                ),
+            ]
+            for run in runs
+        ]
 
-    def _count_seams(self, pairs: Sequence[tuple[Entry, Entry]]) -> None:
-        """Count what neighbors have in common: what both of their queries ask for."""
-        counts = self._count_each([(after.low, before.high) for before, after in pairs])
+    def _count_seams(self, pairs: Sequence[tuple[Entry, Entry]]) -> bool:
+        """Count what neighbors have in common: what both of their queries ask for. Tell whether all were counted."""
+        counts = self._count_each([seam_of(*pair) for pair in pairs])
         self.shared.update(
-            {after.low: count for (_, after), count in zip(pairs, counts, strict=True) if count is not None}
+            {seam_of(*pair): count for pair, count in zip(pairs, counts, strict=True) if count is not None}
         )
+        return None not in counts
 
-    def _compare(self, groups: Sequence[Sequence[Entry]]) -> list[int | None]:
-        """Compare groups of entries with their counts, and the parts of those that differ.
-
-        :return: the counts; None if one failed
-        """
-        counts = self._count_each([(group[0].low, group[-1].high) for group in groups])
-        cut: list[tuple[Sequence[Entry], list[Sequence[Entry]], int | None]] = []
-        for group, now in zip(groups, counts, strict=True):
-            if len(group) == 1:
-                self._alone.add(group[0].low)
-            if now == expected(group):
-                continue
-            if len(group) > 1:
-                cut.append((group, _parts(group), now))
-            elif now is None:
-                self.uncounted.append((group[0].low, group[0].high))
-            else:
-                self.differing.append(Difference(group[0], now))
-        if cut:
-            below = self._compare([part for _, parts, _ in cut for part in parts])
+    def _compare(self, groups: Sequence[Sequence[Entry]]) -> None:
+        """Compare groups of entries with their counts, and the parts of those that differ, down to single entries."""
+        counts = self._count_groups(groups)
+        while groups and self.adds_up:
+            cut: list[tuple[Sequence[Entry], list[Sequence[Entry]], int | None]] = []
+            for group, now in zip(groups, counts, strict=True):
+                if len(group) == 1:
+                    self._note_alone(group[0], now)
+                elif now != expected(group):
+                    cut.append((group, _parts(group), now))
+            groups = [part for _, parts, _ in cut for part in parts]
+            counts = below = self._count_groups(groups)
             for group, parts, now in cut:
                 held, below = below[: len(parts)], below[len(parts) :]
-                common = sum(part[0].shared or 0 for part in parts[1:])
-                if now is not None and None not in held and now != (alone := sum(filter(None, held))) - common:
-                    self._look_between(group, parts, alone)
-        return counts
+                if now is not None and None not in held:
+                    self._look_between(group, parts, now, sum(filter(None, held)))
 
-    def _look_between(self, group: Sequence[Entry], parts: Sequence[Sequence[Entry]], alone: int) -> None:
-        """Find out why a group holds another number than its parts.
+    def _note_alone(self, entry: Entry, now: int | None) -> None:
+        """Note what was counted of an entry alone."""
+        self._alone[entry.low] = now
+        if now is None:
+            self.uncounted.append((entry.low, entry.high))
+        elif now != entry.number:
+            self.differing.append(Difference(entry, now))
+
+    def _count_groups(self, groups: Sequence[Sequence[Entry]]) -> list[int | None]:
+        spans = [(group[0].low, group[-1].high) for group in groups]
+        return self._count_each(spans, [span for span, group in zip(spans, groups, strict=True) if len(group) > 1])
+
+    def _look_between(self, group: Sequence[Entry], parts: Sequence[Sequence[Entry]], before: int, alone: int) -> None:
+        """Find out why a group holds another number than its parts, if it does.
 
         It may have changed meanwhile, or what two parts have in common has; or something lies between two parts that
-        neither of them returns.
+        neither of them returns; or the API's counts don't add up, because it counts up to a limit for example.
 
+        :param before: how many activities the group held before the parts were counted
         :param alone: how many activities the parts hold, each counted alone
         """
-        seams = [(before[-1], after[0]) for before, after in pairwise(parts)]
-        (now,) = self._count_each([(group[0].low, group[-1].high)])
-        if now is None or now == alone - sum(after.shared or 0 for _, after in seams):
+        seams = [(one[-1], other[0]) for one, other in pairwise(parts)]
+        if before == (held := alone - sum(after.shared or 0 for _, after in seams)):
             return
-        self._count_seams(seams)
-        if now > alone - sum(self.shared.get(after.low, after.shared or 0) for _, after in seams):
+        (now,) = self._count_each([(group[0].low, group[-1].high)], [(group[0].low, group[-1].high)])
+        if now is None or now == held or not self._count_seams(seams):
+            return
+        held = alone - sum(self.shared[seam_of(*seam)] for seam in seams)
+        if now > held:
             self.between += [(before.low, after.high) for before, after in seams]
+        elif before < held and now < held:
+            self.adds_up, self._halted = False, True
+            self.stopped = (
+                f"its counts don't add up: it counts {now} activities from {format_timestamp(group[0].low)} to "
+                f"{format_timestamp(group[-1].high)}, and {held} in the parts of that"
+            )
+            self.differing, self.between, self.uncounted = [], [], []
 
-    def _count_each(self, spans: Sequence[Span]) -> list[int | None]:
+    def _count_each(self, spans: Sequence[Span], together: Collection[Span] = ()) -> list[int | None]:
         """Return how many activities the API counts in each of some spans; None if a count failed.
 
-        :raises _StoppedError: if it doesn't count, or several counts fail one after the other
+        :param together: those of which a part is counted if they fail
         """
         found: list[int | None] = []
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="audit") as pool:
             for start in range(0, len(spans), _AT_ONCE):
-                for count in pool.map(self._count_or_reason, spans[start : start + _AT_ONCE]):
-                    self.requests += 1
-                    found.append(count if isinstance(count, int) else None)
-                    self._failures = 0 if isinstance(count, int) else self._failures + 1
-                    if not isinstance(count, int) and (count.is_final or self._failures >= _FAILURES):
-                        raise _StoppedError(count.reason)
-        return found
+                if self._halted:
+                    break
+                asked = spans[start : start + _AT_ONCE]
+                answers = list(pool.map(self._answer, asked, [span in together for span in asked]))
+                for (low, high), answer in zip(asked, answers, strict=True):
+                    self._take(high - low, answer, is_group=(low, high) in together)
+                    found.append(answer.number)
+        return found + [None] * (len(spans) - len(found))
 
-    def _count_or_reason(self, span: Span) -> "int | _Failure":
+    def _take(self, length: int, answer: "_Answer", *, is_group: bool) -> None:
+        """Note what an answer shows of others."""
+        self.requests += answer.requests
+        if answer.number is not None:
+            self._failures = 0
+            return
+        if is_group:
+            self._too_long = min(self._too_long, length)
+        elif length < self._too_long:
+            self._failures += 1
+        if answer.refuses or self._failures >= self._most_failures:
+            self._halted = True
+            self._refuses = self._refuses or answer.refuses
+            self.stopped = self.stopped or answer.reason
+
+    def _answer(self, span: Span, is_group: bool) -> "_Answer":  # noqa: FBT001  # as a pool passes it
+        """Ask how many activities a span has."""
+        length, requests, reason = span[1] - span[0], 0, "it doesn't count spans as long as that"
         try:
-            return self._count(*span)
-        except CountFailedError as failed:
-            return _Failure(str(failed), is_final=False)
+            if length < (self._too_long if is_group else self._uncountable):
+                requests += 1
+                try:
+                    return _Answer(self._count(*span), requests)
+                except CountFailedError as failed:
+                    reason = str(failed)
+            if self._count_few:
+                requests += 1
+                return _Answer(self._count_few(*span), requests)
+        except CountFailedError:
+            pass
         except CountRefusedError as refused:
-            return _Failure(str(refused), is_final=True)
+            return _Answer(None, requests, str(refused), refuses=True)
         except AirbyteTracedException as error:
             # If reading is refused as well, that fails the stream, with a message.
-            return _Failure(f"it refused the request: {error.message}", is_final=True)
+            return _Answer(None, requests, f"it refused the request: {error.message}", refuses=True)
+        return _Answer(None, requests, reason)
 
 
-class _Failure(NamedTuple):
-    """A count that failed."""
+class _Answer(NamedTuple):
+    """What the API answers to a request for a count."""
 
-    reason: str
-    is_final: bool
+    number: int | None
+    """None if it failed."""
+    requests: int
+    reason: str = ""
+    refuses: bool = False
     """Whether another one would fail, too."""
 
 
 def report_begun(name: str, entries: Sequence[Entry]) -> None:
     """Log what was counted because no number was known of it."""
     logger.info(
-        "%s: the saved state doesn't say how many activities were received from %s to %s. %d were counted now, in %d "
-        "spans. What arrives late from now on is found, at any age. What arrived late before, and isn't in the "
+        "%s: the saved state doesn't say how many activities were received from %s to %s. %d were counted now, in %s. "
+        "What arrives late from now on is found, at any age. What arrived late before, and isn't in the "
         "lookback window, isn't found: refresh the stream once if that matters.",
         name,
         format_timestamp(entries[0].low),
         format_timestamp(entries[-1].high),
         sum(entry.number for entry in entries),
-        len(entries),
+        _number(len(entries), "span"),
     )
 
 
-def report(name: str, audit: Audit, spans: Coverage, entries: int) -> None:
+def report(
+    name: str, audit: Audit, unnumbered: Sequence[Span], again: Sequence[Span], entries: int, clip: Clip
+) -> None:
     """Log what was compared with counts, and what differs.
 
-    :param spans: what is read again
+    :param unnumbered: what is read again because no number is known of it
+    :param again: all that is read again
     :param entries: how many entries were compared
+    :param clip: returns the part of an entry that is read again
     """
     changes = [one.now - one.entry.number for one in audit.differing]
     more, fewer = sum(change for change in changes if change > 0), -sum(change for change in changes if change < 0)
-    if list(spans) or not audit.stopped:
+    found = [
+        f"{len(changes)} of them {'differs' if len(changes) == 1 else 'differ'}: {_number(more, 'activity')} more than "
+        f"were received {'is' if more == 1 else 'are'} counted in some, and {fewer} fewer in others."
+        if changes
+        else "",
+        f"Between {_number(len(audit.between), 'pair')} of spans more is counted than in the two alone."
+        if audit.between
+        else "",
+        f"Of {_number(len(unnumbered), 'other span')} no number was noted when they were read." if unnumbered else "",
+        f"Read again: {_name_spans(again)}." if again else "",
+    ]
+    text = " ".join(filter(None, found))
+    if text or (entries and not (audit.stopped or audit.uncounted)):
         logger.info(
-            "%s: %d spans of the history before the lookback window were compared with the API's counts, by %d "
-            "requests. %s",
+            "%s: %s of the history before the lookback window %s compared with the API's counts, by %s. %s",
             name,
-            entries,
-            audit.requests,
-            f"{len(changes)} of them differ: {more} activities more than were received are counted in some, and "
-            f"{fewer} fewer in others. Read again: {_name_spans(list(spans))}."
-            if list(spans)
-            else "As many are counted as were received.",
+            _number(entries, "span"),
+            "was" if entries == 1 else "were",
+            _number(audit.requests, "request"),
+            text or "The API counts what was received.",
         )
-    gone = [one.entry for one in audit.differing if one.now < one.entry.number]
+    gone = [one for one in audit.differing if one.now < one.entry.number and not one.entry.is_doubtful]
     if gone:
         logger.warning(
             "%s: the API no longer lists %d of the activities from %s. They were deleted, or moved in time, and stay "
             "in the destination until the stream is refreshed.",
             name,
-            fewer,
+            sum(one.entry.number - one.now for one in gone),
             # All of them, because they are where to look in the destination.
-            _name_spans(list(Coverage((one.low, one.high) for one in gone)), len(gone)),
+            _name_spans(list(Coverage(clip(one.entry.low, one.entry.high) for one in gone)), len(gone)),
         )
     if audit.stopped or audit.uncounted:
         logger.warning(
             "%s: the history before the lookback window couldn't be compared with the API's counts to its end (%s). "
-            "What arrived late there may be missing. Nothing is lost: the next sync compares it again.",
+            "What arrived late there may be missing. %s",
             name,
-            audit.stopped or f"no count of {_name_spans(audit.uncounted)}",
+            audit.stopped or f"no count of {_name_spans(list(Coverage(audit.uncounted)))}",
+            "The next sync tries again."
+            if audit.adds_up
+            else "Nothing of it is read again. Refresh the stream from time to time, and set audit_history to false if "
+            "this goes on.",
         )
 
 
@@ -278,6 +380,12 @@ def _turn(entries: Sequence[Entry], since: int | None) -> list[Entry]:
     ordered = sorted(entries, key=lambda one: one.low)
     later = [one for one in ordered if since is None or one.low > since]
     return [*later, *ordered][: -(-len(ordered) // _ROUNDS)]
+
+
+def _number(number: int, noun: str) -> str:
+    """Return a number of things as text."""
+    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{number} {noun if number == 1 else plural}"
 
 
 def _name_spans(spans: Sequence[Span], most: int = _NAMED) -> str:

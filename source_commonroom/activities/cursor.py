@@ -19,7 +19,7 @@ from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 from source_commonroom.activities.audit import Audit, report, report_begun
 from source_commonroom.activities.coverage import Coverage, Span
 from source_commonroom.activities.cuts import unserved_message
-from source_commonroom.activities.ledger import Entry, Ledger, content_of, entries_of
+from source_commonroom.activities.ledger import MOST_ENTRIES, Entry, Ledger, content_of, entries_of
 from source_commonroom.activities.planning import Planner
 from source_commonroom.activities.progress import Window
 from source_commonroom.activities.seams import Seams
@@ -45,11 +45,11 @@ logger = logging.getLogger("airbyte")
 _APART = 60
 # The extra field of a slice that names its window.
 _WINDOW = "window"
-# A state holds at most so many entries of the ledger; fewer, but for the last one, if it had more characters than this.
-_MOST_ENTRIES = 128
+# A state has no more characters than this.
 _MOST_CHARACTERS = 12_000
-# What was read, and has no number in the ledger, is counted; but read again if it is no longer than this, in
-# milliseconds.
+# In memory, so many entries of the ledger are joined until they are as many as in a state.
+_MANY_ENTRIES = 2 * MOST_ENTRIES
+# What was read, has no number in the ledger, and is no longer than this, in milliseconds, is read again at once.
 _SHORT = 10_000
 # So close to a date, in seconds, that isn't asked for as such, a number of activities isn't noted.
 _AROUND_A_DATE = 3
@@ -161,6 +161,8 @@ class WindowCursor(Cursor):
         since = state.get(LOOKBACK_FROM)
         self._lookback_from = parse_timestamp(since) if since else max((high for _, high in spans), default=None)
         self._was_in_progress = bool(state.get(IN_PROGRESS))
+        self._has_numbers = LEDGER in state or not spans
+        """Whether the ledger has been begun: what it doesn't cover was read without a number, and is read again."""
         self._ledger = Ledger(entries_of(state.get(LEDGER, []))).within(self._done)
         turn = state.get(AUDITED_TO)
         self._audited_to = parse_timestamp(turn) if turn else None
@@ -168,10 +170,7 @@ class WindowCursor(Cursor):
     @property
     def state(self) -> MutableMapping[str, Any]:
         """What is done."""
-        state: dict[str, Any] = {
-            "state_type": "date-range",
-            "slices": [{"start": format_timestamp(low), "end": format_timestamp(high)} for low, high in self._done],
-        }
+        state: dict[str, Any] = {"state_type": "date-range", "slices": _slices_of(self._done)}
         since, end = self._lookback_from, self._done.end
         if self._in_progress():
             state[IN_PROGRESS] = True
@@ -179,15 +178,22 @@ class WindowCursor(Cursor):
             since = None
         if since is not None:
             state[LOOKBACK_FROM] = format_timestamp(since)
+        if not self._has_numbers or end is None:
+            return state
         if self._audited_to is not None:
             state[AUDITED_TO] = format_timestamp(self._audited_to)
-        ledger, most = self._ledger.within(self._done), _MOST_ENTRIES
-        while most and (entries := ledger.compact(self._done, most)):
-            state[LEDGER] = content_of(entries)
-            if len(json.dumps(state)) <= _MOST_CHARACTERS:
-                break
-            most //= 2
-        return state
+        ledger, most = self._ledger.within(self._done), MOST_ENTRIES
+        without_number = Coverage(ledger.not_covered(self._done))
+        while True:
+            entries, done = ledger.compact(self._done, most), self._done
+            # What was read of an entry that is left out would count as read, and what arrives in it would be missed.
+            for gap in Ledger(entries).not_covered(done) if len(entries) < len(ledger) else ():
+                for low, high in without_number.gaps(*gap):
+                    done = done.without(low, high)
+            state["slices"], state[LEDGER] = _slices_of(done), content_of(entries)
+            if not most or len(json.dumps(state)) <= _MOST_CHARACTERS:
+                return state
+            most = most * 3 // 4
 
     def _in_progress(self) -> bool:
         """Tell whether the sync hasn't read yet what it set out to read, but for what the API can't serve."""
@@ -263,10 +269,14 @@ class WindowCursor(Cursor):
             cut = (self._lookback_from or end) - lookback
             self._take_history(self._ledger.edge_before(min(cut, end)))
             gaps = self._done.gaps(self._start, end) if self._start <= end else []
-        gaps = [widen_to_seconds(low, high, self._start, end) for low, high in gaps]
+        return self._cut_at_edges([widen_to_seconds(low, high, self._start, end) for low, high in gaps], cut)
+
+    def _cut_at_edges(self, gaps: Sequence[Span], cut: int) -> list[Span]:
+        """Return gaps cut where windows should meet, see :meth:`_edges`."""
+        found = list(gaps)
         for edge in self._edges(cut):
-            gaps = [part for gap in gaps for part in _cut_at(edge, gap)]
-        return gaps
+            found = [part for gap in found for part in _cut_at(edge, gap)]
+        return found
 
     def _edges(self, cut: int) -> Iterator[int]:
         """Yield where windows should meet, so that their numbers are those of spans that a later sync can compare.
@@ -297,6 +307,8 @@ class WindowCursor(Cursor):
             if high - low <= _SHORT:
                 self._done, spans = self._done.without(low, high), spans.without(low, high)
         self._audited = ledger, spans
+        # All that is left is read by this sync.
+        self._has_numbers = self._has_numbers or not list(spans)
 
     def _audit(self) -> list[Span]:
         """Compare what earlier syncs received with the API's counts, and return the spans that are read again.
@@ -311,40 +323,63 @@ class WindowCursor(Cursor):
             )
             return []
         ledger, done = self._audited
-        audit = Audit(self._count)
-        self._begin_by_counting(audit, ledger, done)
-        if not audit.stopped:
-            audit.run(ledger.runs(done), self._audited_to)
-        spans = Coverage([*((one.entry.low, one.entry.high) for one in audit.differing), *audit.between])
+        audit = Audit(self._count, self._count_few, self._planner.uncountable_length)
+        without_number: Sequence[Span] = []
+        if self._has_numbers:
+            without_number = ledger.not_covered(done)
+        else:
+            self._begin_by_counting(audit, ledger, done)
+        audit.run(ledger.runs(done), self._audited_to)
+        differing = [*((one.entry.low, one.entry.high) for one in audit.differing), *audit.between]
+        spans = Coverage([*differing, *without_number])
         with self._lock:
             self._ledger.share(audit.shared)
             for low, high in spans:
                 self._ledger.take_out(low, high)
                 self._done = self._done.without(low, high)
-            if not audit.stopped and not audit.uncounted:
-                self._audited_to = audit.reached
+            self._audited_to = audit.reached
             start, end = self._start, self._planned_end
-        report(self._stream_name, audit, spans, len(list(ledger)))
-        return [widen_to_seconds(low, high, start, end) for low, high in spans]
+        gaps = [widen_to_seconds(low, high, start, end) for low, high in spans]
+        report(
+            self._stream_name,
+            audit,
+            without_number,
+            gaps,
+            len(ledger),
+            lambda low, high: widen_to_seconds(low, high, start, end),
+        )
+        return self._cut_at_edges(gaps, end)
 
     def _count(self, low: int, high: int) -> int:
         """Return how many activities a span has now.
 
         :raises RuntimeError: if the output is closed, so that the sync ends within the request under way
         """
-        if self._output_closed():
-            raise RuntimeError("the output was closed before the history was compared")
+        self._stop_if_output_closed()
         return self._reader.count_of(_slice_of(low - bool(low), high))
 
+    def _count_few(self, low: int, high: int) -> int:
+        """Return how many activities a span has now that the API doesn't count, if one page returns them all.
+
+        :raises RuntimeError: as :meth:`_count`
+        """
+        self._stop_if_output_closed()
+        return self._reader.count_few_of(_slice_of(low - bool(low), high))
+
+    def _stop_if_output_closed(self) -> None:
+        if self._output_closed():
+            raise RuntimeError("the output was closed before the history was compared")
+
     def _begin_by_counting(self, audit: Audit, ledger: Ledger, done: Coverage) -> None:
-        """Count what was read and has no number in the ledger: all, if the state is of an earlier version."""
-        unknown = ledger.not_covered(done)
-        found = [entry for low, high in unknown if not audit.stopped for entry in audit.begin(low, high)]
+        """Count what was read, because the state is of an earlier version and says nothing of that."""
+        found = [entry for low, high in ledger.not_covered(done) for entry in audit.begin(low, high)]
         for entry in found:
             ledger.add(entry)
         with self._lock:
             for entry in found:
                 self._ledger.add(entry)
+            # Else the next sync counts it.
+            self._has_numbers = bool(found)
         if found:
             report_begun(self._stream_name, found)
 
@@ -386,6 +421,7 @@ class WindowCursor(Cursor):
 
     def _read(self, window: Window) -> Iterator[Rows]:
         self._planner.release_first_page(window)
+        self._let_part(window)
         try:
             yield from self._reader.pages(window)
         except AirbyteTracedException:
@@ -407,6 +443,22 @@ class WindowCursor(Cursor):
                         self._note(entry)
                     self._checkpoint_spans(window.done)
 
+    def _let_part(self, window: Window) -> None:
+        """Let the number of a window be two, if the next sync begins within it because the API's clock is behind.
+
+        When the windows were planned, nothing had shown that clock. Without a number of what lies before that time, the
+        next sync would read all of the window again.
+        """
+        clocks = self._retriever.requester.api_clock.first
+        if clocks is None:
+            return
+        now = to_milliseconds(clocks[0])
+        with self._lock:
+            since = now if self._lookback_from is None else min(self._lookback_from, now)
+        begin = since - self._time_range.lookback // timedelta(milliseconds=1)
+        if window.low + 2 * _APART * SECOND < begin < window.high - _AROUND_A_DATE * SECOND:
+            window.may_part_near(begin)
+
     def _compare(self, whole: SpanTotal | None, tally: Tally | None) -> Iterator[Rows]:
         """Compare the sum of windows with the count of the whole when the last one is read; no state covers a loss.
 
@@ -416,7 +468,7 @@ class WindowCursor(Cursor):
         for run in whole.window_done(tally) if whole else ():
             assert whole  # noqa: S101  # for the type checker
             is_all = (run[0].low, run[-1].high) == (whole.low, whole.high)
-            shared: dict[int, int] = {}
+            shared: dict[Span, int] = {}
             try:
                 yield from compare(self._stream_name, run, whole.records if is_all else None, self._reader, shared)
                 with self._lock:
@@ -444,30 +496,40 @@ class WindowCursor(Cursor):
 
     def _checkpoint(self, window: Window) -> None:
         """Mark a window as done, and emit the state."""
-        self._checkpoint_part((window.low, window.high), None if window.is_split else window.entry())
+        self._checkpoint_entries((window.low, window.high), [] if window.is_split else window.entries_if_parted())
 
     def _checkpoint_part(self, span: Span, entry: Entry | None) -> None:
+        """Mark a part of a window as done, and emit the state.
+
+        :param entry: how many activities were received of it; None if that isn't known
+        """
+        self._checkpoint_entries(span, [] if entry is None else [entry])
+
+    def _checkpoint_entries(self, span: Span, entries: Sequence[Entry]) -> None:
         """Mark a span as done, and emit the state.
 
         The thread that closes a window does the same, so that states follow in order, each behind its pages.
 
-        :param entry: how many activities were received of it; None if that isn't known, or was noted before
+        :param entries: how many activities were received of it, or of its parts that meet; none if that isn't known, or
+            was noted before
         """
         with self._lock:
-            if entry is not None:
-                self._note(entry)
+            self._note(*entries)
             self._checkpoint_spans([span])
 
-    def _note(self, entry: Entry) -> None:
-        """Add to the ledger what was received of a span; called with the lock held.
+    def _note(self, *entries: Entry) -> None:
+        """Add to the ledger what was received of a span, or of its parts that meet; called with the lock held.
 
         Unless the API may count another number once this sync's start or end isn't one any more, see
         :meth:`_slice_for`. The next sync reads the span again then, which is a short one.
         """
-        is_start = entry.low == self._start != floor_to_second(entry.low)
-        is_end = entry.high == self._planned_end and self._ends_before_now
-        if not ((is_start and entry.is_near_low) or (is_end and entry.is_near_high)):
-            self._ledger.add(entry)
+        if not entries:
+            return
+        first, last = entries[0], entries[-1]
+        is_start = first.low == self._start != floor_to_second(first.low)
+        is_end = last.high == self._planned_end and self._ends_before_now
+        if not ((is_start and first.is_near_low) or (is_end and last.is_near_high)):
+            self._ledger.put(entries)
 
     def _checkpoint_spans(self, spans: Iterable[Span]) -> None:
         """Mark spans as done, and emit the state; called with the lock held.
@@ -484,6 +546,8 @@ class WindowCursor(Cursor):
             self._done = self._done.until(now)
             self._end = min(self._end, now)
             self._lookback_from = now if self._lookback_from is None else min(self._lookback_from, now)
+        if len(self._ledger) > _MANY_ENTRIES:
+            self._ledger.join(self._done, MOST_ENTRIES)
         self._manager.update_state_for_stream(self._stream_name, None, self.state)
         self._messages.emit_message(self._manager.create_state_message(self._stream_name, None))
 
@@ -513,6 +577,11 @@ class WindowCursor(Cursor):
         start -= bool(low)
         end = floor_to_second(high) + SECOND if high == self._planned_end and self._ends_before_now else high
         return _slice_of(start, end)
+
+
+def _slices_of(done: Coverage) -> list[dict[str, str]]:
+    """Return what a state holds of what is done."""
+    return [{"start": format_timestamp(low), "end": format_timestamp(high)} for low, high in done]
 
 
 def _slice_of(start: int, end: int) -> StreamSlice:

@@ -9,6 +9,8 @@ from typing import Any
 from source_commonroom.activities.coverage import Coverage, Span
 from source_commonroom.activities.timestamps import format_timestamp, parse_timestamp
 
+MOST_ENTRIES = 128
+"""So many entries a state holds at most."""
 # A gap is widened to whole seconds, and what is asked for around a seam reaches beyond it: so far, in milliseconds, an
 # entry may reach beyond what is done, or into another one.
 _EDGE = 3_000
@@ -49,6 +51,10 @@ class Entry:
     """Whether one of its activities may lie so near to its start that the entry before it counts it, too."""
     is_near_high: bool = True
     """The same of its end, and the entry after it."""
+    is_doubtful: bool = False
+    """Whether its number may be too high, because it was joined of two of which it isn't known what they share."""
+    is_overlapped: bool = False
+    """Whether one of its activities was received first by an entry that it doesn't follow, nor precede."""
 
     def meets(self, after: "Entry") -> bool:
         """Tell whether nothing lies between it and an entry after it."""
@@ -58,14 +64,23 @@ class Entry:
         """Return how many activities it has in common with an entry after it, which it meets; None if unknown."""
         if after.low > self.high:
             return None
-        if self.batch and self.batch == after.batch:
+        if self.batch and self.batch == after.batch and not (self.is_overlapped or after.is_overlapped):
             return self.left_out_high + after.left_out_low
         is_far = not (self.is_near_high and after.is_near_low)
         return 0 if is_far and after.low == self.high else None
 
     def joined(self, after: "Entry") -> "Entry":
         """Return it and an entry after it, which it meets, as one for a state."""
-        return replace(self, high=after.high, number=self.number + after.number - (after.shared or 0))
+        return replace(
+            self,
+            high=after.high,
+            number=self.number + after.number - (after.shared or 0),
+            batch=self.batch if self.batch == after.batch else 0,
+            left_out_high=after.left_out_high,
+            is_near_high=after.is_near_high,
+            is_overlapped=self.is_overlapped or after.is_overlapped,
+            is_doubtful=self.is_doubtful or after.is_doubtful or after.shared is None,
+        )
 
 
 class Ledger:
@@ -73,10 +88,13 @@ class Ledger:
 
     def __init__(self, entries: Iterable[Entry] = ()) -> None:
         self._entries = list(entries)
-        self._shared: dict[int, int] = {}
+        self._shared: dict[Span, int] = {}
 
     def __iter__(self) -> Iterator[Entry]:
         return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
 
     def add(self, entry: Entry) -> None:
         """Add what was received of a span, in place of the entries within it: they were read again with it.
@@ -97,20 +115,37 @@ class Ledger:
             self._entries[place + 1] = self._with_shared(entry, after)
 
     def _with_shared(self, before: Entry, entry: Entry) -> Entry:
-        return replace(entry, shared=self._shared.get(entry.low, before.shared_with(entry)))
+        return replace(entry, shared=self._shared.get(seam_of(before, entry), before.shared_with(entry)))
+
+    def put(self, parts: Sequence[Entry]) -> None:
+        """Add what was received of a span in parts that meet, in place of the entries within it."""
+        low, high = parts[0].low, parts[-1].high
+        if len(parts) > 1:
+            self._entries = [one for one in self._entries if one.low < low or high < one.high]
+        for part in parts:
+            self.add(part)
+
+    def join(self, done: Coverage, most: int) -> None:
+        """Join neighbors until there are so many entries, if that is possible without a loss."""
+        self._entries = self._compacted(done, most, loses=False)
 
     def take_out(self, low: int, high: int) -> None:
         """Forget what lies in a span: it is read again."""
         self._entries = [one for one in self._entries if min(one.high, high) - max(one.low, low) <= _edge_of(one)]
-        self._shared = {at: shared for at, shared in self._shared.items() if not low <= at <= high}
+        self._shared = {
+            (start, end): shared for (start, end), shared in self._shared.items() if end < low or high < start
+        }
 
-    def share(self, shared: Mapping[int, int]) -> None:
-        """Note how many activities entries have in common with the one before them, by their start.
+    def share(self, shared: Mapping[Span, int]) -> None:
+        """Note how many activities entries have in common with the one before them, by :func:`seam_of` the two.
 
         Entries that are added later may be among them.
         """
         self._shared.update(shared)
-        self._entries = [replace(one, shared=shared.get(one.low, one.shared)) for one in self._entries]
+        self._entries = self._entries[:1] + [
+            replace(after, shared=shared.get(seam_of(before, after), after.shared))
+            for before, after in pairwise(self._entries)
+        ]
 
     def edge_before(self, timestamp: int) -> int:
         """Return a timestamp, or the start of the entry in which it lies: the number of a part of one isn't known."""
@@ -156,7 +191,13 @@ class Ledger:
         return [(low, high) for span in done for low, high in covered.gaps(*span) if high - low > 1]
 
     def compact(self, done: Coverage, most: int) -> list[Entry]:
-        """Return at most so many entries: neighbors are joined, those with the fewest activities first."""
+        """Return at most so many entries: neighbors are joined, those with the fewest activities first.
+
+        If there are too many that don't meet, the smallest ones are left out.
+        """
+        return self._compacted(done, most, loses=True)
+
+    def _compacted(self, done: Coverage, most: int, *, loses: bool) -> list[Entry]:
         runs = self.runs(done)
         while (number := sum(map(len, runs))) > most:
             newest = number - _NEWEST
@@ -166,12 +207,16 @@ class Ledger:
                 for place, (first, second) in enumerate(pairwise(run))
                 if before + place + 1 < newest
             ]
-            # What two entries have in common is mostly nothing. If that is wrong, they are read again.
-            known = [pair for pair in pairs if pair[2][pair[3] + 1].shared is not None] or pairs
+            known = [pair for pair in pairs if pair[2][pair[3] + 1].shared is not None]
+            if not known and loses:
+                # What two entries have in common is mostly nothing. If that is wrong, they are read again.
+                known = pairs
             chosen = set[int]()
             for _, place, _, _ in sorted(known, key=lambda pair: pair[:2]):
                 if len(chosen) < number - most and not chosen & {place - 1, place + 1}:
                     chosen.add(place)
+            if not (chosen or loses):
+                break
             if not chosen:
                 flat = [one for run in runs for one in run]
                 least = min(flat[:-_NEWEST] or flat, key=lambda one: one.number)
@@ -188,45 +233,52 @@ def entries_of(content: Any) -> list[Entry]:
     """
     if not isinstance(content, list):
         raise ValueError("it is no list")  # noqa: TRY004  # as for all that may be wrong with it
+    if len(content) > MOST_ENTRIES:
+        raise ValueError("it has more spans than any state")
     found: list[Entry] = []
     for part in content:
-        low, high, count, shared = _parsed(part)
+        low, high, count, shared, is_doubtful = _parsed(part)
         before = found[-1] if found else None
         if low >= high or (before and not (before.low < low and before.high < high and before.high - low <= _OVERLAP)):
             raise ValueError("its spans aren't in order")
-        found.append(Entry(low, high, count, shared if before and before.meets(Entry(low, high, count)) else None))
+        entry = Entry(low, high, count, is_doubtful=is_doubtful)
+        found.append(replace(entry, shared=shared) if before and before.meets(entry) else entry)
     return found
 
 
-def _parsed(part: Any) -> tuple[int, int, int, int | None]:
+def _parsed(part: Any) -> tuple[int, int, int, int | None, bool]:
     try:
         low, high, count, *more = part
-        (shared,) = more or (0,)
+        shared, is_doubtful = more if len(more) > 1 else (more[0] if more else 0, False)
         span = parse_timestamp(low), parse_timestamp(high)
     except (TypeError, ValueError, OverflowError):
         # The error would name the content.
         raise ValueError("one of its spans is of an unknown form") from None
     is_shared = shared is None or (type(shared) is int and -_MOST < shared < _MOST)
-    if not (is_shared and type(count) is int and 0 <= count < _MOST):
+    if not (is_shared and type(is_doubtful) is bool and type(count) is int and 0 <= count < _MOST):
         raise ValueError("one of its numbers is none")
-    return *span, count, shared
+    return *span, count, shared, is_doubtful
 
 
 def content_of(entries: Sequence[Entry]) -> list[list[Any]]:
     """Return what a state holds of entries.
 
     ``[start, end, number]`` of each; and, unless it is 0, how many activities it has in common with the one before it,
-    or null if that isn't known.
+    or null if that isn't known. A further ``true`` says that the number may be too high.
     """
     content: list[list[Any]] = []
     before: Entry | None = None
     for one in entries:
         shared = one.shared if before and before.meets(one) else 0
-        content.append(
-            [format_timestamp(one.low), format_timestamp(one.high), one.number, *([] if shared == 0 else [shared])]
-        )
+        more = [shared, True] if one.is_doubtful else [] if shared == 0 else [shared]
+        content.append([format_timestamp(one.low), format_timestamp(one.high), one.number, *more])
         before = one
     return content
+
+
+def seam_of(before: Entry, after: Entry) -> Span:
+    """Return the span that two entries have in common which meet: what both of their queries ask for."""
+    return after.low, before.high
 
 
 def expected(run: Sequence[Entry]) -> int:

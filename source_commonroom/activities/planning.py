@@ -87,6 +87,11 @@ class Planner:
         """Whether the API counts, as far as is known; counts of long spans may fail."""
         return self._counts and not self._uncounted
 
+    @property
+    def uncountable_length(self) -> int | None:
+        """The length of spans, in milliseconds, from which on the API doesn't count them; None if none is known."""
+        return self._uncountable_length
+
     def report(self) -> None:
         """Say what couldn't be compared, once all is planned."""
         spans = ", ".join(f"{format_timestamp(low)} to {format_timestamp(high)}" for low, high in self._uncounted)

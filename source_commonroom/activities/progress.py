@@ -2,6 +2,8 @@
 
 import time
 from array import array
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from airbyte_cdk.sources.types import StreamSlice
 
@@ -9,6 +11,7 @@ from source_commonroom.activities.ledger import Entry
 from source_commonroom.activities.seams import Edges
 from source_commonroom.activities.sums import SpanTotal, Tally
 from source_commonroom.activities.timestamps import (
+    NEAR,
     SECOND,
     UP_TO_SECOND,
     floor_to_second,
@@ -23,6 +26,50 @@ from source_commonroom.api.walk import Walk, sum_of
 # How many activities may be read twice if another walk continues; and how many if fewer isn't possible.
 _FEW_AGAIN = 20
 _MOST_AGAIN = 100
+# So long before the time near which a window may be parted, in milliseconds, the first place for that is; each further
+# one lies twice as far, and there are so many.
+_FIRST_PART = 3_000
+_PARTS = 14
+
+
+class _Point:
+    """A time at which the number of a window may be parted in two, and what was received before it."""
+
+    def __init__(self, at: int) -> None:
+        self.at = at
+        self.before = 0
+        self.is_clear = True
+        """Whether nothing that was received lies so near that it isn't known on which side it is counted."""
+        self._first, self._at, self._last = (format_timestamp(time) for time in (at - NEAR, at, at + NEAR))
+
+    def note(self, timestamps: Sequence[str]) -> None:
+        """Note the timestamps of a page."""
+        self.before += sum(timestamp < self._at for timestamp in timestamps)
+        self.is_clear = self.is_clear and not any(self._first <= timestamp <= self._last for timestamp in timestamps)
+
+
+class _Points:
+    """The times at which the number of a window may be parted in two.
+
+    :param times: the best one first
+    """
+
+    def __init__(self, times: Iterable[int] = ()) -> None:
+        self._points = [_Point(at) for at in times]
+        self._noted = 0
+
+    def note(self, timestamps: Sequence[str]) -> None:
+        """Note the timestamps of a page."""
+        self._noted += len(timestamps)
+        for point in self._points:
+            point.note(timestamps)
+
+    def clear(self, received: int) -> _Point | None:
+        """Return the best one at which it is known how many activities lie before it; None if there is none.
+
+        :param received: how many activities the window received, each counted once
+        """
+        return next((point for point in self._points if point.is_clear), None) if self._noted == received else None
 
 
 class Window:
@@ -44,6 +91,10 @@ class Window:
     """Whether it received an activity so near to its start that the window before it may receive it, too."""
     is_near_high = False
     """The same of its end, and the window after it."""
+    is_overlapped = False
+    """Whether it received an activity that a window which isn't its neighbor had received first."""
+    is_split = False
+    """Whether it couldn't be read as one."""
 
     def __init__(
         self,
@@ -96,10 +147,9 @@ class Window:
         """The keys of the activities that were received when it was read once more."""
         self.left_out_low = self.left_out_high = 0
         """How many received activities the window before it, or after it, had received first."""
+        self._points = _Points()
         self.is_doubtful = False
         """Whether something may be missing of what was read, whatever the counts say in the end."""
-        self.is_split = False
-        """Whether it couldn't be read as one."""
         self.done: list[tuple[int, int]] = []
         """If it is cut, the parts that have been read."""
         self.entries: list[Entry] = []
@@ -109,6 +159,7 @@ class Window:
 
     def track_page(self, rows: Rows, timestamps: list[str]) -> None:
         """Note a page: its activities, and their timestamps."""
+        self._points.note(timestamps)
         known = [timestamp for timestamp in timestamps if timestamp] if "" in timestamps else timestamps
         if self._repeats_until:
             further = [timestamp for timestamp in known if timestamp >= self._repeats_until]
@@ -121,6 +172,24 @@ class Window:
         self.reached_before, self.reached = self.reached, so_far[-1]
         self.latest = known
         self._latest_keys = timestamps, hashes_of(rows)
+
+    def may_part_near(self, timestamp: int) -> None:
+        """Let its number be two: of what lies before a time a little earlier than this one, and of the rest."""
+        times = [floor_to_second(timestamp) - _FIRST_PART * 2**number for number in range(_PARTS)]
+        self._points = _Points(at for at in times if self.low + 2 * SECOND < at < self.high - 2 * SECOND)
+
+    def leave_out(self, timestamp: str, first: tuple[int, int, int]) -> None:
+        """Note that an activity was received by another window first.
+
+        :param first: that window, see :data:`~source_commonroom.activities.seams.Window`
+        """
+        batch, low, high = first
+        is_before, is_after = (batch == self.batch and at for at in (high == self.low, low == self.high))
+        if is_before == is_after:
+            self.is_overlapped = True
+            is_before = timestamp <= format_timestamp((self.low + self.high) // 2)
+        self.left_out_low += is_before
+        self.left_out_high += not is_before
 
     def read_until(self) -> tuple[int, int] | None:
         """Return a time before which all has been read, if nothing is missing, and how many activities follow it.
@@ -239,7 +308,20 @@ class Window:
             self.left_out_high,
             self.is_near_low,
             self.is_near_high,
+            is_overlapped=self.is_overlapped,
         )
+
+    def entries_if_parted(self) -> list[Entry]:
+        """Return what was received of it, in two entries if it may be parted and it is known what lies in each."""
+        entry = self.entry()
+        is_known = not (self.without_timestamp or self.reread_keys)
+        point = self._points.clear(entry.number) if is_known else None
+        if point is None:
+            return [entry]
+        return [
+            replace(entry, high=point.at, number=point.before, left_out_high=0, is_near_high=False),
+            replace(entry, low=point.at, number=entry.number - point.before, left_out_low=0, is_near_low=False),
+        ]
 
     def tally(self) -> Tally:
         """Return what was received of it, in a few numbers."""

@@ -15,6 +15,8 @@ _FAR = 3_000
 _MOST = 2**16
 
 Row = Mapping[str, Any]
+Window = tuple[int, int, int]
+"""What identifies a window: its batch, its first millisecond, and its last one."""
 
 
 class Edges:
@@ -76,7 +78,7 @@ class Seams:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._pending: Counter[int] = Counter()
-        self._first_window: dict[str, dict[int, int]] = {}
+        self._first_window: dict[str, dict[int, Window]] = {}
 
     def expect(self, seam: int, windows: int) -> None:
         """Expect that so many windows will be read that have a seam for an edge."""
@@ -102,13 +104,15 @@ class Seams:
             if not any(abs(other - timestamp) <= _FAR for other in self._pending):
                 del self._first_window[second]
 
-    def read_before(self, window: int, rows: Sequence[Row], timestamps: Sequence[str], edges: Edges) -> dict[int, str]:
+    def read_before(
+        self, window: Window, rows: Sequence[Row], timestamps: Sequence[str], edges: Edges
+    ) -> dict[int, Window]:
         """Note the records of a page that lie near an edge, and return those that another window received before.
 
-        :param window: the number of the window that reads them
-        :return: the places of those, and their timestamps
+        :param window: the window that reads them
+        :return: the places of those, and the window that was the first
         """
-        before: dict[int, str] = {}
+        before: dict[int, Window] = {}
         with self._lock:
             for place, (row, timestamp) in enumerate(zip(rows, timestamps, strict=True)):
                 if not edges.are_near(timestamp):
@@ -117,6 +121,6 @@ class Seams:
                 key = hash_of(row)
                 if len(first) < _MOST:
                     first.setdefault(key, window)
-                if first.get(key, window) != window:
-                    before[place] = timestamp
+                if (other := first.get(key, window)) != window:
+                    before[place] = other
         return before

@@ -124,12 +124,11 @@ def _drop_future_spans(state: Mapping[str, Any], lookback: timedelta) -> dict[st
 
 def _usable_ledger(state: Mapping[str, Any]) -> dict[str, Any]:
     """Return the numbers of activities that a state holds; nothing if they are damaged: they are counted anew then."""
+    if LEDGER not in state:
+        return {}
     try:
-        turn = {AUDITED_TO: format_timestamp(_timestamp(state[AUDITED_TO]))} if AUDITED_TO in state else {}
-        if LEDGER not in state:
-            return turn
         entries_of(state[LEDGER])
-    except (ValueError, _UnreadableError) as error:
+    except ValueError as error:
         logger.warning(
             "%s: the saved state can't be read as far as it holds the number of activities of each span (%s). They are "
             "counted anew. Activities that arrived late since the last sync, and lie before the lookback window, "
@@ -138,7 +137,11 @@ def _usable_ledger(state: Mapping[str, Any]) -> dict[str, Any]:
             error,
         )
         return {}
-    return {LEDGER: state[LEDGER], **turn}
+    try:
+        return {LEDGER: state[LEDGER], AUDITED_TO: format_timestamp(_timestamp(state[AUDITED_TO]))}
+    except (KeyError, _UnreadableError):
+        # Then the spans have their turn from the first one on.
+        return {LEDGER: state[LEDGER]}
 
 
 def _clamp_to_now(end: int, now: int, lookback: timedelta) -> int | None:

@@ -135,7 +135,7 @@ def seams_of(run: Sequence[Tally]) -> list[Span]:
 
 
 def compare(
-    name: str, run: Sequence[Tally], records: int | None, reader: Reader, shared: dict[int, int]
+    name: str, run: Sequence[Tally], records: int | None, reader: Reader, shared: dict[Span, int]
 ) -> Iterator[Rows]:
     """Compare what windows that follow each other received with what the API counts of all, and yield what is missing.
 
@@ -150,7 +150,7 @@ def compare(
 
     :param records: how many activities the API counted before they were planned; None if there were others among them
     :param shared: takes how many activities neighbors have in common, less those that only the two together hold, by
-        the start of the second one; but for neighbors that lack nothing
+        the span that both cover; but for neighbors that lack nothing
     :raises ActivitiesMissingError: if the rest isn't returned either
     :raises AirbyteTracedException: (transient_error) if it can't be known whether something is missing;
         (config_error) if the API refuses the token, or access
@@ -202,7 +202,7 @@ def compare(
     yield from _read_gaps(name, gaps, now, reader)
     for gap in gaps:
         before, after = gap.windows
-        shared[after.low] = before.left_out_high + after.left_out_low - gap.missing
+        shared[after.low, before.high] = before.left_out_high + after.left_out_low - gap.missing
 
 
 class _StillMissingError(Exception):

@@ -145,6 +145,22 @@ class WindowReader:
                     raise
                 raise CountFailedError("it didn't answer the request") from error
 
+    def count_few_of(self, part: StreamSlice) -> int:
+        """Return how many activities a slice has now that the API doesn't count, if one page returns them all.
+
+        :raises CountFailedError: if it doesn't
+        :raises RequestFailedError: if the API refuses the token, or access
+        """
+        try:
+            page = self._retriever.quick(1).plain_page(part)
+        except RequestFailedError as error:
+            if not error.failure.retried:
+                raise
+            raise CountFailedError("it didn't answer the request") from error
+        if page.page["meta"].get("nextCursor") is not None:
+            raise CountFailedError("it has more than a page")
+        return page.records
+
     def _first_page(self, window: Window) -> FirstPage | None:
         """Return the first page of a window, after noting how many activities the API counts."""
         first, window.first = window.first, None
@@ -321,14 +337,12 @@ class WindowReader:
         if not rows or not window.edges.may_hold(order[0], order[-1]):
             return rows
         window.note_edges(order)
-        before = self._seams.read_before(window.number, rows, timestamps, window.edges)
+        before = self._seams.read_before((window.batch, window.low, window.high), rows, timestamps, window.edges)
         outside = window.edges.outside(timestamps, *self._bounds())
         if not before and not outside:
             return rows
-        middle = format_timestamp((window.low + window.high) // 2)
-        early = sum(timestamp <= middle for timestamp in before.values())
-        window.left_out_low += early
-        window.left_out_high += len(before) - early
+        for place, first in before.items():
+            window.leave_out(timestamps[place], first)
         return [row for place, row in enumerate(rows) if place not in before and place not in outside]
 
 
