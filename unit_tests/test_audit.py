@@ -124,7 +124,7 @@ def states_of(output: Output) -> list[dict[str, Any]]:
 
 def total(ledger: list[list[Any]]) -> int:
     """Tell how many activities entries hold that meet."""
-    held: int = sum(entry[2] for entry in ledger) - sum(sum(entry[3:4]) for entry in ledger)
+    held: int = sum(entry[2] for entry in ledger) - sum(sum(entry[4:5]) for entry in ledger)
     return held
 
 
@@ -376,7 +376,8 @@ def test_given_counts_that_cannot_be_had_when_read_then_the_sync_is_as_ever_and_
     assert second.status("activities") == COMPLETE
     assert late in {*ids(second), *ids(third)}
     assert late in ids(second) or said(second, "couldn't be compared with the API's counts") or why.startswith("all")
-    assert ("audited_to" in turn) == bool(said(second, "The API counts what was received") or late in ids(second))
+    waits = any(entry[3] for entry in turn["ledger"])
+    assert waits == bool(said(second, "The API counts what was received") or late in ids(second))
     assert third.status("activities") == COMPLETE
     assert not sync.missing()
 
@@ -388,12 +389,15 @@ def test_given_an_audit_that_cannot_be_finished_when_read_then_the_same_spans_ha
     sync = Syncs(read, history(), clock)
     sync()
     sync()
-    turn = sync.content["audited_to"]
+    turn = {start: waited for start, _, _, waited, *_ in sync.content["ledger"]}
 
     output = sync(REFUSALS[why])
 
     assert said(output, "couldn't be compared with the API's counts to its end")
-    assert sync.content["audited_to"] == turn
+    assert {
+        start: waited for start, _, _, waited, *_ in sync.content["ledger"] if start in turn
+    }.items() <= turn.items()
+    assert set(turn.values()) == {0, 1}
 
 
 def test_given_an_api_that_never_counts_when_read_again_then_no_more_is_asked_for(
@@ -573,31 +577,35 @@ DAMAGED: list[Any] = [
     [5],
     [[]],
     [["2026-01-01T00:00:00.000Z", "2026-02-01T00:00:00.000Z"]],
-    [["2026-01-01T00:00:00.000Z", "2026-02-01T00:00:00.000Z", -1]],
-    [["2026-01-01T00:00:00.000Z", "2026-02-01T00:00:00.000Z", 1.5]],
-    [["2026-01-01T00:00:00.000Z", "2026-02-01T00:00:00.000Z", True]],
-    [["2026-01-01T00:00:00.000Z", "2026-02-01T00:00:00.000Z", nan]],
-    [["2026-01-01T00:00:00.000Z", "2026-02-01T00:00:00.000Z", inf]],
-    [["2026-01-01T00:00:00.000Z", "2026-02-01T00:00:00.000Z", None]],
-    [["2026-01-01T00:00:00.000Z", "2026-02-01T00:00:00.000Z", 7, -(2**63)]],
+    [["2026-01-01T00:00:00.000Z", "2026-02-01T00:00:00.000Z", -1, 0]],
+    [["2026-01-01T00:00:00.000Z", "2026-02-01T00:00:00.000Z", 1.5, 0]],
+    [["2026-01-01T00:00:00.000Z", "2026-02-01T00:00:00.000Z", True, 0]],
+    [["2026-01-01T00:00:00.000Z", "2026-02-01T00:00:00.000Z", nan, 0]],
+    [["2026-01-01T00:00:00.000Z", "2026-02-01T00:00:00.000Z", inf, 0]],
+    [["2026-01-01T00:00:00.000Z", "2026-02-01T00:00:00.000Z", None, 0]],
+    [["2026-01-01T00:00:00.000Z", "2026-02-01T00:00:00.000Z", 7, 0, -(2**63)]],
+    [["2026-01-01T00:00:00.000Z", "2026-02-01T00:00:00.000Z", 7]],
+    [["2026-01-01T00:00:00.000Z", "2026-02-01T00:00:00.000Z", 7, -1]],
+    [["2026-01-01T00:00:00.000Z", "2026-02-01T00:00:00.000Z", 7, True]],
+    [["2026-01-01T00:00:00.000Z", "2026-02-01T00:00:00.000Z", 7, 0.5]],
     [{"start": "2026-01-01T00:00:00.000Z", "end": "2026-02-01T00:00:00.000Z", "number": 7}],
-    [["2026-01-01T00:00:00.000Z", "2026-02-01T00:00:00.000Z", 2**63]],
-    [["2026-01-01T00:00:00.000Z", "2026-02-01T00:00:00.000Z", "7"]],
-    [["2026-01-01T00:00:00.000Z", "2026-02-01T00:00:00.000Z", 7, 1, 1]],
-    [["2026-01-01T00:00:00.000Z", "2026-02-01T00:00:00.000Z", 7, 1, True, True]],
-    [[f"{year}-01-01T00:00:00.000Z", f"{year + 1}-01-01T00:00:00.000Z", 1] for year in range(1890, 2020)],
-    [["2026-01-01T00:00:00.000Z", "2026-02-01T00:00:00.000Z", 7, "1"]],
-    [["2026-02-01T00:00:00.000Z", "2026-01-01T00:00:00.000Z", 7]],
-    [["yesterday", "2026-01-01T00:00:00.000Z", 7]],
-    [["2026-01-01T00:00:00", "2026-02-01T00:00:00.000Z", 7]],
-    [[1, 2, 3]],
+    [["2026-01-01T00:00:00.000Z", "2026-02-01T00:00:00.000Z", 2**63, 0]],
+    [["2026-01-01T00:00:00.000Z", "2026-02-01T00:00:00.000Z", "7", 0]],
+    [["2026-01-01T00:00:00.000Z", "2026-02-01T00:00:00.000Z", 7, 0, 1, 1]],
+    [["2026-01-01T00:00:00.000Z", "2026-02-01T00:00:00.000Z", 7, 0, 1, True, True]],
+    [[f"{year}-01-01T00:00:00.000Z", f"{year + 1}-01-01T00:00:00.000Z", 1, 0] for year in range(1890, 2020)],
+    [["2026-01-01T00:00:00.000Z", "2026-02-01T00:00:00.000Z", 7, 0, "1"]],
+    [["2026-02-01T00:00:00.000Z", "2026-01-01T00:00:00.000Z", 7, 0]],
+    [["yesterday", "2026-01-01T00:00:00.000Z", 7, 0]],
+    [["2026-01-01T00:00:00", "2026-02-01T00:00:00.000Z", 7, 0]],
+    [[1, 2, 3, 0]],
     [
-        ["2026-02-01T00:00:00.000Z", "2026-03-01T00:00:00.000Z", 7],
-        ["2026-01-01T00:00:00.000Z", "2026-02-01T00:00:00.000Z", 7],
+        ["2026-02-01T00:00:00.000Z", "2026-03-01T00:00:00.000Z", 7, 0],
+        ["2026-01-01T00:00:00.000Z", "2026-02-01T00:00:00.000Z", 7, 0],
     ],
     [
-        ["2026-01-01T00:00:00.000Z", "2026-03-01T00:00:00.000Z", 7],
-        ["2026-02-01T00:00:00.000Z", "2026-04-01T00:00:00.000Z", 7],
+        ["2026-01-01T00:00:00.000Z", "2026-03-01T00:00:00.000Z", 7, 0],
+        ["2026-02-01T00:00:00.000Z", "2026-04-01T00:00:00.000Z", 7, 0],
     ],
 ]
 
@@ -608,7 +616,7 @@ def test_given_a_damaged_ledger_when_read_then_it_counts_as_none(
 ) -> None:
     sync = Syncs(read, history(300), clock)
     sync()
-    content = {**sync.content, "ledger": ledger, "audited_to": "2026-01-01T00:00:00.000Z"}
+    content = {**sync.content, "ledger": ledger}
     sync.state = [state_of(content)]
 
     output = sync()
@@ -619,29 +627,12 @@ def test_given_a_damaged_ledger_when_read_then_it_counts_as_none(
     assert total(sync.content["ledger"]) == 300
 
 
-@pytest.mark.parametrize("turn", [None, 5, "", "yesterday", "2026-01-01T00:00:00", nan])
-def test_given_a_damaged_turn_when_read_then_the_ledger_is_used_all_the_same(
-    turn: Any, read: Read, clock: FrozenDateTimeFactory
-) -> None:
-    sync = Syncs(read, history(300), clock)
-    sync()
-    sync.state = [state_of({**sync.content, "audited_to": turn})]
-    late = sync.add(200 * DAY)
-
-    output = sync()
-
-    assert output.status("activities") == COMPLETE
-    assert late in ids(output)
-    assert not output.warnings()
-    assert sync.content["audited_to"].endswith("Z")
-
-
 def test_given_numbers_of_many_digits_when_read_then_the_state_stays_small(
     read: Read, clock: FrozenDateTimeFactory
 ) -> None:
     sync = Syncs(read, history(3_200), clock)
     sync()
-    large = [[start, end, 10**17, -(10**17)] for start, end, *_ in sync.content["ledger"]]
+    large = [[start, end, 10**17, 10**17, -(10**17)] for start, end, *_ in sync.content["ledger"]]
     sync.change_state(ledger=large)
 
     output = sync(audit_history=False)
@@ -655,8 +646,8 @@ def test_given_numbers_of_many_digits_when_read_then_the_state_stays_small(
     "ledger",
     [
         # Beside what is done, and after it.
-        [["2000-01-01T00:00:00.000Z", "2001-01-01T00:00:00.000Z", 7]],
-        [["2026-01-01T00:00:00.000Z", "2027-01-01T00:00:00.000Z", 7]],
+        [["2000-01-01T00:00:00.000Z", "2001-01-01T00:00:00.000Z", 7, 0]],
+        [["2026-01-01T00:00:00.000Z", "2027-01-01T00:00:00.000Z", 7, 0]],
     ],
 )
 def test_given_a_ledger_of_what_is_not_done_when_read_then_that_counts_as_nothing(
@@ -1048,7 +1039,7 @@ def test_given_more_spans_than_a_state_holds_when_cut_off_then_what_arrives_in_e
     begin = datetime(2024, 11, 5, tzinfo=UTC)
     spans = [(begin + 5 * DAY * number, begin + 5 * DAY * number + 2 * DAY) for number in range(110)]
     rows = [row["activityTime"] for row in sync.api.workspace.records("activities")]
-    ledger = [[iso(low), iso(high), sum(iso(low) <= row <= iso(high) for row in rows)] for low, high in spans]
+    ledger = [[iso(low), iso(high), sum(iso(low) <= row <= iso(high) for row in rows), 0] for low, high in spans]
     sync.change_state(
         slices=[{"start": iso(low), "end": iso(high)} for low, high in spans],
         ledger=ledger,

@@ -4,18 +4,20 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from source_commonroom.activities.audit import Audit
 from source_commonroom.activities.coverage import Coverage, Span
-from source_commonroom.activities.ledger import Entry, Ledger, content_of, entries_of, expected
+from source_commonroom.activities.ledger import MOST_ENTRIES, Entry, Ledger, content_of, entries_of, expected
 from source_commonroom.activities.slices import SpanCount, plan
 from source_commonroom.activities.timestamps import SECOND
 from source_commonroom.api.retriever import CountFailedError
 
 END = 1_000_000
 """The last millisecond of the history."""
+HOUR = 3_600_000
 MOST = 24
 """As many entries a state holds here."""
 times = st.integers(0, END // 500).map(lambda half_seconds: half_seconds * 500 + half_seconds % 7)
@@ -36,7 +38,6 @@ class Model:
         self.failing: set[int] = set()
         self.asked = 0
         self.ledger = Ledger()
-        self.audited_to: int | None = None
 
     def insert(self, time: int) -> None:
         self.number += 1
@@ -83,12 +84,12 @@ class Model:
     def sync(self) -> Audit:
         """Audit what was read, read again what differs, and begin the next sync from the state."""
         audit, done, self.asked = Audit(self.count), Coverage([(0, END)]), 0
-        audit.run(self.ledger.runs(done), self.audited_to)
+        audit.run(self.ledger.runs(done))
         spans = Coverage([*((one.entry.low, one.entry.high) for one in audit.differing), *audit.between])
         self.ledger.share(audit.shared)
         for low, high in spans:
             self.ledger.take_out(low, high)
-        self.audited_to = audit.reached
+        self.ledger.let_wait(audit.waiting)
         self.read(list(spans), 2)
         self.store()
         return audit
@@ -158,7 +159,7 @@ def test_given_additions_and_deletions_and_counts_that_fail_when_audited_then_th
         model.failing = failing if fails else set()
         model.sync()
     model.failing = set()
-    for _ in range(9):
+    for _ in range(8):
         model.sync()
 
     # Only within one entry an addition and a deletion can hide each other.
@@ -240,3 +241,38 @@ def test_given_hundreds_of_entries_when_joined_in_memory_then_nothing_is_lost() 
     apart = Ledger(Entry(place * 10_000, place * 10_000 + 5_000, 5) for place in range(300))
     apart.join(Coverage((one.low, one.high) for one in apart), 128)
     assert len(apart) == 300
+
+
+@pytest.mark.parametrize("arriving", [0, 1, 7, 16, 40])
+@pytest.mark.parametrize("large", [True, False], ids=["the new ones are joined", "the old ones are joined"])
+def test_given_new_entries_with_each_sync_when_audited_then_none_waits_longer_than_eight_syncs(
+    arriving: int,
+    large: bool,  # noqa: FBT001  # as drawn
+) -> None:
+    asked = set[Span]()
+
+    def count(low: int, high: int) -> int:
+        asked.add((low, high))
+        return sum(one.number - (one.shared or 0) for one in entries if low <= one.low and one.high <= high)
+
+    entries = [Entry(place * HOUR, (place + 1) * HOUR, 9_000 if large else 10, 0) for place in range(MOST_ENTRIES)]
+    end, waits, most = len(entries) * HOUR, [0] * len(entries), 0
+    for _ in range(40):
+        asked.clear()
+        ledger, done = Ledger(entries), Coverage([(0, end)])
+        audit = Audit(count)
+        audit.run(ledger.runs(done))
+        ledger.let_wait(audit.waiting)
+        alone = [one for one in entries if (one.low, one.high) in asked]
+        most = max(most, audit.requests)
+        waits = [
+            0 if any(one.low <= place * HOUR + 1 <= one.high for one in alone) else waited + 1
+            for place, waited in enumerate(waits)
+        ]
+        assert max(waits) < 8
+        new = [Entry(end + place * HOUR, end + (place + 1) * HOUR, 1_000, 0) for place in range(arriving)]
+        end += arriving * HOUR
+        compacted = Ledger([*ledger, *new]).compact(Coverage([(0, end)]), MOST_ENTRIES)
+        entries = entries_of(content_of(compacted))
+
+    assert most <= 17

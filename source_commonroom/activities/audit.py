@@ -11,7 +11,7 @@ from typing import NamedTuple
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
 from source_commonroom.activities.coverage import Coverage, Span
-from source_commonroom.activities.ledger import Entry, expected, seam_of
+from source_commonroom.activities.ledger import MOST_ENTRIES, Entry, expected, seam_of
 from source_commonroom.activities.timestamps import format_timestamp, seam_near
 from source_commonroom.api.retriever import CountFailedError, CountRefusedError
 
@@ -56,7 +56,7 @@ class Audit:
     entries that fail one after the other end it.
 
     An addition and a deletion in two entries of a group hide each other. So a sync counts an eighth of the entries
-    alone, and the next one those behind them. What hides within one entry isn't found.
+    alone: those that have waited longest for that. What hides within one entry isn't found.
 
     :param count: returns how many activities the API counts in a span; asked by several threads
     :param count_few: the same of a span that has no more than one page, by that page, if the API doesn't count it
@@ -95,8 +95,8 @@ class Audit:
         """Spans whose count failed."""
         self.stopped = ""
         """Why it couldn't be finished; empty if it was."""
-        self.reached: int | None = None
-        """The start of the last entry that was counted alone in its turn."""
+        self.waiting: dict[int, int] = {}
+        """How many syncs entries have waited to be counted alone, by their start; empty if that is as it was."""
         self._alone: dict[int, int | None] = {}
         """What was counted of entries alone, by their start."""
 
@@ -134,24 +134,23 @@ class Audit:
             found[place : place + 1] = [Entry(one.low, middle, below), Entry(middle, one.high, above)]
         return found
 
-    def run(self, runs: Sequence[Sequence[Entry]], since: int | None) -> None:
-        """Compare runs of entries with the API's counts.
-
-        :param since: the start of the last entry that was counted alone in its turn
-        """
+    def run(self, runs: Sequence[Sequence[Entry]]) -> None:
+        """Compare runs of entries with the API's counts."""
         runs = self._with_seams_counted(runs)
         self._compare(runs)
         if not self.adds_up:
-            self.reached = since
             return
         # Its turn is one of all entries, whatever failed before.
         self._halted, self._most_failures = self._refuses, inf
         entries = [one for run in runs for one in run]
-        turn = _turn(entries, since)
+        turn = _turn(entries)
         self._compare([[one] for one in turn if self._alone.get(one.low) is None])
-        # An entry that fails each time is passed over: the warning names it.
-        counts = any(count is not None for count in self._alone.values())
-        self.reached = turn[-1].low if turn and counts else since
+        counted = {low for low, count in self._alone.items() if count is not None}
+        if counted and not self._refuses:
+            # An entry that fails each time is passed over: the warning names it.
+            counted |= {one.low for one in turn}
+        if counted:
+            self.waiting = {one.low: 0 if one.low in counted else one.waited + 1 for one in entries}
         self.uncounted = [(low, high) for low, high in dict.fromkeys(self.uncounted) if self._alone.get(low) is None]
 
     def _with_seams_counted(self, runs: Sequence[Sequence[Entry]]) -> list[list[Entry]]:
@@ -375,11 +374,17 @@ def _parts(group: Sequence[Entry]) -> list[Sequence[Entry]]:
     return [group[start:end] for start, end in pairwise(edges)]
 
 
-def _turn(entries: Sequence[Entry], since: int | None) -> list[Entry]:
-    """Return the entries whose turn it is to be counted alone: an eighth of all, those behind a time."""
-    ordered = sorted(entries, key=lambda one: one.low)
-    later = [one for one in ordered if since is None or one.low > since]
-    return [*later, *ordered][: -(-len(ordered) // _ROUNDS)]
+def _turn(entries: Sequence[Entry]) -> list[Entry]:
+    """Return the entries whose turn it is to be counted alone: those that have waited longest.
+
+    They are an eighth of all, or as many more as it takes for none to wait longer than eight syncs. Neither new entries
+    nor those that are joined keep another one waiting.
+    """
+    ordered = sorted(entries, key=lambda one: (-one.waited, one.low))
+    number = -(-len(ordered) // _ROUNDS)
+    for place, one in enumerate(ordered, 1):
+        number = max(number, -(-place // max(_ROUNDS - one.waited, 1)))
+    return ordered[: min(number, MOST_ENTRIES // _ROUNDS)]
 
 
 def _number(number: int, noun: str) -> str:

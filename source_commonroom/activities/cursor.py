@@ -23,7 +23,7 @@ from source_commonroom.activities.ledger import MOST_ENTRIES, Entry, Ledger, con
 from source_commonroom.activities.planning import Planner
 from source_commonroom.activities.progress import Window
 from source_commonroom.activities.seams import Seams
-from source_commonroom.activities.state import AUDITED_TO, IN_PROGRESS, LEDGER, LOOKBACK_FROM
+from source_commonroom.activities.state import IN_PROGRESS, LEDGER, LOOKBACK_FROM
 from source_commonroom.activities.sums import ActivitiesMissingError, SpanTotal, Tally, compare, seams_of
 from source_commonroom.activities.timestamps import (
     CURSOR_FIELD,
@@ -164,8 +164,6 @@ class WindowCursor(Cursor):
         self._has_numbers = LEDGER in state or not spans
         """Whether the ledger has been begun: what it doesn't cover was read without a number, and is read again."""
         self._ledger = Ledger(entries_of(state.get(LEDGER, []))).within(self._done)
-        turn = state.get(AUDITED_TO)
-        self._audited_to = parse_timestamp(turn) if turn else None
 
     @property
     def state(self) -> MutableMapping[str, Any]:
@@ -180,8 +178,6 @@ class WindowCursor(Cursor):
             state[LOOKBACK_FROM] = format_timestamp(since)
         if not self._has_numbers or end is None:
             return state
-        if self._audited_to is not None:
-            state[AUDITED_TO] = format_timestamp(self._audited_to)
         ledger, most = self._ledger.within(self._done), MOST_ENTRIES
         without_number = Coverage(ledger.not_covered(self._done))
         while True:
@@ -329,7 +325,7 @@ class WindowCursor(Cursor):
             without_number = ledger.not_covered(done)
         else:
             self._begin_by_counting(audit, ledger, done)
-        audit.run(ledger.runs(done), self._audited_to)
+        audit.run(ledger.runs(done))
         differing = [*((one.entry.low, one.entry.high) for one in audit.differing), *audit.between]
         spans = Coverage([*differing, *without_number])
         with self._lock:
@@ -337,7 +333,7 @@ class WindowCursor(Cursor):
             for low, high in spans:
                 self._ledger.take_out(low, high)
                 self._done = self._done.without(low, high)
-            self._audited_to = audit.reached
+            self._ledger.let_wait(audit.waiting)
             start, end = self._start, self._planned_end
         gaps = [widen_to_seconds(low, high, start, end) for low, high in spans]
         report(

@@ -55,6 +55,8 @@ class Entry:
     """Whether its number may be too high, because it was joined of two of which it isn't known what they share."""
     is_overlapped: bool = False
     """Whether one of its activities was received first by an entry that it doesn't follow, nor precede."""
+    waited: int = 0
+    """How many syncs counted others alone since it was read, or counted alone itself."""
 
     def meets(self, after: "Entry") -> bool:
         """Tell whether nothing lies between it and an entry after it."""
@@ -80,6 +82,7 @@ class Entry:
             is_near_high=after.is_near_high,
             is_overlapped=self.is_overlapped or after.is_overlapped,
             is_doubtful=self.is_doubtful or after.is_doubtful or after.shared is None,
+            waited=max(self.waited, after.waited),
         )
 
 
@@ -146,6 +149,10 @@ class Ledger:
             replace(after, shared=shared.get(seam_of(before, after), after.shared))
             for before, after in pairwise(self._entries)
         ]
+
+    def let_wait(self, waiting: Mapping[int, int]) -> None:
+        """Note how many syncs entries have waited to be counted alone, by their start."""
+        self._entries = [replace(one, waited=waiting.get(one.low, one.waited)) for one in self._entries]
 
     def edge_before(self, timestamp: int) -> int:
         """Return a timestamp, or the start of the entry in which it lies: the number of a part of one isn't known."""
@@ -237,41 +244,42 @@ def entries_of(content: Any) -> list[Entry]:
         raise ValueError("it has more spans than any state")
     found: list[Entry] = []
     for part in content:
-        low, high, count, shared, is_doubtful = _parsed(part)
+        low, high, count, waited, shared, is_doubtful = _parsed(part)
         before = found[-1] if found else None
         if low >= high or (before and not (before.low < low and before.high < high and before.high - low <= _OVERLAP)):
             raise ValueError("its spans aren't in order")
-        entry = Entry(low, high, count, is_doubtful=is_doubtful)
+        entry = Entry(low, high, count, is_doubtful=is_doubtful, waited=waited)
         found.append(replace(entry, shared=shared) if before and before.meets(entry) else entry)
     return found
 
 
-def _parsed(part: Any) -> tuple[int, int, int, int | None, bool]:
+def _parsed(part: Any) -> tuple[int, int, int, int, int | None, bool]:
     try:
-        low, high, count, *more = part
+        low, high, count, waited, *more = part
         shared, is_doubtful = more if len(more) > 1 else (more[0] if more else 0, False)
         span = parse_timestamp(low), parse_timestamp(high)
     except (TypeError, ValueError, OverflowError):
         # The error would name the content.
         raise ValueError("one of its spans is of an unknown form") from None
     is_shared = shared is None or (type(shared) is int and -_MOST < shared < _MOST)
-    if not (is_shared and type(is_doubtful) is bool and type(count) is int and 0 <= count < _MOST):
+    are_numbers = all(type(number) is int and 0 <= number < _MOST for number in (count, waited))
+    if not (is_shared and are_numbers and type(is_doubtful) is bool):
         raise ValueError("one of its numbers is none")
-    return *span, count, shared, is_doubtful
+    return *span, count, waited, shared, is_doubtful
 
 
 def content_of(entries: Sequence[Entry]) -> list[list[Any]]:
     """Return what a state holds of entries.
 
-    ``[start, end, number]`` of each; and, unless it is 0, how many activities it has in common with the one before it,
-    or null if that isn't known. A further ``true`` says that the number may be too high.
+    ``[start, end, number, waited]`` of each; and, unless it is 0, how many activities it has in common with the one
+    before it, or null if that isn't known. A further ``true`` says that the number may be too high.
     """
     content: list[list[Any]] = []
     before: Entry | None = None
     for one in entries:
         shared = one.shared if before and before.meets(one) else 0
         more = [shared, True] if one.is_doubtful else [] if shared == 0 else [shared]
-        content.append([format_timestamp(one.low), format_timestamp(one.high), one.number, *more])
+        content.append([format_timestamp(one.low), format_timestamp(one.high), one.number, one.waited, *more])
         before = one
     return content
 

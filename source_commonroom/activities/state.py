@@ -36,8 +36,6 @@ IN_PROGRESS = "in_progress"
 """Whether a sync has begun that hasn't reached its end."""
 LEDGER = "ledger"
 """How many activities were received of which span, see :func:`~source_commonroom.activities.ledger.content_of`."""
-AUDITED_TO = "audited_to"
-"""The start of the span that was counted alone last, in its turn; absent if none was."""
 # Python writes earlier years with fewer digits.
 _FIRST = to_milliseconds(datetime(1000, 1, 1, tzinfo=UTC))
 
@@ -103,7 +101,7 @@ def _drop_future_spans(state: Mapping[str, Any], lookback: timedelta) -> dict[st
     if set(state) == {CURSOR_FIELD}:
         end = _clamp_to_now(_timestamp(state[CURSOR_FIELD]), now, lookback)
         return None if end is None else {CURSOR_FIELD: format_timestamp(end)}
-    optional = {LOOKBACK_FROM, IN_PROGRESS, LEDGER, AUDITED_TO}
+    optional = {LOOKBACK_FROM, IN_PROGRESS, LEDGER}
     if set(state) - optional != {"state_type", "slices"} or state["state_type"] != _RANGES:
         raise _UnreadableError("it is of an unknown form")
     # Neither is taken for absent if it can't be read: then what arrived late meanwhile could be missed.
@@ -137,11 +135,7 @@ def _usable_ledger(state: Mapping[str, Any]) -> dict[str, Any]:
             error,
         )
         return {}
-    try:
-        return {LEDGER: state[LEDGER], AUDITED_TO: format_timestamp(_timestamp(state[AUDITED_TO]))}
-    except (KeyError, _UnreadableError):
-        # Then the spans have their turn from the first one on.
-        return {LEDGER: state[LEDGER]}
+    return {LEDGER: state[LEDGER]}
 
 
 def _clamp_to_now(end: int, now: int, lookback: timedelta) -> int | None:
