@@ -1202,3 +1202,24 @@ def test_given_a_state_of_an_earlier_version_within_the_lookback_when_read_then_
     sync()
 
     assert total(sync.content["ledger"]) == 50
+
+
+@pytest.mark.parametrize("days", [1, 2, 30, 300])
+def test_given_an_end_date_before_that_of_the_last_sync_when_read_then_what_arrived_late_before_it_comes(
+    days: float, read: Read, clock: FrozenDateTimeFactory
+) -> None:
+    sync = Syncs(read, history(), clock)
+    sync()
+    end = datetime.now(UTC) - days * DAY
+    late = {sync.add(days * DAY + age) for age in (DAY * 1.2, 2 * DAY, 30 * DAY)}
+    later = sync.add((days - 0.5) * DAY)
+
+    output = sync(end_date=iso(end)[:19] + "Z")
+
+    assert late <= set(ids(output))
+    assert output.status("activities") == COMPLETE
+    assert not output.warnings()
+    assert len(ids(output)) < 60
+    sync()
+    assert later in sync.held
+    assert not sync.missing()

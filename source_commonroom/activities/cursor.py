@@ -253,17 +253,23 @@ class WindowCursor(Cursor):
         with self._lock:
             since = self._lookback_from
             lookback = self._time_range.lookback // timedelta(milliseconds=1)
+            history_until = end
             if since is None:
                 self._lookback_from = end
             elif not self._was_in_progress or 0 < lookback < end - since:
                 self._forget_from(since - lookback)
                 self._lookback_from = end
-            elif self._done.end is not None:
-                # What was read beyond it, by this machine's clock, isn't done.
-                self._forget_from(self._done.end)
+            else:
+                # The next sync reads the rest again.
+                history_until = min(since - lookback, end)
+                if self._done.end is not None:
+                    # What was read beyond it, by this machine's clock, isn't done.
+                    self._forget_from(self._done.end)
             self._end = end
             cut = (self._lookback_from or end) - lookback
-            self._take_history(self._ledger.edge_before(min(cut, end)))
+            is_end = history_until == end
+            edge = self._ledger.edge_after(end) if is_end else self._ledger.edge_before(history_until)
+            self._take_history(edge)
             gaps = self._done.gaps(self._start, end) if self._start <= end else []
         return self._cut_at_edges([widen_to_seconds(low, high, self._start, end) for low, high in gaps], cut)
 

@@ -159,8 +159,13 @@ class Ledger:
         within = (one.low for one in self._entries if one.low < timestamp < one.high - _EDGE)
         return min(within, default=timestamp)
 
+    def edge_after(self, timestamp: int) -> int:
+        """Return a timestamp, or the end of the entry in which it lies."""
+        within = (one.high for one in self._entries if one.low < timestamp < one.high)
+        return max(within, default=timestamp)
+
     def until(self, edge: int) -> "Ledger":
-        """Return what lies before an edge, see :meth:`edge_before`."""
+        """Return what lies before an edge, see :meth:`edge_before` and :meth:`edge_after`."""
         return Ledger(one for one in self._entries if one.low < edge and one.high <= edge + _EDGE)
 
     def within(self, done: Coverage) -> "Ledger":
