@@ -592,7 +592,8 @@ DAMAGED: list[Any] = [
     [["2026-01-01T00:00:00.000Z", "2026-02-01T00:00:00.000Z", 2**63, 0]],
     [["2026-01-01T00:00:00.000Z", "2026-02-01T00:00:00.000Z", "7", 0]],
     [["2026-01-01T00:00:00.000Z", "2026-02-01T00:00:00.000Z", 7, 0, 1, 1]],
-    [["2026-01-01T00:00:00.000Z", "2026-02-01T00:00:00.000Z", 7, 0, 1, True, True]],
+    [["2026-01-01T00:00:00.000Z", "2026-02-01T00:00:00.000Z", 7, 0, 1, True, 1]],
+    [["2026-01-01T00:00:00.000Z", "2026-02-01T00:00:00.000Z", 7, 0, 1, True, True, True]],
     [[f"{year}-01-01T00:00:00.000Z", f"{year + 1}-01-01T00:00:00.000Z", 1, 0] for year in range(1890, 2020)],
     [["2026-01-01T00:00:00.000Z", "2026-02-01T00:00:00.000Z", 7, 0, "1"]],
     [["2026-02-01T00:00:00.000Z", "2026-01-01T00:00:00.000Z", 7, 0]],
@@ -1202,6 +1203,58 @@ def test_given_a_state_of_an_earlier_version_within_the_lookback_when_read_then_
     sync()
 
     assert total(sync.content["ledger"]) == 50
+
+
+def counting(change: Callable[[int, Call], int]) -> Traits:
+    """Let counts be others than what the API holds."""
+
+    def otherwise(call: Call, answer: Answer) -> Answer:
+        content = json.loads(answer.body)
+        if answer.status != 200 or "recordCount" not in content["meta"]:
+            return answer
+        content["meta"]["recordCount"] = change(content["meta"]["recordCount"], call)
+        return replace(answer, body=json.dumps(content).encode())
+
+    return Traits(otherwise={PATH: otherwise})
+
+
+@pytest.mark.parametrize("limit", [5, 20, 100])
+@pytest.mark.parametrize("days", [600, 1])
+def test_given_counts_up_to_a_limit_that_are_lower_than_a_window_when_read_again_then_a_warning_says_so(
+    days: float, limit: int, read: Read, clock: FrozenDateTimeFactory
+) -> None:
+    api = history(days=days, traits=counting(lambda number, _: min(number, limit)))
+    sync = Syncs(read, api, clock)
+    sync()
+    sync.add(6 * DAY)
+
+    outputs = [sync() for _ in range(3)]
+
+    for output in outputs:
+        assert output.status("activities") == COMPLETE
+        assert ids(output) == []
+        (warning,) = output.warnings()
+        assert f"its counts don't add up: it counts {limit} activities" in warning
+        assert not said(output, "The API counts what was received")
+
+
+@pytest.mark.parametrize("change", [1, -(10**6)])
+def test_given_counts_that_are_others_without_a_page_when_read_again_then_a_warning_says_so_and_nothing_is_read_again(
+    change: int, read: Read, clock: FrozenDateTimeFactory
+) -> None:
+    alone = counting(lambda number, call: max(number + change * (call.params["cols"] == "recordCount"), 0))
+    sync = Syncs(read, history(traits=alone), clock)
+    sync()
+
+    outputs = [sync() for _ in range(3)]
+
+    for output in outputs:
+        assert output.status("activities") == COMPLETE
+        assert ids(output) == []
+        (warning,) = output.warnings()
+        assert "its counts don't add up" in warning
+        assert "if that is asked for with a page of them" in warning
+        assert asked(sync.api) < 250
 
 
 @pytest.mark.parametrize("days", [1, 2, 30, 300])

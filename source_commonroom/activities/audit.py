@@ -1,7 +1,7 @@
 """The audit: what was received in earlier syncs, compared with what the API counts now."""
 
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import pairwise
@@ -31,6 +31,8 @@ _FEWEST = 2_000
 _COUNTS = 64
 # The shortest entry that is cut, in milliseconds.
 _SHORTEST = 24 * 3_600_000
+# So often a span is cut into halves to find out whether the API counts up to a limit.
+_HALVINGS = 24
 # So many spans a message names.
 _NAMED = 3
 
@@ -60,6 +62,7 @@ class Audit:
 
     :param count: returns how many activities the API counts in a span; asked by several threads
     :param count_few: the same of a span that has no more than one page, by that page, if the API doesn't count it
+    :param count_with_page: the same of a span, asked together with its first page, as it was when it was read
     :param uncountable: the length of spans, in milliseconds, from which on the API is known not to count them
     """
 
@@ -67,10 +70,12 @@ class Audit:
         self,
         count: Callable[[int, int], int],
         count_few: Callable[[int, int], int] | None = None,
+        count_with_page: Callable[[int, int], int] | None = None,
         uncountable: int | None = None,
     ) -> None:
         self._count = count
         self._count_few = count_few
+        self._count_with_page = count_with_page
         self._uncountable = inf if uncountable is None else uncountable
         self._too_long = self._uncountable
         """The length of groups that aren't asked for, because one failed that wasn't longer."""
@@ -138,6 +143,8 @@ class Audit:
         """Compare runs of entries with the API's counts."""
         runs = self._with_seams_counted(runs)
         self._compare(runs)
+        self._ask_otherwise()
+        self._look_within(one for run in runs for one in run if one.is_low)
         if not self.adds_up:
             return
         # Its turn is one of all entries, whatever failed before.
@@ -224,12 +231,68 @@ class Audit:
         if now > held:
             self.between += [(before.low, after.high) for before, after in seams]
         elif before < held and now < held:
-            self.adds_up, self._halted = False, True
-            self.stopped = (
-                f"its counts don't add up: it counts {now} activities from {format_timestamp(group[0].low)} to "
-                f"{format_timestamp(group[-1].high)}, and {held} in the parts of that"
-            )
-            self.differing, self.between, self.uncounted = [], [], []
+            self._stop_at(now, (group[0].low, group[-1].high), f"{held} in the parts of that")
+
+    def _ask_otherwise(self) -> None:
+        """Ask for one entry that differs as it was asked for when it was read: with its first page.
+
+        If the API counts as many then, it counts otherwise if it is asked for nothing but the count. All entries would
+        differ in each sync.
+        """
+        one = min(self.differing, key=lambda one: one.entry.number, default=None)
+        if one is None or self._count_with_page is None or not self.adds_up:
+            return
+        span = one.entry.low, one.entry.high
+        self.requests += 1
+        try:
+            number = self._count_with_page(*span)
+        except (CountRefusedError, AirbyteTracedException):
+            # If reading is refused as well, that fails the stream, with a message.
+            return
+        # It may have changed meanwhile.
+        if number == one.entry.number and (now := self._count_each([span])[0]) not in {None, number}:
+            self._stop_at(now, span, f"{number} if that is asked for with a page of them")
+
+    def _look_within(self, low_ones: Iterable[Entry]) -> None:
+        """Find out whether the API counts up to a limit: then the parts of an entry hold more than the entry.
+
+        Its number stays the same then, whatever arrives. One of those of which more was received than was counted is
+        cut into halves, until each half of it holds some.
+        """
+        one = max(low_ones, key=lambda one: one.number, default=None)
+        if one is None or not self.adds_up:
+            return
+        low, high = one.low, one.high
+        for _ in range(_HALVINGS):
+            middle = seam_near((low + high) // 2, low, high)
+            if not low < middle < high:
+                return
+            (first,) = self._count_each([(low, middle)])
+            second = self._count_each([(middle, high)])[0] if first else first
+            if first is None or second is None:
+                return
+            if first and second:
+                break
+            low, high = (low, middle) if first else (middle, high)
+        else:
+            return
+        # An activity may arrive in between.
+        (before,) = self._count_each([(low, high)])
+        first, second, twice = self._count_each([(low, middle), (middle, high), (middle, middle)])
+        (now,) = self._count_each([(low, high)])
+        if before is None or twice is None or first is None or second is None or now is None:
+            return
+        if first + second - twice > max(before, now):
+            self._stop_at(now, (low, high), f"{first + second - twice} in the parts of that")
+
+    def _stop_at(self, number: int | None, span: Span, other: str) -> None:
+        """End the audit, and take back what it found: the API's counts don't add up."""
+        self.adds_up, self._halted = False, True
+        self.stopped = (
+            f"its counts don't add up: it counts {number} activities from {format_timestamp(span[0])} to "
+            f"{format_timestamp(span[1])}, and {other}"
+        )
+        self.differing, self.between, self.uncounted = [], [], []
 
     def _count_each(self, spans: Sequence[Span], together: Collection[Span] = ()) -> list[int | None]:
         """Return how many activities the API counts in each of some spans; None if a count failed.

@@ -325,7 +325,7 @@ class WindowCursor(Cursor):
             )
             return []
         ledger, done = self._audited
-        audit = Audit(self._count, self._count_few, self._planner.uncountable_length)
+        audit = Audit(self._count, self._count_few, self._count_with_page, self._planner.uncountable_length)
         without_number: Sequence[Span] = []
         if self._has_numbers:
             without_number = ledger.not_covered(done)
@@ -367,6 +367,14 @@ class WindowCursor(Cursor):
         """
         self._stop_if_output_closed()
         return self._reader.count_few_of(_slice_of(low - bool(low), high))
+
+    def _count_with_page(self, low: int, high: int) -> int:
+        """Return how many activities a span has now, asked together with its first page.
+
+        :raises RuntimeError: as :meth:`_count`
+        """
+        self._stop_if_output_closed()
+        return self._reader.count_with_page_of(_slice_of(low - bool(low), high))
 
     def _stop_if_output_closed(self) -> None:
         if self._output_closed():

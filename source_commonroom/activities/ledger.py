@@ -18,6 +18,8 @@ _EDGE = 3_000
 _OVERLAP = 10_000
 # No API counts more.
 _MOST = 2**63
+# What a state holds of an entry beside its span and its numbers, if that isn't written.
+_ABSENT: tuple[Any, ...] = 0, False, False
 # So many entries at the end, which change most, are never joined.
 _NEWEST = 16
 
@@ -55,6 +57,8 @@ class Entry:
     """Whether its number may be too high, because it was joined of two of which it isn't known what they share."""
     is_overlapped: bool = False
     """Whether one of its activities was received first by an entry that it doesn't follow, nor precede."""
+    is_low: bool = False
+    """Whether its number is the API's count, because more was received than that, though nothing changed meanwhile."""
     waited: int = 0
     """How many syncs counted others alone since it was read, or counted alone itself."""
 
@@ -82,6 +86,7 @@ class Entry:
             is_near_high=after.is_near_high,
             is_overlapped=self.is_overlapped or after.is_overlapped,
             is_doubtful=self.is_doubtful or after.is_doubtful or after.shared is None,
+            is_low=self.is_low or after.is_low,
             waited=max(self.waited, after.waited),
         )
 
@@ -249,41 +254,48 @@ def entries_of(content: Any) -> list[Entry]:
         raise ValueError("it has more spans than any state")
     found: list[Entry] = []
     for part in content:
-        low, high, count, waited, shared, is_doubtful = _parsed(part)
+        entry, shared = _parsed(part)
         before = found[-1] if found else None
-        if low >= high or (before and not (before.low < low and before.high < high and before.high - low <= _OVERLAP)):
+        is_behind = before is None or (
+            before.low < entry.low and before.high < entry.high and before.high - entry.low <= _OVERLAP
+        )
+        if entry.low >= entry.high or not is_behind:
             raise ValueError("its spans aren't in order")
-        entry = Entry(low, high, count, is_doubtful=is_doubtful, waited=waited)
         found.append(replace(entry, shared=shared) if before and before.meets(entry) else entry)
     return found
 
 
-def _parsed(part: Any) -> tuple[int, int, int, int, int | None, bool]:
+def _parsed(part: Any) -> tuple[Entry, int | None]:
+    """Return an entry, and how many activities the one before it counts, too."""
     try:
-        low, high, count, waited, *more = part
-        shared, is_doubtful = more if len(more) > 1 else (more[0] if more else 0, False)
-        span = parse_timestamp(low), parse_timestamp(high)
+        start, end, number, waited, *more = part
+        shared, is_doubtful, is_low = tuple(more) + _ABSENT[len(more) :]
+        low, high = parse_timestamp(start), parse_timestamp(end)
     except (TypeError, ValueError, OverflowError):
         # The error would name the content.
         raise ValueError("one of its spans is of an unknown form") from None
     is_shared = shared is None or (type(shared) is int and -_MOST < shared < _MOST)
-    are_numbers = all(type(number) is int and 0 <= number < _MOST for number in (count, waited))
-    if not (is_shared and are_numbers and type(is_doubtful) is bool):
+    are_numbers = all(type(one) is int and 0 <= one < _MOST for one in (number, waited))
+    are_flags = all(type(one) is bool for one in (is_doubtful, is_low))
+    if not (is_shared and are_numbers and are_flags):
         raise ValueError("one of its numbers is none")
-    return *span, count, waited, shared, is_doubtful
+    return Entry(low, high, number, is_doubtful=is_doubtful, is_low=is_low, waited=waited), shared
 
 
 def content_of(entries: Sequence[Entry]) -> list[list[Any]]:
     """Return what a state holds of entries.
 
     ``[start, end, number, waited]`` of each; and, unless it is 0, how many activities it has in common with the one
-    before it, or null if that isn't known. A further ``true`` says that the number may be too high.
+    before it, or null if that isn't known. Behind that may be whether the number may be too high, and whether it is a
+    count that was lower than what was received.
     """
     content: list[list[Any]] = []
     before: Entry | None = None
     for one in entries:
         shared = one.shared if before and before.meets(one) else 0
-        more = [shared, True] if one.is_doubtful else [] if shared == 0 else [shared]
+        more: list[Any] = [shared, one.is_doubtful, one.is_low]
+        while more and more[-1] == _ABSENT[len(more) - 1]:
+            more.pop()
         content.append([format_timestamp(one.low), format_timestamp(one.high), one.number, one.waited, *more])
         before = one
     return content

@@ -294,14 +294,14 @@ class Window:
 
     def entry(self) -> Entry:
         """Return what was received of it, if it was read as a whole; or the API's count, if that is always lower."""
-        received, counts = self.tally().received, self.walks[0].counts
-        if len(self.walks) == 1 and counts and not (counts.rose or counts.fell):
-            # It doesn't count all that it returns.
-            received = min(received, counts.last)
+        number, counts = self.tally().received, self.walks[0].counts
+        is_steady = len(self.walks) == 1 and counts is not None and not (counts.rose or counts.fell)
+        # Then it doesn't count all that it returns.
+        is_low = counts is not None and is_steady and counts.last < number
         return Entry(
             self.low,
             self.high,
-            received,
+            counts.last if counts is not None and is_low else number,
             None,
             self.batch,
             self.left_out_low,
@@ -309,6 +309,7 @@ class Window:
             self.is_near_low,
             self.is_near_high,
             is_overlapped=self.is_overlapped,
+            is_low=is_low,
         )
 
     def entries_if_parted(self) -> list[Entry]:

@@ -138,12 +138,21 @@ class WindowReader:
             return self._retriever.quick().count(part)
         except CountRefusedError:
             # It was counted with its first page when it was planned.
-            try:
-                return self._retriever.quick().first_page(part).records
-            except RequestFailedError as error:
-                if not error.failure.retried:
-                    raise
-                raise CountFailedError("it didn't answer the request") from error
+            return self.count_with_page_of(part)
+
+    def count_with_page_of(self, part: StreamSlice) -> int:
+        """Return how many activities a slice has now, asked together with its first page.
+
+        :raises CountRefusedError: as :meth:`PageRetriever.first_page`
+        :raises CountFailedError: if it isn't answered
+        :raises RequestFailedError: if the API refuses the token, or access
+        """
+        try:
+            return self._retriever.quick().first_page(part).records
+        except RequestFailedError as error:
+            if not error.failure.retried:
+                raise
+            raise CountFailedError("it didn't answer the request") from error
 
     def count_few_of(self, part: StreamSlice) -> int:
         """Return how many activities a slice has now that the API doesn't count, if one page returns them all.
