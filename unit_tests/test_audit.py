@@ -757,6 +757,15 @@ class Arriving(Api):
         return super().answer(call)
 
 
+class ArrivingAtCursors(Arriving):
+    """Lets something happen just before the answer to the n-th request with a cursor."""
+
+    def answer(self, call: Call) -> Answer:
+        if "cursor" not in call.params:
+            return Api.answer(self, call)
+        return super().answer(call)
+
+
 @pytest.mark.parametrize("at", range(1, 24, 3))
 def test_given_changes_while_the_history_is_compared_when_read_then_what_was_there_before_comes_all_the_same(
     at: int, read: Read, clock: FrozenDateTimeFactory
@@ -1027,7 +1036,7 @@ def test_given_a_part_read_without_a_number_and_a_kill_when_the_api_counts_then_
     assert done["start"] < "2000" < done["end"] < iso(LAST)
     assert late not in ids(while_refused)
     assert late in ids(once)
-    assert said(once, "no number was noted")
+    assert said(once, "no number is known that can be relied on")
     assert ids(again) == []
     assert not sync.missing()
 
@@ -1255,6 +1264,101 @@ def test_given_counts_that_are_others_without_a_page_when_read_again_then_a_warn
         assert "its counts don't add up" in warning
         assert "if that is asked for with a page of them" in warning
         assert asked(sync.api) < 250
+
+
+@pytest.mark.parametrize("spans", [90, 128, 170, 400])
+def test_given_more_spans_than_a_state_has_room_for_when_read_then_the_state_is_small_and_keeps_the_largest(
+    spans: int, read: Read, clock: FrozenDateTimeFactory
+) -> None:
+    sync = Syncs(read, history(2_000), clock, start_date="2024-11-01T00:00:00Z")
+    sync()
+    begin = datetime(2024, 11, 5, tzinfo=UTC)
+    done = [(begin + DAY * number, begin + DAY * (number + 1 - 1 / 24)) for number in range(spans)]
+    rows = [row["activityTime"] for row in sync.api.workspace.records("activities")]
+    numbers = [[iso(low), iso(high), sum(iso(low) <= row <= iso(high) for row in rows), 0] for low, high in done]
+    sync.change_state(
+        slices=[{"start": iso(low), "end": iso(high)} for low, high in done],
+        ledger=numbers[:128],
+        in_progress=True,
+        lookback_from=iso(datetime.now(UTC)),
+    )
+
+    output = sync(end_date="2024-11-02T00:00:00Z")
+
+    assert output.status("activities") == COMPLETE
+    for content in states_of(output):
+        assert len(json.dumps(content)) <= 12_000
+        assert min(80, spans) <= len(content["slices"]) == len(content["ledger"])
+        assert total(content["ledger"]) >= sum(sorted(number for _, _, number, _ in numbers[:128])[-80:])
+
+
+@pytest.mark.parametrize("which", ["start_date", "end_date"])
+def test_given_an_activity_beside_a_date_and_an_api_that_cuts_times_when_read_again_then_nothing_is_called_gone(
+    which: str, read: Read, clock: FrozenDateTimeFactory
+) -> None:
+    # An activity that is received, and left out: it lies within two seconds of the date, on the other side.
+    coarse = Traits(date_resolution=timedelta(seconds=1), coarse_times=True)
+    dates = {"start_date": "2025-06-01T00:00:00.900Z", "end_date": "2026-03-01T00:00:00Z"}
+    outside = {"start_date": timedelta(seconds=-1.6), "end_date": timedelta(seconds=1.6)}
+    time = datetime.fromisoformat(dates[which]) + outside[which]
+    api = history(300, traits=coarse)
+    api.workspace.insert("activities", activity(70_001, iso(time)))
+    sync = Syncs(read, api, clock, lookback_window_days=0, **{which: dates[which]})
+    sync()
+    late = sync.add(datetime.now(UTC) - datetime(2025, 9, 1, tzinfo=UTC))
+
+    outputs = [sync() for _ in range(3)]
+
+    assert late in ids(outputs[0])
+    assert [output.warnings() for output in outputs] == [[], [], []]
+    assert ids(outputs[1]) == ids(outputs[2]) == []
+
+
+@pytest.mark.parametrize("changes", ["deleted", "deleted, and another one arrives"])
+def test_given_an_activity_that_is_deleted_while_its_window_is_read_when_another_arrives_later_then_that_comes(
+    changes: str, read: Read, clock: FrozenDateTimeFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # One window of three pages: what was on the first one is gone before the third one.
+    monkeypatch.setattr(slices, "_PAGE", 600)
+    api = ArrivingAtCursors(history().workspace)
+    row = min(api.workspace.records("activities"), key=lambda row: row["activityTime"])
+    time = datetime.fromisoformat(row["activityTime"])
+    sync = Syncs(read, api, clock)
+
+    def change() -> None:
+        api.workspace.delete("activities", row["id"])
+        if "arrives" in changes:
+            sync.add(datetime.now(UTC) - time - timedelta(minutes=5))
+
+    api.happens = {2: change}
+    sync()
+    late = sync.add(datetime.now(UTC) - time - timedelta(hours=1))
+    outputs = [sync() for _ in range(3)]
+
+    assert row["id"] in sync.held
+    assert late in sync.held
+    assert not sync.missing()
+    assert {output.status("activities") for output in outputs} == {COMPLETE}
+    assert ids(outputs[-1]) == []
+
+
+def test_given_a_number_that_may_be_too_high_when_it_is_what_the_api_counts_then_the_span_is_read_in_its_turn(
+    read: Read, clock: FrozenDateTimeFactory
+) -> None:
+    sync = Syncs(read, history(), clock)
+    sync()
+    ledger = json.loads(json.dumps(sync.content["ledger"]))
+    low, high, number, *_ = ledger[3]
+    ledger[3] = [low, high, number + 1, 0, 0, True]
+    sync.change_state(ledger=ledger)
+    middle = datetime.fromisoformat(low) + (datetime.fromisoformat(high) - datetime.fromisoformat(low)) / 2
+    late = sync.add(datetime.now(UTC) - middle)
+
+    outputs = [sync() for _ in range(9)]
+
+    assert late in sync.held
+    assert sum(bool(said(output, "no number is known that can be relied on")) for output in outputs) == 1
+    assert not [output for output in outputs if output.warnings()]
 
 
 @pytest.mark.parametrize("days", [1, 2, 30, 300])

@@ -92,6 +92,8 @@ class Audit:
         """How many counts were asked for."""
         self.differing: list[Difference] = []
         """The entries that hold another number now."""
+        self.unsure: list[Span] = []
+        """Entries whose number may be too high, and is what the API counts: something that arrived may be hidden."""
         self.between: list[Span] = []
         """Pairs of entries that hold more together than alone."""
         self.shared: dict[Span, int] = {}
@@ -207,6 +209,8 @@ class Audit:
             self.uncounted.append((entry.low, entry.high))
         elif now != entry.number:
             self.differing.append(Difference(entry, now))
+        elif entry.is_doubtful:
+            self.unsure.append((entry.low, entry.high))
 
     def _count_groups(self, groups: Sequence[Sequence[Entry]]) -> list[int | None]:
         spans = [(group[0].low, group[-1].high) for group in groups]
@@ -292,7 +296,7 @@ class Audit:
             f"its counts don't add up: it counts {number} activities from {format_timestamp(span[0])} to "
             f"{format_timestamp(span[1])}, and {other}"
         )
-        self.differing, self.between, self.uncounted = [], [], []
+        self.differing, self.between, self.unsure, self.uncounted = [], [], [], []
 
     def _count_each(self, spans: Sequence[Span], together: Collection[Span] = ()) -> list[int | None]:
         """Return how many activities the API counts in each of some spans; None if a count failed.
@@ -394,7 +398,7 @@ def report(
         f"Between {_number(len(audit.between), 'pair')} of spans more is counted than in the two alone."
         if audit.between
         else "",
-        f"Of {_number(len(unnumbered), 'other span')} no number was noted when they were read." if unnumbered else "",
+        f"Of {_number(len(unnumbered), 'other span')} no number is known that can be relied on." if unnumbered else "",
         f"Read again: {_name_spans(again)}." if again else "",
     ]
     text = " ".join(filter(None, found))

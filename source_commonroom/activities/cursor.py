@@ -176,20 +176,32 @@ class WindowCursor(Cursor):
             since = None
         if since is not None:
             state[LOOKBACK_FROM] = format_timestamp(since)
-        if not self._has_numbers or end is None:
-            return state
+        if self._has_numbers and end is not None:
+            self._add_ledger(state)
+        return state
+
+    def _add_ledger(self, state: dict[str, Any]) -> None:
+        """Add to a state the numbers of what is done; and leave out of it what it has no room for.
+
+        What was read without a number goes first, since the next sync reads it again in any case. Then an entry that is
+        left out takes its span along: it would count as read, and what arrives in it would be missed.
+        """
         ledger, most = self._ledger.within(self._done), MOST_ENTRIES
-        without_number = Coverage(ledger.not_covered(self._done))
+        spans, unnumbered = self._done, sorted(ledger.not_covered(self._done), key=lambda span: span[0] - span[1])
         while True:
-            entries, done = ledger.compact(self._done, most), self._done
-            # What was read of an entry that is left out would count as read, and what arrives in it would be missed.
+            entries, done, without_number = ledger.compact(spans, most), spans, Coverage(unnumbered)
             for gap in Ledger(entries).not_covered(done) if len(entries) < len(ledger) else ():
                 for low, high in without_number.gaps(*gap):
                     done = done.without(low, high)
             state["slices"], state[LEDGER] = _slices_of(done), content_of(entries)
-            if not most or len(json.dumps(state)) <= _MOST_CHARACTERS:
-                return state
-            most = most * 3 // 4
+            if not (most or unnumbered) or len(json.dumps(state)) <= _MOST_CHARACTERS:
+                return
+            if unnumbered:
+                # The shortest ones.
+                for _ in range(-(-len(unnumbered) // 16)):
+                    spans = spans.without(*unnumbered.pop())
+            else:
+                most = min(most, len(entries)) * 15 // 16
 
     def _in_progress(self) -> bool:
         """Tell whether the sync hasn't read yet what it set out to read, but for what the API can't serve."""
@@ -332,6 +344,7 @@ class WindowCursor(Cursor):
         else:
             self._begin_by_counting(audit, ledger, done)
         audit.run(ledger.runs(done))
+        without_number = [*without_number, *audit.unsure]
         differing = [*((one.entry.low, one.entry.high) for one in audit.differing), *audit.between]
         spans = Coverage([*differing, *without_number])
         with self._lock:

@@ -132,7 +132,7 @@ class Cut:
         else:
             self._failures, self._served = 0, True
             window.done.append((low, high))
-            window.entries.append(part.entry())
+            window.note_entry(part.entry())
 
     def _read(self, part: Window) -> Iterator[Rows]:
         """Yield the pages of a part, without waiting long for any."""
@@ -174,7 +174,7 @@ class Cut:
         if reached is not None and part.since == part.complete_until and self._is_complete(part, *reached):
             part.complete_until = reached[0]
             if part.expected is not None:
-                self._window.entries.append(part.entry_until(*reached))
+                self._window.note_entry(part.entry_until(*reached))
         if part.complete_until > part.low:
             self._window.done.append((part.low, part.complete_until - 1))
         return part.complete_until

@@ -276,12 +276,20 @@ class Window:
             self._overlap = set()
         return new
 
-    def entry_until(self, high: int, after: int) -> Entry:
-        """Return what the last walk received up to a time.
+    def entry_until(self, high: int, after: int) -> Entry | None:
+        """Return what the last walk received up to a time; None if some of that may have been deleted since.
 
         :param after: how many activities it received since that time
         """
+        counts = self.walks[-1].counts
+        if counts and counts.fell:
+            return None
         return Entry(self.since, high, max(self.received_until(after), 0))
+
+    def note_entry(self, entry: Entry | None) -> None:
+        """Note what was received of a part of it, if that is known."""
+        if entry is not None:
+            self.entries.append(entry)
 
     def note_edges(self, ordered: list[str]) -> None:
         """Note whether a timestamp of a page lies near an edge.
@@ -292,16 +300,27 @@ class Window:
         self.is_near_low = self.is_near_low or is_near_low
         self.is_near_high = self.is_near_high or is_near_high
 
-    def entry(self) -> Entry:
-        """Return what was received of it, if it was read as a whole; or the API's count, if that is always lower."""
-        number, counts = self.tally().received, self.walks[0].counts
-        is_steady = len(self.walks) == 1 and counts is not None and not (counts.rose or counts.fell)
-        # Then it doesn't count all that it returns.
-        is_low = counts is not None and is_steady and counts.last < number
+    def entry(self) -> Entry | None:
+        """Return what was received of it, if it was read as a whole; None if some of that may have been deleted since.
+
+        A number that is too high would hide what arrives.
+        """
+        received, counts = self.tally().received, [walk.counts for walk in self.walks if walk.counts]
+        number, is_low = received, False
+        if len(self.walks) == 1 and counts:
+            (pages,) = counts
+            if pages.rose and pages.fell:
+                return None
+            if not pages.rose:
+                # It doesn't count all that it returns; or what was deleted meanwhile had been received.
+                number = min(received, pages.last)
+                is_low = number < received and not pages.fell
+        elif self.is_doubtful or any(pages.fell for pages in counts):
+            return None
         return Entry(
             self.low,
             self.high,
-            counts.last if counts is not None and is_low else number,
+            number,
             None,
             self.batch,
             self.left_out_low,
@@ -313,8 +332,13 @@ class Window:
         )
 
     def entries_if_parted(self) -> list[Entry]:
-        """Return what was received of it, in two entries if it may be parted and it is known what lies in each."""
+        """Return what was received of it, in two entries if it may be parted and it is known what lies in each.
+
+        None if it isn't known how many there are, see :meth:`entry`.
+        """
         entry = self.entry()
+        if entry is None:
+            return []
         is_known = not (self.without_timestamp or self.reread_keys)
         point = self._points.clear(entry.number) if is_known else None
         if point is None:

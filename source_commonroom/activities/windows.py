@@ -352,6 +352,9 @@ class WindowReader:
             return rows
         for place, first in before.items():
             window.leave_out(timestamps[place], first)
+        if outside:
+            # The window counts them, and they lie near its edge.
+            window.is_near_low = window.is_near_high = True
         return [row for place, row in enumerate(rows) if place not in before and place not in outside]
 
 
