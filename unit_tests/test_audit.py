@@ -1183,9 +1183,9 @@ def test_given_counts_up_to_a_limit_when_read_again_then_nothing_is_read_again_n
     for output in outputs:
         assert ids(output) == []
         (warning,) = output.warnings()
-        assert "counts don't add up" in warning
+        assert "counts no more than 60 activities" in warning
         assert output.status("activities") == COMPLETE
-    assert asked(limited) <= 16
+    assert asked(limited) <= 30
 
 
 def test_given_neighbors_between_which_something_lies_when_read_again_then_the_log_says_so(
@@ -1243,8 +1243,48 @@ def test_given_counts_up_to_a_limit_that_are_lower_than_a_window_when_read_again
         assert output.status("activities") == COMPLETE
         assert ids(output) == []
         (warning,) = output.warnings()
-        assert f"its counts don't add up: it counts {limit} activities" in warning
-        assert not said(output, "The API counts what was received")
+        assert f"counts no more than {limit} activities" in warning
+        assert "can't be compared, with as many activities or more" in warning
+
+
+def test_given_counts_up_to_a_limit_when_something_arrives_late_then_it_comes_within_eight_syncs(
+    read: Read, clock: FrozenDateTimeFactory
+) -> None:
+    # Each span has some twenty, and all together grow beyond the limit.
+    sync = Syncs(read, history(500, traits=counting(lambda number, _: min(number, 500))), clock)
+    sync()
+    for number in range(400):
+        sync.add(DAY * number / 200)
+    sync(after=5 * DAY)
+    late = {sync.add(age * DAY) for age in (10, 100, 200, 500)}
+
+    outputs = [sync() for _ in range(8)]
+
+    assert late <= sync.held
+    assert not sync.missing()
+    for output in outputs:
+        assert output.status("activities") == COMPLETE
+        assert not output.warnings()
+        assert said(output, "counts no more than 500 activities")
+        assert len(ids(output)) <= 4 * 30
+
+
+def test_given_a_state_of_another_workspace_when_read_then_all_is_read_and_a_warning_says_so(
+    read: Read, clock: FrozenDateTimeFactory
+) -> None:
+    sync = Syncs(read, history(300), clock)
+    sync()
+    rng = Random(6)
+    times = [iso(LAST - timedelta(days=600) * rng.random()) for _ in range(330)]
+    sync.api = Api(Workspace.of(activities=[activity(1_000 + number, time) for number, time in enumerate(times)]))
+
+    output = sync()
+
+    assert not sync.missing()
+    assert output.status("activities") == COMPLETE
+    (warning,) = output.warnings()
+    assert "as if the saved state were of another workspace" in warning
+    assert sync().warnings() == []
 
 
 @pytest.mark.parametrize("change", [1, -(10**6)])

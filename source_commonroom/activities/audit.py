@@ -88,6 +88,12 @@ class Audit:
         """Whether each further count would fail, too."""
         self.adds_up = True
         """Whether the API counts no more in the parts of a span than in the span."""
+        self.limit: int | None = None
+        """The number that is the highest the API counts, if it shows that it counts up to one."""
+        self.beyond_limit: list[Entry] = []
+        """The entries that hold that many or more, so that no count shows whether something was added."""
+        self.compared = 0
+        """How many entries were compared with counts, alone or together."""
         self.requests = 0
         """How many counts were asked for."""
         self.differing: list[Difference] = []
@@ -146,14 +152,20 @@ class Audit:
         runs = self._with_seams_counted(runs)
         self._compare(runs)
         self._ask_otherwise()
-        self._look_within(one for run in runs for one in run if one.is_low)
-        if not self.adds_up:
+        entries = [one for run in runs for one in run]
+        self._look_within(one for one in entries if one.is_low)
+        if self.limit is not None:
+            self.beyond_limit = [one for one in entries if one.is_low or one.number >= self.limit]
+            entries = [one for one in entries if one not in self.beyond_limit]
+        elif not self.adds_up:
             return
         # Its turn is one of all entries, whatever failed before.
         self._halted, self._most_failures = self._refuses, inf
-        entries = [one for run in runs for one in run]
         turn = _turn(entries)
-        self._compare([[one] for one in turn if self._alone.get(one.low) is None])
+        self.compared = len(entries) if self.limit is None else len(turn)
+        asked = [one for one in turn if self._alone.get(one.low) is None]
+        for one, now in zip(asked, self._count_each([(one.low, one.high) for one in asked]), strict=True):
+            self._note_alone(one, now)
         counted = {low for low, count in self._alone.items() if count is not None}
         if counted and not self._refuses:
             # An entry that fails each time is passed over: the warning names it.
@@ -161,6 +173,16 @@ class Audit:
         if counted:
             self.waiting = {one.low: 0 if one.low in counted else one.waited + 1 for one in entries}
         self.uncounted = [(low, high) for low, high in dict.fromkeys(self.uncounted) if self._alone.get(low) is None]
+
+    @property
+    def is_of_another_workspace(self) -> bool:
+        """Whether so much differs, in both directions, that the state seems to be of another workspace.
+
+        Those of its entries that hold the same number by chance hold other activities then.
+        """
+        more = sum(one.now > one.entry.number for one in self.differing)
+        fewer = len(self.differing) - more
+        return self.limit is None and more + fewer > self.compared // 2 and min(more, fewer) > self.compared // _ROUNDS
 
     def _with_seams_counted(self, runs: Sequence[Sequence[Entry]]) -> list[list[Entry]]:
         """Return the same runs, after counting what entries have in common about which that isn't known."""
@@ -200,7 +222,7 @@ class Audit:
             for group, parts, now in cut:
                 held, below = below[: len(parts)], below[len(parts) :]
                 if now is not None and None not in held:
-                    self._look_between(group, parts, now, sum(filter(None, held)))
+                    self._look_between(group, parts, now, [number or 0 for number in held])
 
     def _note_alone(self, entry: Entry, now: int | None) -> None:
         """Note what was counted of an entry alone."""
@@ -216,7 +238,9 @@ class Audit:
         spans = [(group[0].low, group[-1].high) for group in groups]
         return self._count_each(spans, [span for span, group in zip(spans, groups, strict=True) if len(group) > 1])
 
-    def _look_between(self, group: Sequence[Entry], parts: Sequence[Sequence[Entry]], before: int, alone: int) -> None:
+    def _look_between(
+        self, group: Sequence[Entry], parts: Sequence[Sequence[Entry]], before: int, alone: Sequence[int]
+    ) -> None:
         """Find out why a group holds another number than its parts, if it does.
 
         It may have changed meanwhile, or what two parts have in common has; or something lies between two parts that
@@ -225,17 +249,22 @@ class Audit:
         :param before: how many activities the group held before the parts were counted
         :param alone: how many activities the parts hold, each counted alone
         """
+        if not self.adds_up:
+            return
         seams = [(one[-1], other[0]) for one, other in pairwise(parts)]
-        if before == (held := alone - sum(after.shared or 0 for _, after in seams)):
+        if before == (held := sum(alone) - sum(after.shared or 0 for _, after in seams)):
             return
         (now,) = self._count_each([(group[0].low, group[-1].high)], [(group[0].low, group[-1].high)])
         if now is None or now == held or not self._count_seams(seams):
             return
-        held = alone - sum(self.shared[seam_of(*seam)] for seam in seams)
+        held = sum(alone) - sum(self.shared[seam_of(*seam)] for seam in seams)
         if now > held:
             self.between += [(before.low, after.high) for before, after in seams]
         elif before < held and now < held:
             self._stop_at(now, (group[0].low, group[-1].high), f"{held} in the parts of that")
+            # Without the last part, or the first one, it is less, unless that is the limit.
+            most = self._count_each([(group[0].low, parts[-2][-1].high), (parts[1][0].low, group[-1].high)])
+            self._note_limit(now, (most[0], alone[-1]), (most[1], alone[0]))
 
     def _ask_otherwise(self) -> None:
         """Ask for one entry that differs as it was asked for when it was read: with its first page.
@@ -288,15 +317,26 @@ class Audit:
             return
         if first + second - twice > max(before, now):
             self._stop_at(now, (low, high), f"{first + second - twice} in the parts of that")
+            self._note_limit(now, (first, second - twice), (second, first - twice))
+
+    def _note_limit(self, number: int, *parts: tuple[int | None, int]) -> None:
+        """Note that the API counts up to a limit, if a part of a span has as many as the span, and the rest has some.
+
+        :param number: how many activities the span has
+        :param parts: how many a part of it has, and how many the rest
+        """
+        if any(part == number and rest > 0 for part, rest in parts):
+            self.limit = number
 
     def _stop_at(self, number: int | None, span: Span, other: str) -> None:
         """End the audit, and take back what it found: the API's counts don't add up."""
-        self.adds_up, self._halted = False, True
+        self.adds_up = False
         self.stopped = (
             f"its counts don't add up: it counts {number} activities from {format_timestamp(span[0])} to "
             f"{format_timestamp(span[1])}, and {other}"
         )
         self.differing, self.between, self.unsure, self.uncounted = [], [], [], []
+        self._alone.clear()
 
     def _count_each(self, spans: Sequence[Span], together: Collection[Span] = ()) -> list[int | None]:
         """Return how many activities the API counts in each of some spans; None if a count failed.
@@ -378,14 +418,11 @@ def report_begun(name: str, entries: Sequence[Entry]) -> None:
     )
 
 
-def report(
-    name: str, audit: Audit, unnumbered: Sequence[Span], again: Sequence[Span], entries: int, clip: Clip
-) -> None:
+def report(name: str, audit: Audit, unnumbered: Sequence[Span], again: Sequence[Span], clip: Clip) -> None:
     """Log what was compared with counts, and what differs.
 
     :param unnumbered: what is read again because no number is known of it
     :param again: all that is read again
-    :param entries: how many entries were compared
     :param clip: returns the part of an entry that is read again
     """
     changes = [one.now - one.entry.number for one in audit.differing]
@@ -402,17 +439,25 @@ def report(
         f"Read again: {_name_spans(again)}." if again else "",
     ]
     text = " ".join(filter(None, found))
-    if text or (entries and not (audit.stopped or audit.uncounted)):
+    stopped = audit.stopped if audit.limit is None else ""
+    if text or (audit.compared and not (stopped or audit.uncounted)):
         logger.info(
             "%s: %s of the history before the lookback window %s compared with the API's counts, by %s. %s",
             name,
-            _number(entries, "span"),
-            "was" if entries == 1 else "were",
+            _number(audit.compared, "span"),
+            "was" if audit.compared == 1 else "were",
             _number(audit.requests, "request"),
             text or "The API counts what was received.",
         )
     gone = [one for one in audit.differing if one.now < one.entry.number and not one.entry.is_doubtful]
-    if gone:
+    if audit.is_of_another_workspace:
+        logger.warning(
+            "%s: the API counts more activities than were received in many spans, and fewer in many others, as if the "
+            "saved state were of another workspace. The whole history is read again. If the token is of another "
+            "workspace now, the destination has the activities of both: refresh the stream.",
+            name,
+        )
+    elif gone:
         logger.warning(
             "%s: the API no longer lists %d of the activities from %s. They were deleted, or moved in time, and stay "
             "in the destination until the stream is refreshed.",
@@ -421,14 +466,27 @@ def report(
             # All of them, because they are where to look in the destination.
             _name_spans(list(Coverage(clip(one.entry.low, one.entry.high) for one in gone)), len(gone)),
         )
-    if audit.stopped or audit.uncounted:
+    if audit.limit is not None:
+        logger.log(
+            logging.WARNING if audit.beyond_limit else logging.INFO,
+            "%s: the API counts no more than %d activities. So the history before the lookback window can't be "
+            "compared as a whole, and an eighth of its spans is with each sync: what arrives late in them is found "
+            "within eight syncs. %s",
+            name,
+            audit.limit,
+            f"{_number(len(audit.beyond_limit), 'span')} can't be compared, with as many activities or more: "
+            f"{_name_spans([(one.low, one.high) for one in audit.beyond_limit])}. Refresh the stream from time to time."
+            if audit.beyond_limit
+            else "",
+        )
+    if stopped or audit.uncounted:
         logger.warning(
             "%s: the history before the lookback window couldn't be compared with the API's counts to its end (%s). "
             "What arrived late there may be missing. %s",
             name,
-            audit.stopped or f"no count of {_name_spans(list(Coverage(audit.uncounted)))}",
+            stopped or f"no count of {_name_spans(list(Coverage(audit.uncounted)))}",
             "The next sync tries again."
-            if audit.adds_up
+            if audit.adds_up or audit.limit is not None
             else "Nothing of it is read again. Refresh the stream from time to time, and set audit_history to false if "
             "this goes on.",
         )

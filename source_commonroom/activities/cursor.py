@@ -346,7 +346,7 @@ class WindowCursor(Cursor):
         audit.run(ledger.runs(done))
         without_number = [*without_number, *audit.unsure]
         differing = [*((one.entry.low, one.entry.high) for one in audit.differing), *audit.between]
-        spans = Coverage([*differing, *without_number])
+        spans = done if audit.is_of_another_workspace else Coverage([*differing, *without_number])
         with self._lock:
             self._ledger.share(audit.shared)
             for low, high in spans:
@@ -360,7 +360,6 @@ class WindowCursor(Cursor):
             audit,
             without_number,
             gaps,
-            len(ledger),
             lambda low, high: widen_to_seconds(low, high, start, end),
         )
         return self._cut_at_edges(gaps, end)
