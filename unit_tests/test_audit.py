@@ -1306,6 +1306,25 @@ def test_given_counts_that_are_others_without_a_page_when_read_again_then_a_warn
         assert asked(sync.api) < 250
 
 
+def test_given_more_windows_in_the_lookback_than_a_state_holds_spans_when_read_then_those_before_it_stay_fine(
+    read: Read, clock: FrozenDateTimeFactory
+) -> None:
+    api = history(2_000, 3_600)
+    rng = Random(2)
+    for number in range(4_000):
+        api.workspace.insert("activities", activity(300_000 + number, iso(NOW_AT - 60 * DAY * rng.random())))
+    sync = Syncs(read, api, clock, lookback_window_days=60)
+    sync()
+    for _ in range(2):
+        sync(after=timedelta(hours=1))
+    edge = iso(datetime.now(UTC) - 61 * DAY)
+
+    older = [entry for entry in sync.content["ledger"] if entry[1] < edge]
+
+    assert len(older) >= 80
+    assert max(entry[2] for entry in older) <= 80
+
+
 @pytest.mark.parametrize("spans", [90, 128, 170, 400])
 def test_given_more_spans_than_a_state_has_room_for_when_read_then_the_state_is_small_and_keeps_the_largest(
     spans: int, read: Read, clock: FrozenDateTimeFactory

@@ -186,10 +186,10 @@ class WindowCursor(Cursor):
         What was read without a number goes first, since the next sync reads it again in any case. Then an entry that is
         left out takes its span along: it would count as read, and what arrives in it would be missed.
         """
-        ledger, most = self._ledger.within(self._done), MOST_ENTRIES
+        ledger, most, until = self._ledger.within(self._done), MOST_ENTRIES, self._read_again_from
         spans, unnumbered = self._done, sorted(ledger.not_covered(self._done), key=lambda span: span[0] - span[1])
         while True:
-            entries, done, without_number = ledger.compact(spans, most), spans, Coverage(unnumbered)
+            entries, done, without_number = ledger.compact(spans, most, until), spans, Coverage(unnumbered)
             for gap in Ledger(entries).not_covered(done) if len(entries) < len(ledger) else ():
                 for low, high in without_number.gaps(*gap):
                     done = done.without(low, high)
@@ -202,6 +202,12 @@ class WindowCursor(Cursor):
                     spans = spans.without(*unnumbered.pop())
             else:
                 most = min(most, len(entries)) * 15 // 16
+
+    @property
+    def _read_again_from(self) -> int | None:
+        """From when on a sync reads again that begins after this one has reached its end; None if nothing is done."""
+        lookback = self._time_range.lookback // timedelta(milliseconds=1)
+        return None if self._lookback_from is None else self._lookback_from - lookback
 
     def _in_progress(self) -> bool:
         """Tell whether the sync hasn't read yet what it set out to read, but for what the API can't serve."""
@@ -569,7 +575,7 @@ class WindowCursor(Cursor):
             self._end = min(self._end, now)
             self._lookback_from = now if self._lookback_from is None else min(self._lookback_from, now)
         if len(self._ledger) > _MANY_ENTRIES:
-            self._ledger.join(self._done, MOST_ENTRIES)
+            self._ledger.join(self._done, MOST_ENTRIES, self._read_again_from)
         self._manager.update_state_for_stream(self._stream_name, None, self.state)
         self._messages.emit_message(self._manager.create_state_message(self._stream_name, None))
 

@@ -4,7 +4,8 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
+from math import inf
+from typing import Any, NamedTuple
 
 from source_commonroom.activities.coverage import Coverage, Span
 from source_commonroom.activities.timestamps import format_timestamp, parse_timestamp
@@ -133,9 +134,9 @@ class Ledger:
         for part in parts:
             self.add(part)
 
-    def join(self, done: Coverage, most: int) -> None:
-        """Join neighbors until there are so many entries, if that is possible without a loss."""
-        self._entries = self._compacted(done, most, loses=False)
+    def join(self, done: Coverage, most: int, until: int | None = None) -> None:
+        """Join neighbors until there are so many entries, if that is possible without a loss; see :meth:`compact`."""
+        self._entries = self._compacted(done, most, until, loses=False)
 
     def take_out(self, low: int, high: int) -> None:
         """Forget what lies in a span: it is read again."""
@@ -207,31 +208,35 @@ class Ledger:
         covered = Coverage((one.low, one.high) for one in self._entries)
         return [(low, high) for span in done for low, high in covered.gaps(*span) if high - low > 1]
 
-    def compact(self, done: Coverage, most: int) -> list[Entry]:
+    def compact(self, done: Coverage, most: int, until: int | None = None) -> list[Entry]:
         """Return at most so many entries: neighbors are joined, those with the fewest activities first.
 
         If there are too many that don't meet, the smallest ones are left out.
-        """
-        return self._compacted(done, most, loses=True)
 
-    def _compacted(self, done: Coverage, most: int, *, loses: bool) -> list[Entry]:
+        :param until: from when on the next sync reads again, and compares nothing: what lies there is joined first
+        """
+        return self._compacted(done, most, until, loses=True)
+
+    def _compacted(self, done: Coverage, most: int, until: int | None, *, loses: bool) -> list[Entry]:
+        last = inf if until is None else until
         runs = self.runs(done)
         while (number := sum(map(len, runs))) > most:
             newest = number - _NEWEST
             pairs = [
-                (first.number + second.number, before + place, run, place)
+                _Pair(first.number + second.number, before + place, first, second)
                 for run, before in zip(runs, _places(runs), strict=True)
                 for place, (first, second) in enumerate(pairwise(run))
-                if before + place + 1 < newest
+                if before + place + 1 < newest or first.low >= last
             ]
-            known = [pair for pair in pairs if pair[2][pair[3] + 1].shared is not None]
+            known = [pair for pair in pairs if pair.second.shared is not None]
+            known = [pair for pair in known if pair.first.low >= last] or known
             if not known and loses:
                 # What two entries have in common is mostly nothing. If that is wrong, they are read again.
                 known = pairs
             chosen = set[int]()
-            for _, place, _, _ in sorted(known, key=lambda pair: pair[:2]):
-                if len(chosen) < number - most and not chosen & {place - 1, place + 1}:
-                    chosen.add(place)
+            for pair in sorted(known, key=lambda pair: pair[:2]):
+                if len(chosen) < number - most and not chosen & {pair.place - 1, pair.place + 1}:
+                    chosen.add(pair.place)
             if not (chosen or loses):
                 break
             if not chosen:
@@ -241,6 +246,16 @@ class Ledger:
                 continue
             runs = [list(_join(run, before, chosen)) for run, before in zip(runs, _places(runs), strict=True)]
         return [one for run in runs for one in run]
+
+
+class _Pair(NamedTuple):
+    """Two neighbors that may be joined."""
+
+    number: int
+    """How many activities they hold, about."""
+    place: int
+    first: Entry
+    second: Entry
 
 
 def entries_of(content: Any) -> list[Entry]:
