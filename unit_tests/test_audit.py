@@ -1154,6 +1154,30 @@ def test_given_gaps_and_differing_spans_that_are_read_side_by_side_when_read_aga
     assert not [output for output in outputs[1:] if said(output, "of them differ")]
 
 
+def test_given_one_day_of_the_lookback_that_is_not_counted_when_read_then_the_history_is_compared_all_the_same(
+    read: Read, clock: FrozenDateTimeFactory
+) -> None:
+    begin = NOW_AT - 10 * DAY
+    api = history()
+    for number in range(60):
+        api.workspace.insert("activities", activity(90_000 + number, iso(begin + timedelta(minutes=number))))
+    time = iso(begin + timedelta(minutes=30))
+
+    def fault() -> Fault:
+        return Fault(
+            "status", status=500, path=PATH, when=lambda p: counts(p) and p["startDate"] <= time <= p["endDate"]
+        )
+
+    sync = Syncs(read, api, clock, lookback_window_days=30)
+    sync(fault())
+    late = sync.add(200 * DAY)
+
+    output = sync(fault())
+
+    assert late in ids(output)
+    assert output.status("activities") == COMPLETE
+
+
 class CountsUpTo(Api):
     """Counts no more than so many activities."""
 

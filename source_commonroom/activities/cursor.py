@@ -47,8 +47,9 @@ _APART = 60
 _WINDOW = "window"
 # A state has no more characters than this.
 _MOST_CHARACTERS = 12_000
-# In memory, so many entries of the ledger are joined until they are as many as in a state.
-_MANY_ENTRIES = 2 * MOST_ENTRIES
+# In memory, entries are joined if there are so many, until there are so few: room for those of the state, which this
+# sync compares.
+_MANY_ENTRIES, _FEWER_ENTRIES = 3 * MOST_ENTRIES, 2 * MOST_ENTRIES
 # What was read, has no number in the ledger, and is no longer than this, in milliseconds, is read again at once.
 _SHORT = 10_000
 # So close to a date, in seconds, that isn't asked for as such, a number of activities isn't noted.
@@ -575,7 +576,7 @@ class WindowCursor(Cursor):
             self._end = min(self._end, now)
             self._lookback_from = now if self._lookback_from is None else min(self._lookback_from, now)
         if len(self._ledger) > _MANY_ENTRIES:
-            self._ledger.join(self._done, MOST_ENTRIES, self._read_again_from)
+            self._ledger.join(self._done, _FEWER_ENTRIES, self._read_again_from)
         self._manager.update_state_for_stream(self._stream_name, None, self.state)
         self._messages.emit_message(self._manager.create_state_message(self._stream_name, None))
 

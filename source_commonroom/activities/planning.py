@@ -84,8 +84,8 @@ class Planner:
 
     @property
     def counts(self) -> bool:
-        """Whether the API counts, as far as is known; counts of long spans may fail."""
-        return self._counts and not self._uncounted
+        """Whether the API counts, as far as is known; counts of some spans may fail."""
+        return self._counts
 
     @property
     def uncountable_length(self) -> int | None:
