@@ -197,6 +197,23 @@ def test_given_a_gap_in_what_is_done_when_compacted_then_no_entry_bridges_it() -
     assert 100_000 in {one.high for one in kept}
 
 
+@pytest.mark.parametrize("until", [100_000, 95_000, 250_000])
+def test_given_a_time_from_which_on_is_read_again_when_joined_then_that_goes_first_and_nothing_is_joined_across_it(
+    until: int,
+) -> None:
+    entries = [Entry(place * 10_000, place * 10_000 + 10_000, 1 + (place > 20), 0) for place in range(40)]
+    ledger, done = Ledger(entries), Coverage([(0, 400_000)])
+
+    for most in (30, 20):
+        kept = ledger.compact(done, most, until)
+
+        assert len(kept) == most
+        assert expected(kept) == expected(entries)
+        assert not [one for one in kept if one.low < until < one.high and one.high - one.low > 10_000]
+        before = [one for one in kept if one.high <= until]
+        assert len(before) == min(most - 2, until // 10_000) or len(kept) - len(before) <= 3
+
+
 def test_given_entries_with_activities_in_common_when_joined_then_each_activity_counts_once() -> None:
     first, *others = [Entry(place * 10_000, place * 10_000 + 10_000, 5, 2) for place in range(40)]
     entries = [replace(first, shared=None), *others]

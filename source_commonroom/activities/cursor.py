@@ -206,9 +206,14 @@ class WindowCursor(Cursor):
 
     @property
     def _read_again_from(self) -> int | None:
-        """From when on a sync reads again that begins after this one has reached its end; None if nothing is done."""
+        """From when on a sync reads again that begins after this one has reached its end, see :meth:`_edges`.
+
+        None if nothing is done.
+        """
         lookback = self._time_range.lookback // timedelta(milliseconds=1)
-        return None if self._lookback_from is None else self._lookback_from - lookback
+        return (
+            None if self._lookback_from is None else floor_to_second(self._lookback_from - lookback - _APART * SECOND)
+        )
 
     def _in_progress(self) -> bool:
         """Tell whether the sync hasn't read yet what it set out to read, but for what the API can't serve."""

@@ -213,7 +213,8 @@ class Ledger:
 
         If there are too many that don't meet, the smallest ones are left out.
 
-        :param until: from when on the next sync reads again, and compares nothing: what lies there is joined first
+        :param until: from when on the next sync reads again, and compares nothing: what lies there is joined first, and
+            nothing is joined across that time
         """
         return self._compacted(done, most, until, loses=True)
 
@@ -226,7 +227,7 @@ class Ledger:
                 _Pair(first.number + second.number, before + place, first, second)
                 for run, before in zip(runs, _places(runs), strict=True)
                 for place, (first, second) in enumerate(pairwise(run))
-                if before + place + 1 < newest or first.low >= last
+                if (before + place + 1 < newest or first.low >= last) and not first.low < last < second.high - _EDGE
             ]
             known = [pair for pair in pairs if pair.second.shared is not None]
             known = [pair for pair in known if pair.first.low >= last] or known
