@@ -16,7 +16,8 @@ from airbyte_cdk.sources.streams.concurrent.partitions.partition import Partitio
 from airbyte_cdk.sources.types import Record, StreamSlice
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
-from source_commonroom.activities.audit import Audit, report, report_begun
+from source_commonroom.activities.audit import Audit
+from source_commonroom.activities.audit_report import report, report_begun
 from source_commonroom.activities.coverage import Coverage, Span
 from source_commonroom.activities.cuts import unserved_message
 from source_commonroom.activities.ledger import MOST_ENTRIES, Entry, Ledger, content_of, entries_of
