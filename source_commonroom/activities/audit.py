@@ -28,6 +28,8 @@ _FEWEST = 2_000
 _COUNTS = 64
 # The shortest entry that is cut, in milliseconds.
 _SHORTEST = 24 * 3_600_000
+# So often a span and its parts are counted before it is believed that they don't fit.
+_TIMES = 3
 # So often a span is cut into halves to find out whether the API counts up to a limit.
 _HALVINGS = 24
 
@@ -92,6 +94,8 @@ class Audit:
         """The entries that hold another number now."""
         self.unsure: list[Span] = []
         """Entries whose number may be too high, and is what the API counts: something that arrived may be hidden."""
+        self.sound: set[int] = set()
+        """The starts of entries whose number is a count that was lower than what was received, and isn't a limit."""
         self.between: list[Span] = []
         """Pairs of entries that hold more together than alone."""
         self.shared: dict[Span, int] = {}
@@ -166,16 +170,6 @@ class Audit:
             self.waiting = {one.low: 0 if one.low in counted else one.waited + 1 for one in entries}
         self.uncounted = [(low, high) for low, high in dict.fromkeys(self.uncounted) if self._alone.get(low) is None]
 
-    @property
-    def is_of_another_workspace(self) -> bool:
-        """Whether so much differs, in both directions, that the state seems to be of another workspace.
-
-        Those of its entries that hold the same number by chance hold other activities then.
-        """
-        more = sum(one.now > one.entry.number for one in self.differing)
-        fewer = len(self.differing) - more
-        return self.limit is None and more + fewer > self.compared // 2 and min(more, fewer) > self.compared // _ROUNDS
-
     def _with_seams_counted(self, runs: Sequence[Sequence[Entry]]) -> list[list[Entry]]:
         """Return the same runs, after counting what entries have in common about which that isn't known."""
         unknown = [(before, after) for run in runs for before, after in pairwise(run) if after.shared is None]
@@ -246,17 +240,47 @@ class Audit:
         seams = [(one[-1], other[0]) for one, other in pairwise(parts)]
         if before == (held := sum(alone) - sum(after.shared or 0 for _, after in seams)):
             return
-        (now,) = self._count_each([(group[0].low, group[-1].high)], [(group[0].low, group[-1].high)])
+        whole, spans = (group[0].low, group[-1].high), [(one[0].low, one[-1].high) for one in parts]
+        (now,) = self._count_each([whole], [whole])
         if now is None or now == held or not self._count_seams(seams):
             return
-        held = sum(alone) - sum(self.shared[seam_of(*seam)] for seam in seams)
-        if now > held:
+        weighed = self._weigh(whole, spans, sum(self.shared[seam_of(*seam)] for seam in seams), before, alone)
+        if weighed is None or not weighed.excess:
+            return
+        if weighed.excess > 0:
             self.between += [(before.low, after.high) for before, after in seams]
-        elif before < held and now < held:
-            self._stop_at(now, (group[0].low, group[-1].high), f"{held} in the parts of that")
-            # Without the last part, or the first one, it is less, unless that is the limit.
-            most = self._count_each([(group[0].low, parts[-2][-1].high), (parts[1][0].low, group[-1].high)])
-            self._note_limit(now, (most[0], alone[-1]), (most[1], alone[0]))
+            return
+        self._stop_at(weighed.now, whole, f"{weighed.now - weighed.excess} in the parts of that")
+        # Without the last part, or the first one, it is less, unless that is the limit.
+        most = self._count_each([(whole[0], spans[-2][1]), (spans[1][0], whole[1])])
+        self._note_limit(weighed.now, (most[0], weighed.alone[-1]), (most[1], weighed.alone[0]))
+
+    def _weigh(
+        self, whole: Span, spans: Sequence[Span], twice: int, before: int | None = None, alone: Sequence[int] = ()
+    ) -> "_Weighed | None":
+        """Compare a span with its parts, several times: in a busy workspace they differ by chance.
+
+        :param twice: how many activities parts have in common
+        :param before: how many activities it held before its parts were counted, if that was done
+        :param alone: what each part held then
+        :return: None if a count failed
+        """
+        if before is None:
+            (before,) = self._count_each([whole], [whole])
+        found: list[_Weighed] = []
+        while len(found) < _TIMES:
+            counts = alone or self._count_each(spans, [whole])
+            (now,) = self._count_each([whole], [whole])
+            if before is None or now is None or None in counts:
+                return None
+            last, alone = [number or 0 for number in counts], ()
+            held = sum(last) - twice
+            excess = max(min(before, now) - held, 0) + min(max(before, now) - held, 0)
+            if not excess or (found and (found[0].excess > 0) != (excess > 0)):
+                return _Weighed(0, now, last)
+            found.append(_Weighed(excess, now, last))
+            before = now
+        return found[-1]
 
     def _ask_otherwise(self) -> None:
         """Ask for one entry that differs as it was asked for when it was read: with its first page.
@@ -301,15 +325,16 @@ class Audit:
             low, high = (low, middle) if first else (middle, high)
         else:
             return
-        # An activity may arrive in between.
-        (before,) = self._count_each([(low, high)])
-        first, second, twice = self._count_each([(low, middle), (middle, high), (middle, middle)])
-        (now,) = self._count_each([(low, high)])
-        if before is None or twice is None or first is None or second is None or now is None:
+        (twice,) = self._count_each([(middle, middle)])
+        weighed = None if twice is None else self._weigh((low, high), [(low, middle), (middle, high)], twice)
+        if weighed is None or twice is None:
             return
-        if first + second - twice > max(before, now):
-            self._stop_at(now, (low, high), f"{first + second - twice} in the parts of that")
-            self._note_limit(now, (first, second - twice), (second, first - twice))
+        if weighed.excess >= 0:
+            self.sound.add(one.low)
+            return
+        first, second = weighed.alone
+        self._stop_at(weighed.now, (low, high), f"{first + second - twice} in the parts of that")
+        self._note_limit(weighed.now, (first, second - twice), (second, first - twice))
 
     def _note_limit(self, number: int, *parts: tuple[int | None, int]) -> None:
         """Note that the API counts up to a limit, if a part of a span has as many as the span, and the rest has some.
@@ -383,6 +408,16 @@ class Audit:
             # If reading is refused as well, that fails the stream, with a message.
             return _Answer(None, requests, f"it refused the request: {error.message}", refuses=True)
         return _Answer(None, requests, reason)
+
+
+class _Weighed(NamedTuple):
+    """How a span compares with its parts."""
+
+    excess: int
+    """How many more activities it holds, at least; negative if it holds fewer; 0 if neither is so each time."""
+    now: int
+    alone: Sequence[int]
+    """How many each of its parts holds."""
 
 
 class _Answer(NamedTuple):

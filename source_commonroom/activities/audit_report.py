@@ -41,36 +41,34 @@ def report(name: str, audit: Audit, unnumbered: Sequence[Span], again: Sequence[
     changes = [one.now - one.entry.number for one in audit.differing]
     more, fewer = sum(change for change in changes if change > 0), -sum(change for change in changes if change < 0)
     found = [
-        f"{len(changes)} of them {'differs' if len(changes) == 1 else 'differ'}: {_number(more, 'activity')} more than "
-        f"were received {'is' if more == 1 else 'are'} counted in some, and {fewer} fewer in others."
+        f"{len(changes)} of them {'differs' if len(changes) == 1 else 'differ'}: the API counts "
+        f"{_difference(more, fewer)}."
         if changes
         else "",
         f"Between {_number(len(audit.between), 'pair')} of spans more is counted than in the two alone."
         if audit.between
         else "",
-        f"Of {_number(len(unnumbered), 'other span')} no number is known that can be relied on." if unnumbered else "",
+        f"Of {_number(len(unnumbered), 'other span')} it isn't known exactly how many were received."
+        if unnumbered
+        else "",
         f"Read again: {_name_spans(again)}." if again else "",
     ]
     text = " ".join(filter(None, found))
     stopped = audit.stopped if audit.limit is None else ""
     if text or (audit.compared and not (stopped or audit.uncounted)):
+        compared = (
+            f"{_number(audit.compared, 'span')} of the history before the lookback window "
+            f"{'was' if audit.compared == 1 else 'were'} compared with the API's counts, by "
+            f"{_number(audit.requests, 'request')}. "
+        )
         logger.info(
-            "%s: %s of the history before the lookback window %s compared with the API's counts, by %s. %s",
+            "%s: %s%s",
             name,
-            _number(audit.compared, "span"),
-            "was" if audit.compared == 1 else "were",
-            _number(audit.requests, "request"),
+            compared if audit.compared else "",
             text or "The API counts what was received.",
         )
     gone = [one for one in audit.differing if one.now < one.entry.number and not one.entry.is_doubtful]
-    if audit.is_of_another_workspace:
-        logger.warning(
-            "%s: the API counts more activities than were received in many spans, and fewer in many others, as if the "
-            "saved state were of another workspace. The whole history is read again. If the token is of another "
-            "workspace now, the destination has the activities of both: refresh the stream.",
-            name,
-        )
-    elif gone:
+    if gone:
         logger.warning(
             "%s: the API no longer lists %d of the activities from %s. They were deleted, or moved in time, and stay "
             "in the destination until the stream is refreshed.",
@@ -82,12 +80,11 @@ def report(name: str, audit: Audit, unnumbered: Sequence[Span], again: Sequence[
     if audit.limit is not None:
         logger.log(
             logging.WARNING if audit.beyond_limit else logging.INFO,
-            "%s: the API counts no more than %d activities. So the history before the lookback window can't be "
-            "compared as a whole, and an eighth of its spans is with each sync: what arrives late in them is found "
-            "within eight syncs. %s",
+            "%s: the API counts no more than %d activities. So each sync compares an eighth of the spans before the "
+            "lookback window, one by one. What arrives late in them is found within eight syncs. %s",
             name,
             audit.limit,
-            f"{_number(len(audit.beyond_limit), 'span')} can't be compared, with as many activities or more: "
+            f"{_number(len(audit.beyond_limit), 'span')} can't be compared, because of as many activities or more: "
             f"{_name_spans([(one.low, one.high) for one in audit.beyond_limit])}. Refresh the stream from time to time."
             if audit.beyond_limit
             else "",
@@ -103,6 +100,13 @@ def report(name: str, audit: Audit, unnumbered: Sequence[Span], again: Sequence[
             else "Nothing of it is read again. Refresh the stream from time to time, and set audit_history to false if "
             "this goes on.",
         )
+
+
+def _difference(more: int, fewer: int) -> str:
+    """Return how many activities are counted beside those that were received, as text."""
+    if not (more and fewer):
+        return f"{_number(more or fewer, 'activity')} {'more' if more else 'fewer'} than were received"
+    return f"{_number(more, 'activity')} more than were received in some, and {fewer} fewer in others"
 
 
 def _number(number: int, noun: str) -> str:

@@ -359,13 +359,14 @@ class WindowCursor(Cursor):
         audit.run(ledger.runs(done))
         without_number = [*without_number, *audit.unsure]
         differing = [*((one.entry.low, one.entry.high) for one in audit.differing), *audit.between]
-        spans = done if audit.is_of_another_workspace else Coverage([*differing, *without_number])
+        spans = Coverage([*differing, *without_number])
         with self._lock:
             self._ledger.share(audit.shared)
             for low, high in spans:
                 self._ledger.take_out(low, high)
                 self._done = self._done.without(low, high)
             self._ledger.let_wait(audit.waiting)
+            self._ledger.trust(audit.sound)
             start, end = self._start, self._planned_end
         gaps = [widen_to_seconds(low, high, start, end) for low, high in spans]
         report(

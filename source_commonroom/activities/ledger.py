@@ -1,7 +1,7 @@
 """The ledger: how many activities were received of each span, to be compared with what the API counts later."""
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import inf
@@ -159,6 +159,10 @@ class Ledger:
     def let_wait(self, waiting: Mapping[int, int]) -> None:
         """Note how many syncs entries have waited to be counted alone, by their start."""
         self._entries = [replace(one, waited=waiting.get(one.low, one.waited)) for one in self._entries]
+
+    def trust(self, starts: Collection[int]) -> None:
+        """Note that the numbers of entries with some starts change if something is added or deleted."""
+        self._entries = [replace(one, is_low=one.is_low and one.low not in starts) for one in self._entries]
 
     def edge_before(self, timestamp: int) -> int:
         """Return a timestamp, or the start of the entry in which it lies: the number of a part of one isn't known."""

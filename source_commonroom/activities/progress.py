@@ -334,7 +334,7 @@ class Window:
     def entries_if_parted(self) -> list[Entry]:
         """Return what was received of it, in two entries if it may be parted and it is known what lies in each.
 
-        None if it isn't known how many there are, see :meth:`entry`.
+        None at all if it isn't known how many there are, see :meth:`entry`.
         """
         entry = self.entry()
         if entry is None:
