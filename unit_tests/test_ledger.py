@@ -179,6 +179,25 @@ def test_given_an_entry_within_a_larger_one_when_added_then_the_larger_one_stays
     assert [(one.low, one.high, one.number) for one in ledger] == [(0, 200_000, 9)]
 
 
+some_spans = st.lists(st.tuples(st.integers(0, 60), st.integers(1, 30), st.integers(-1, 1)), max_size=12)
+
+
+@given(some_spans)
+@settings(max_examples=200)
+def test_given_entries_that_overlap_when_added_then_the_next_sync_can_read_them_and_knows_the_last_one(
+    spans: list[tuple[int, int, int]],
+) -> None:
+    ledger, low, high = Ledger(), 0, 0
+    for begin, length, edge in spans:
+        low, high = begin * SECOND, (begin + length) * SECOND + edge
+        ledger.add(Entry(low, high, length))
+
+    entries = entries_of(content_of(list(ledger)))
+
+    assert [(one.low, one.high) for one in entries] == [(one.low, one.high) for one in ledger]
+    assert not spans or any(one.low <= low and high <= one.high for one in entries)
+
+
 def test_given_entries_apart_from_each_other_when_too_many_then_the_smallest_of_the_older_ones_go() -> None:
     entries = [Entry(place * 10_000, place * 10_000 + 5_000, place) for place in range(60)]
 

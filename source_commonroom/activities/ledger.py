@@ -108,14 +108,20 @@ class Ledger:
     def add(self, entry: Entry) -> None:
         """Add what was received of a span, in place of the entries within it: they were read again with it.
 
-        An entry that lies in a larger one is left out: what has changed in it shows in the larger one's count.
+        An entry that lies in a larger one is left out: what has changed in it shows in the larger one's count. One that
+        reaches into it otherwise is forgotten: the next sync reads what is left of it.
         """
         if any(
             one.low <= entry.low and entry.high <= one.high and (one.low, one.high) != (entry.low, entry.high)
             for one in self._entries
         ):
             return
-        self._entries = [one for one in self._entries if one.low < entry.low or entry.high < one.high]
+        self._entries = [
+            one
+            for one in self._entries
+            if (one.low < entry.low or entry.high < one.high)
+            and min(one.high, entry.high) - max(one.low, entry.low) <= _OVERLAP
+        ]
         place = bisect_right(self._entries, entry.low, key=lambda one: one.low)
         if place and self._entries[place - 1].meets(entry):
             entry = self._with_shared(self._entries[place - 1], entry)
