@@ -62,17 +62,20 @@ def test_given_the_same_fault_for_ever_when_read_then_the_stream_is_incomplete(k
     api = Api(Workspace.of(contacts=contacts, organizations=organizations))
     api.faults.add(Fault(kind, after=1, path="/v2/contacts", seconds=20))
 
-    output = read(api, "contacts", "organizations", walk_from_both_ends=False)
+    # A rate limit is the token's. As the clock of these tests stands still while the API answers, chance would tell
+    # whether another stream gets a turn between two tries of this one.
+    others = [] if kind == "rate_limited" else ["organizations"]
+
+    output = read(api, "contacts", *others, walk_from_both_ends=False)
 
     assert output.status("contacts") == AirbyteStreamStatus.INCOMPLETE
-    assert output.status("organizations") == AirbyteStreamStatus.COMPLETE
+    assert [output.status(stream) for stream in others] == [AirbyteStreamStatus.COMPLETE] * len(others)
     (error,) = output.errors("contacts")
     assert error.failure_type == FailureType.transient_error
     assert error.message.startswith("contacts: ")
     tries = len(api.log.of("/v2/contacts")) - 1
-    # Ten minutes long. What hangs is asked for in smaller pages first. A rate limit lets `organizations` wait beside
-    # it: each of its four requests at most may move the one clock by 20 s as well.
-    expected_tries = {"rate_limited": pytest.approx(28, abs=4), "hang": pytest.approx(29, abs=4)}
+    # Ten minutes long; of a rate limit, each 20 s from the first one on. What hangs is asked for in smaller pages too.
+    expected_tries = {"rate_limited": 31, "hang": pytest.approx(29, abs=4)}
     assert tries == expected_tries.get(kind, pytest.approx(25, abs=4))
 
 
