@@ -48,9 +48,9 @@ _APART = 60
 _WINDOW = "window"
 # A state has no more characters than this.
 _MOST_CHARACTERS = 12_000
-# In memory, entries are joined if there are so many, until there are so few: room for those of the state, which this
-# sync compares.
-_MANY_ENTRIES, _FEWER_ENTRIES = 3 * MOST_ENTRIES, 2 * MOST_ENTRIES
+# In memory, entries are joined if there are so many more than in a state, beside those that this sync compares. Fewer
+# would be joined too often, and more make each state dear.
+_MORE_ENTRIES = MOST_ENTRIES // 2
 # What was read, has no number in the ledger, and is no longer than this, in milliseconds, is read again at once.
 _SHORT = 10_000
 # So close to a date, in seconds, that isn't asked for as such, a number of activities isn't noted.
@@ -582,8 +582,9 @@ class WindowCursor(Cursor):
             self._done = self._done.until(now)
             self._end = min(self._end, now)
             self._lookback_from = now if self._lookback_from is None else min(self._lookback_from, now)
-        if len(self._ledger) > _MANY_ENTRIES:
-            self._ledger.join(self._done, _FEWER_ENTRIES, self._read_again_from)
+        most = MOST_ENTRIES + len(self._audited[0])
+        if len(self._ledger) > most + _MORE_ENTRIES:
+            self._ledger.join(self._done, most, self._read_again_from)
         self._manager.update_state_for_stream(self._stream_name, None, self.state)
         self._messages.emit_message(self._manager.create_state_message(self._stream_name, None))
 
