@@ -5,15 +5,14 @@
 {% macro number_of(expression) %}{{ return(adapter.dispatch('number_of', 'commonroom')(expression)) }}{% endmacro %}
 
 {% macro default__number_of(expression) %}
-  {% set number = 'try_cast(' ~ expression ~ ' as double)' %}
-  {% do return(
-    'case when ' ~ commonroom.matches(expression, commonroom.number_pattern()) ~ ' and abs(' ~ number
-    ~ ') < 1.79e308 then ' ~ number ~ ' end'
-  ) %}
+  {{ return(commonroom.number_if_it_is_one(expression, 'try_cast(' ~ expression ~ ' as double)')) }}
 {% endmacro %}
 
 {% macro bigquery__number_of(expression) %}
-  {% set number = 'safe_cast(' ~ expression ~ ' as float64)' %}
+  {{ return(commonroom.number_if_it_is_one(expression, 'safe_cast(' ~ expression ~ ' as float64)')) }}
+{% endmacro %}
+
+{% macro number_if_it_is_one(expression, number) %}
   {% do return(
     'case when ' ~ commonroom.matches(expression, commonroom.number_pattern()) ~ ' and abs(' ~ number
     ~ ') < 1.79e308 then ' ~ number ~ ' end'

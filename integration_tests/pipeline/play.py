@@ -113,10 +113,16 @@ def dump(warehouse: str, environment: dict[str, str]) -> dict[str, Rows]:
     return found
 
 
-def run(words: list[Any], environment: dict[str, str] | None = None) -> str:
-    process = subprocess.run(
+def ended(words: list[Any], environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end, well or not."""
+    return subprocess.run(
         [*map(str, words)], cwd=ROOT, env=environment, capture_output=True, encoding="utf-8", check=False
     )
+
+
+def run(words: list[Any], environment: dict[str, str] | None = None) -> str:
+    """Run a command that is to end well, and return what it prints."""
+    process = ended(words, environment)
     assert process.returncode == 0, process.stdout[-8_000:] + process.stderr[-4_000:]
     return process.stdout
 

@@ -10,7 +10,6 @@ import math
 import os
 import re
 import shutil
-import subprocess
 from collections import Counter
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from integration_tests.pipeline.play import DBT, ROOT, WAREHOUSES, Built, Play, dump, played, run
+from integration_tests.pipeline.play import DBT, ROOT, WAREHOUSES, Built, Play, dump, ended, played, run
 from integration_tests.pipeline.truth import moment
 from unit_tests.streams import STREAMS, complete
 
@@ -319,13 +318,7 @@ def test_given_a_sync_that_lost_most_contacts_when_built_then_it_stops_before_th
     )
     run([DBT / "python", "-c", lose, database])
 
-    process = subprocess.run(
-        [DBT / "python", "-m", "scripts.models", "--database", database],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    process = ended([DBT / "python", "-m", "scripts.models", "--database", database])
 
     assert process.returncode == 1
     assert "not_vanished_int_commonroom__contacts_as_synced" in process.stdout

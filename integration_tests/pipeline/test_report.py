@@ -7,14 +7,13 @@ import json
 import os
 import re
 import shutil
-import subprocess
 from collections import Counter
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from integration_tests.pipeline.play import DBT, ROOT, build, run, sync
+from integration_tests.pipeline.play import DBT, build, ended, run, sync
 from integration_tests.pipeline.truth import Truth, moment
 from integration_tests.sandbox import Api, Sandbox, Workspace
 
@@ -225,9 +224,7 @@ def test_given_a_file_that_is_not_duckdbs_when_used_then_it_says_so(tmp_path: Pa
     database = tmp_path / "workspace.duckdb"
     database.write_text("something else, and long enough to be read as the head of a file" * 100)
 
-    process = subprocess.run(
-        [DBT / "python", "-m", command, "--database", database], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    process = ended([DBT / "python", "-m", command, "--database", database])
 
     assert process.returncode == 1
     assert process.stderr.startswith("ERROR: ")
@@ -244,13 +241,7 @@ def test_given_a_build_that_failed_when_a_report_is_wanted_then_the_models_are_n
 
     assert fresh(database)
     copy = changed(database, tmp_path, ("DELETE FROM commonroom.contacts WHERE id > 'c_2'", []))
-    process = subprocess.run(
-        [DBT / "python", "-m", "scripts.models", "--database", copy],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    process = ended([DBT / "python", "-m", "scripts.models", "--database", copy])
 
     assert process.returncode == 1
     assert not fresh(copy)
@@ -260,13 +251,7 @@ def test_given_a_file_without_models_when_reported_then_it_says_what_to_do(tmp_p
     database = tmp_path / "workspace.duckdb"
     run([DBT / "python", "-c", "import duckdb, sys; duckdb.connect(sys.argv[1])", database])
 
-    process = subprocess.run(
-        [DBT / "python", "-m", "scripts.report", "--database", database],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    process = ended([DBT / "python", "-m", "scripts.report", "--database", database])
 
     assert process.returncode == 1
     assert "`make build` makes them" in process.stderr
